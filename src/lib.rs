@@ -1,1 +1,3 @@
 //! Spillway.
+pub mod api;
+pub mod topology;

@@ -1,0 +1,247 @@
+//! Condition types and reasons: a closed set, so that alerts and tools can rely on them.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+/// Works as declared.
+pub const READY: &str = "Ready";
+/// The broker matches the spec, or says what differs.
+pub const IN_SYNC: &str = "InSync";
+/// Work is under way or will be tried again (kstatus).
+pub const RECONCILING: &str = "Reconciling";
+/// Only an edit of the spec can help (kstatus).
+pub const STALLED: &str = "Stalled";
+/// Frozen by an annotation on the object or its Broker.
+pub const PAUSED: &str = "Paused";
+/// The broker's object vanished or was replaced, with its messages.
+pub const DATA_LOST: &str = "DataLost";
+/// The broker behind the address is another one than before.
+pub const CLUSTER_CHANGED: &str = "ClusterChanged";
+/// Scaling decisions are being carried out.
+pub const SCALING_ACTIVE: &str = "ScalingActive";
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// Why a condition is as it is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Reason { $($(#[$doc])* $name),+ }
+
+        impl Reason {
+            /// Every reason there is.
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+
+            /// The reason as it stands in a condition.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name)),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// All is as declared.
+    InStep,
+    /// The cluster answers.
+    Connected,
+    /// Work is under way.
+    Progressing,
+    /// What differs is shown and not changed (Observe, drift policy Report, adoption).
+    Differs,
+    /// The broker's object is not there, and Observe does not make it.
+    NotFound,
+    /// The plan waits for the annotation that approves it.
+    ApprovalNeeded,
+    /// Frozen by an annotation.
+    Paused,
+    /// Another CR owns the broker's object, or it was there before and may not be adopted.
+    Conflict,
+    /// The Broker that is named does not exist.
+    BrokerNotFound,
+    /// The Broker does not allow this namespace.
+    NamespaceNotAllowed,
+    /// The Broker's rules do not permit this.
+    RuleViolated,
+    /// The broker does not answer.
+    BrokerUnreachable,
+    /// The broker refuses the credentials.
+    AuthenticationFailed,
+    /// The credentials may not do this.
+    AuthorizationFailed,
+    /// A Secret is missing.
+    SecretNotFound,
+    /// A Secret may not be read, or lacks a key.
+    SecretInvalid,
+    /// The settings cannot be used.
+    InvalidSettings,
+    /// Another Broker came first for this cluster and does not allow this namespace.
+    ClusterClaimed,
+    /// The cluster's id is not the one recorded.
+    ClusterChanged,
+    /// Something in the spec cannot be.
+    InvalidSpec,
+    /// Kafka cannot remove partitions.
+    PartitionsShrink,
+    /// Kafka's replication factor is changed by reassignment, which Spillway does not do.
+    ReassignmentUnsupported,
+    /// Two topic names that differ in `.` and `_` only collide in Kafka's metrics.
+    NameCollision,
+    /// The broker refused a change.
+    BrokerRefused,
+    /// A change failed and is tried again.
+    Failed,
+    /// A dead-letter or retry companion is not ready.
+    CompanionNotReady,
+    /// The broker's object was reverted too often: something else writes it, too.
+    Contended,
+    /// The object holds messages, and DeleteIfEmpty keeps it.
+    NotEmpty,
+    /// The broker's object vanished and was made again, empty.
+    Vanished,
+    /// The broker's object was replaced by another of the same name.
+    Replaced,
+    /// Nothing is lost, or it was acknowledged.
+    Acknowledged,
+    /// The scale target does not exist.
+    TargetNotFound,
+    /// The Deployment could not be made from the template.
+    TemplateInvalid,
+    /// What is referenced does not exist yet.
+    DependencyNotReady,
+    /// Decisions are made and carried out.
+    Scaling,
+    /// Decisions are made and not carried out.
+    DryRun,
+    /// What is needed for a decision is not known.
+    Unknown,
+    /// A scaling guard holds.
+    Guard,
+}
+
+/// Longest message in a condition, in bytes.
+pub const MAX_MESSAGE: usize = 1024;
+
+/// A condition as one pass of a controller sees it: without the time of its last change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// The condition's type.
+    pub kind: &'static str,
+    /// True, False or (None) Unknown.
+    pub status: Option<bool>,
+    /// Why.
+    pub reason: Reason,
+    /// Why, for a person; cut to [`MAX_MESSAGE`].
+    pub message: String,
+}
+
+impl Verdict {
+    /// A condition that holds or does not.
+    pub fn new(kind: &'static str, status: bool, reason: Reason, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            status: Some(status),
+            reason,
+            message: message.into(),
+        }
+    }
+}
+
+/// Puts `verdicts` in the place of `previous`: a condition keeps its transition time while its
+/// status stays, and one that nobody mentions any more is gone.
+#[must_use]
+pub fn merge(
+    previous: &[Condition],
+    verdicts: &[Verdict],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    verdicts
+        .iter()
+        .map(|verdict| {
+            let status = match verdict.status {
+                Some(true) => "True",
+                Some(false) => "False",
+                None => "Unknown",
+            };
+            let unchanged = previous
+                .iter()
+                .find(|condition| condition.type_ == verdict.kind && condition.status == status);
+            Condition {
+                type_: verdict.kind.into(),
+                status: status.into(),
+                reason: verdict.reason.as_str().into(),
+                message: cut(&verdict.message, MAX_MESSAGE),
+                observed_generation: generation,
+                last_transition_time: unchanged.map_or_else(
+                    || Time(Timestamp::from_second(now.as_second()).unwrap_or(now)),
+                    |condition| condition.last_transition_time.clone(),
+                ),
+            }
+        })
+        .collect()
+}
+
+/// Whether `kind` is True among `conditions`.
+#[must_use]
+pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
+    find(conditions, kind).is_some_and(|condition| condition.status == "True")
+}
+
+/// The condition of that type.
+#[must_use]
+pub fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
+    conditions.iter().find(|condition| condition.type_ == kind)
+}
+
+/// At most `limit` bytes of `text`, cut at a character.
+#[must_use]
+pub fn cut(text: &str, limit: usize) -> String {
+    if text.len() <= limit {
+        return text.to_owned();
+    }
+    let mut end = limit.saturating_sub('…'.len_utf8());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}…", &text[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_condition_keeps_its_time_while_its_status_stays() {
+        let first = merge(
+            &[],
+            &[Verdict::new(READY, false, Reason::Progressing, "one")],
+            Some(1),
+            at(10),
+        );
+        let second = merge(
+            &first,
+            &[Verdict::new(READY, false, Reason::Failed, "two")],
+            Some(1),
+            at(20),
+        );
+        let third = merge(
+            &second,
+            &[Verdict::new(READY, true, Reason::InStep, "three")],
+            Some(1),
+            at(30),
+        );
+        assert_eq!(second[0].last_transition_time.0, at(10));
+        assert_eq!(second[0].reason, "Failed");
+        assert_eq!(third[0].last_transition_time.0, at(30));
+    }
+
+    #[test]
+    fn a_long_message_is_cut_at_a_character() {
+        let cut = cut(&"é".repeat(2000), MAX_MESSAGE);
+        assert!(cut.len() <= MAX_MESSAGE && cut.ends_with('…'));
+    }
+}

@@ -1,0 +1,64 @@
+//! The custom resources: what a person types, and what Spillway answers in `status`.
+//!
+//! One file per kind. These types are the *raw* form: they are turned into validated values once
+//! (`topology`, `scaling`), and later code never looks at the raw spec again. Field docs are
+//! written for the person who types `kubectl explain`.
+//!
+//! * [`broker`], [`topic`], [`consumer`]: the kinds
+//! * [`policy`]: the three choices that every topology kind has, and their defaults
+//! * [`conditions`]: condition types and reasons, a closed set
+//! * [`duration`]: `30s`, `5m`, `168h`
+//! * [`schema`]: helpers that bound what a schema accepts
+
+pub mod broker;
+pub mod conditions;
+pub mod consumer;
+pub mod duration;
+pub mod policy;
+pub mod schema;
+pub mod topic;
+
+pub use broker::{Broker, BrokerRef, BrokerSpec, BrokerStatus};
+pub use consumer::{Consumer, ConsumerSpec, ConsumerStatus};
+pub use duration::Duration;
+pub use topic::{Topic, TopicSpec, TopicStatus};
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt as _;
+
+/// The API group of every kind.
+pub const GROUP: &str = "spillway.dev";
+
+/// The one field manager that Spillway writes with.
+pub const FIELD_MANAGER: &str = "spillway";
+
+/// The finalizer that keeps an object until its broker object is dealt with.
+pub const FINALIZER: &str = "spillway.dev/topology";
+
+/// Annotations that people set on objects.
+pub mod annotation {
+    /// `"true"` freezes one object: nothing is written to its broker.
+    pub const PAUSED: &str = "spillway.dev/paused";
+    /// Approves the plan whose hash is given, once.
+    pub const APPROVE_PLAN: &str = "spillway.dev/approve-plan";
+    /// `"true"` lets a deleted object go without touching the broker.
+    pub const FORCE_RELEASE: &str = "spillway.dev/force-release";
+    /// Accepts the cluster id that is given as the Broker's own.
+    pub const ACCEPT_CLUSTER: &str = "spillway.dev/accept-cluster";
+    /// `"true"` clears the `DataLost` condition.
+    pub const ACKNOWLEDGE_DATA_LOSS: &str = "spillway.dev/acknowledge-data-loss";
+}
+
+/// Labels that Spillway sets.
+pub mod label {
+    /// On a companion CR: `dead-letter` or `retry`.
+    pub const COMPANION: &str = "spillway.dev/companion";
+    /// On what Spillway makes for a Consumer: the Consumer's name.
+    pub const CONSUMER: &str = "spillway.dev/consumer";
+}
+
+/// All CRDs, in the order in which a person meets them.
+#[must_use]
+pub fn crds() -> Vec<CustomResourceDefinition> {
+    vec![Broker::crd(), Topic::crd(), Consumer::crd()]
+}

@@ -1,0 +1,42 @@
+//! Helpers that bound what a schema accepts.
+//!
+//! Every string, list and map has a limit: the API server refuses a CRD whose validation rules
+//! could cost too much, and it can only estimate that cost where sizes are bounded.
+
+use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// A map of topic configs: at most 64 keys, each value at most 4 KiB.
+pub fn config_map(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "maxProperties": 64,
+        "additionalProperties": {"type": "string", "maxLength": 4096},
+    })
+}
+
+/// A pod template, carried as it is: the API server checks it when the Deployment is made.
+pub fn pod_template(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
+}
+
+/// Conditions, merged by type.
+pub fn conditions(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": 32,
+        "x-kubernetes-list-type": "map",
+        "x-kubernetes-list-map-keys": ["type"],
+        "items": {
+            "type": "object",
+            "required": ["type", "status", "reason", "message", "lastTransitionTime"],
+            "properties": {
+                "type": {"type": "string", "maxLength": 316},
+                "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
+                "reason": {"type": "string", "maxLength": 1024},
+                "message": {"type": "string", "maxLength": 32768},
+                "lastTransitionTime": {"type": "string", "format": "date-time"},
+                "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
+            },
+        },
+    })
+}

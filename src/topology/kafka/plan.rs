@@ -1,0 +1,247 @@
+//! From what is wanted and what was seen to steps.
+//!
+//! Rules that hold for every plan:
+//! * no plan deletes: deletion is [`super::deletion`]'s, and only on a deleted CR;
+//! * keys that the spec does not name and Spillway did not set are left alone;
+//! * applying a plan and planning again gives no steps.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sha2::{Digest as _, Sha256};
+
+use super::{DesiredTopic, ObservedTopic, Step};
+use crate::api::broker::DriftPolicy;
+use crate::api::conditions::Reason;
+use crate::api::policy::{Adoption, ManagementPolicy};
+use crate::topology::Rejection;
+
+/// What Spillway remembers of a topic (from the CR's status).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// The id of the topic that was adopted or made; none before that.
+    pub topic_id: Option<String>,
+    /// The config keys that Spillway set.
+    pub applied_keys: BTreeSet<String>,
+}
+
+/// All that a plan depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// What is wanted.
+    pub desired: &'a DesiredTopic,
+    /// What was seen; none: the broker says that there is no such topic.
+    pub observed: Option<&'a ObservedTopic>,
+    /// What is remembered.
+    pub memory: &'a Memory,
+    /// Who writes.
+    pub management: ManagementPolicy,
+    /// What to do with a topic that was there before.
+    pub adoption: Adoption,
+    /// What to do about drift.
+    pub drift: DriftPolicy,
+    /// Whether the spec was edited since the broker was last in step: then a difference is the
+    /// author's will and no drift.
+    pub edited: bool,
+    /// The hash that a person approved.
+    pub approved: Option<&'a str>,
+}
+
+/// What is to be done, and whether to do it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// The steps, in order; empty when the broker is in step.
+    pub steps: Vec<Step>,
+    /// Whether to take them.
+    pub gate: Gate,
+    /// What was lost, where the topic is not the one that is remembered.
+    pub loss: Option<Loss>,
+    /// The config keys to remember as Spillway's once the steps are done.
+    pub applied_keys: BTreeSet<String>,
+    /// The plan's hash, for a person to approve.
+    pub hash: String,
+}
+
+/// Whether steps are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// Take them.
+    Go,
+    /// Only look: the management policy is Observe.
+    Observe,
+    /// Only report: the difference is drift and the Broker's drift policy is Report.
+    Report,
+    /// Wait for a person to approve the hash.
+    Approval,
+    /// The topic was there before and may not be adopted.
+    Foreign,
+}
+
+/// How the topic of the memory went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// It is gone, with its messages.
+    Vanished,
+    /// Another one of the same name is in its place.
+    Replaced,
+}
+
+/// Plans the steps from what was seen to what is wanted.
+pub fn plan(input: &Input<'_>) -> Result<Plan, Rejection> {
+    let Input {
+        desired,
+        observed,
+        memory,
+        ..
+    } = *input;
+    let loss = match (&memory.topic_id, observed) {
+        (Some(_), None) => Some(Loss::Vanished),
+        (Some(id), Some(seen)) if !seen.id.is_empty() && *id != seen.id => Some(Loss::Replaced),
+        _ => None,
+    };
+    let steps = match observed {
+        None => vec![Step::Create {
+            partitions: desired.partitions,
+            replication_factor: desired.replication_factor,
+            config: desired.config.clone(),
+        }],
+        Some(seen) => {
+            check_possible(desired, seen)?;
+            change(desired, seen, memory)
+        }
+    };
+    let hash = hash(desired, &steps);
+    let mut applied_keys: BTreeSet<String> = desired.config.keys().cloned().collect();
+    let gate = gate(input, &steps, &hash, loss);
+    if gate != Gate::Go {
+        // What was set before stays remembered until it is really taken back.
+        applied_keys = memory.applied_keys.clone();
+    }
+    Ok(Plan {
+        steps,
+        gate,
+        loss,
+        applied_keys,
+        hash,
+    })
+}
+
+/// Refuses what Kafka cannot do to an existing topic.
+fn check_possible(desired: &DesiredTopic, seen: &ObservedTopic) -> Result<(), Rejection> {
+    if let Some(wanted) = desired.partitions
+        && wanted < seen.partitions
+    {
+        return Err(Rejection::new(
+            Reason::PartitionsShrink,
+            format!(
+                "topic {:?} has {} partitions and the spec wants {wanted}: Kafka cannot remove partitions; set partitions to {} or more",
+                desired.name, seen.partitions, seen.partitions
+            ),
+        ));
+    }
+    if let Some(wanted) = desired.replication_factor
+        && i32::from(wanted) != seen.replication_factor
+    {
+        return Err(Rejection::new(
+            Reason::ReassignmentUnsupported,
+            format!(
+                "topic {:?} has replication factor {} and the spec wants {wanted}: that takes a partition reassignment, which Spillway does not do; reassign with Kafka's own tool (kafka-reassign-partitions) or set replicationFactor to {}",
+                desired.name, seen.replication_factor, seen.replication_factor
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// The steps for a topic that is there.
+fn change(desired: &DesiredTopic, seen: &ObservedTopic, memory: &Memory) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let set: BTreeMap<_, _> = desired
+        .config
+        .iter()
+        .filter(|(key, wanted)| seen.config.get(*key).is_none_or(|is| !same_value(is, wanted)))
+        .map(|(key, wanted)| (key.clone(), (seen.config.get(key).cloned(), wanted.clone())))
+        .collect();
+    let unset: BTreeMap<_, _> = memory
+        .applied_keys
+        .iter()
+        .filter(|key| !desired.config.contains_key(*key))
+        .filter_map(|key| seen.config.get(key).map(|is| (key.clone(), is.clone())))
+        .collect();
+    // Configs first: a refused one stops the plan before partitions are added for good.
+    if !set.is_empty() || !unset.is_empty() {
+        steps.push(Step::Configure { set, unset });
+    }
+    if let Some(to) = desired.partitions
+        && to > seen.partitions
+    {
+        steps.push(Step::Grow {
+            from: seen.partitions,
+            to,
+        });
+    }
+    steps
+}
+
+/// Whether the steps may be taken now.
+fn gate(input: &Input<'_>, steps: &[Step], hash: &str, loss: Option<Loss>) -> Gate {
+    if input.management == ManagementPolicy::Observe {
+        return Gate::Observe;
+    }
+    let known = input.memory.topic_id.is_some();
+    let foreign = input.observed.is_some() && (!known || loss == Some(Loss::Replaced));
+    if foreign {
+        return match input.adoption {
+            Adoption::Never => Gate::Foreign,
+            Adoption::IfIdentical if !steps.is_empty() && input.approved != Some(hash) => Gate::Approval,
+            _ => Gate::Go,
+        };
+    }
+    let drift = known && !input.edited && !steps.is_empty();
+    if drift && input.drift == DriftPolicy::Report {
+        Gate::Report
+    } else {
+        Gate::Go
+    }
+}
+
+/// Whether two texts are the same value to Kafka, which prints numbers, booleans and lists its own way.
+fn same_value(is: &str, wanted: &str) -> bool {
+    let (is, wanted) = (is.trim(), wanted.trim());
+    if is == wanted {
+        return true;
+    }
+    if let (Ok(a), Ok(b)) = (is.parse::<i64>(), wanted.parse::<i64>()) {
+        return a == b;
+    }
+    if let (Ok(a), Ok(b)) = (is.parse::<f64>(), wanted.parse::<f64>()) {
+        return a.is_finite() && (a - b).abs() <= f64::EPSILON * a.abs();
+    }
+    if matches!(is, "true" | "false") {
+        return is.eq_ignore_ascii_case(wanted);
+    }
+    let list = |text: &str| {
+        text.split(',')
+            .map(|item| item.trim().to_owned())
+            .collect::<Vec<_>>()
+    };
+    is.contains(',') && list(is) == list(wanted)
+}
+
+/// Twelve hex digits that stand for the steps and what they start from.
+fn hash(desired: &DesiredTopic, steps: &[Step]) -> String {
+    let mut digest = Sha256::new();
+    digest.update(desired.name.as_bytes());
+    for step in steps {
+        digest.update([0]);
+        digest.update(step.to_string().as_bytes());
+    }
+    digest
+        .finalize()
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests;
