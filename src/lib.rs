@@ -1,3 +1,4 @@
 //! Spillway.
 pub mod api;
+pub mod runtime;
 pub mod topology;

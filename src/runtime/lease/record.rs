@@ -1,0 +1,121 @@
+//! The Lease object: what is read from it, and what is written into it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+
+use super::LeaseSettings;
+use super::decide::Record;
+
+/// What matters of `lease`. A Lease without a duration counts as held for `default`.
+pub(super) fn read(lease: &Lease, default: Duration) -> Record {
+    let spec = lease.spec.clone().unwrap_or_default();
+    Record {
+        holder: spec.holder_identity.unwrap_or_default(),
+        duration: spec
+            .lease_duration_seconds
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .map_or(default, Duration::from_secs),
+        renewed: spec.renew_time.map(|MicroTime(time)| time.as_microsecond()),
+        transitions: spec.lease_transitions.unwrap_or_default(),
+    }
+}
+
+/// A Lease that we hold and that did not exist before.
+pub(super) fn created(settings: &LeaseSettings, now: Timestamp) -> Lease {
+    Lease {
+        metadata: ObjectMeta {
+            name: Some(settings.name.clone()),
+            namespace: Some(settings.namespace.clone()),
+            ..ObjectMeta::default()
+        },
+        spec: Some(LeaseSpec {
+            holder_identity: Some(settings.identity.clone()),
+            lease_duration_seconds: Some(settings.seconds()),
+            lease_transitions: Some(0),
+            acquire_time: Some(MicroTime(now)),
+            renew_time: Some(MicroTime(now)),
+            ..LeaseSpec::default()
+        }),
+    }
+}
+
+/// `lease` as we write it when we take or renew it. It keeps its resourceVersion, so the write
+/// succeeds only if nobody was faster, and everything that is not ours.
+pub(super) fn held(mut lease: Lease, settings: &LeaseSettings, now: Timestamp) -> Lease {
+    let spec = lease.spec.get_or_insert_default();
+    if spec.holder_identity.as_deref() != Some(&settings.identity) {
+        spec.lease_transitions = Some(spec.lease_transitions.unwrap_or_default().saturating_add(1));
+        spec.acquire_time = Some(MicroTime(now));
+        spec.holder_identity = Some(settings.identity.clone());
+    }
+    spec.lease_duration_seconds = Some(settings.seconds());
+    spec.renew_time = Some(MicroTime(now));
+    lease
+}
+
+/// `lease` without a holder: whoever sees it may take it at once.
+pub(super) fn released(mut lease: Lease, now: Timestamp) -> Lease {
+    let spec = lease.spec.get_or_insert_default();
+    spec.holder_identity = Some(String::new());
+    // What client-go writes: candidates that wait for an expiry instead wait a second only.
+    spec.lease_duration_seconds = Some(1);
+    spec.renew_time = Some(MicroTime(now));
+    lease
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(identity: &str) -> LeaseSettings {
+        LeaseSettings::new("ns", "spillway", identity)
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    #[test]
+    fn a_renewal_keeps_the_time_of_acquisition_and_the_count_of_transitions() {
+        let lease = held(created(&settings("a"), at(10)), &settings("a"), at(20));
+        let spec = lease.spec.unwrap();
+        assert_eq!(spec.acquire_time, Some(MicroTime(at(10))));
+        assert_eq!(spec.renew_time, Some(MicroTime(at(20))));
+        assert_eq!(spec.lease_transitions, Some(0));
+    }
+
+    #[test]
+    fn taking_from_another_or_after_a_release_counts_as_a_transition() {
+        let taken = held(created(&settings("a"), at(10)), &settings("b"), at(20));
+        let released = released(taken.clone(), at(30));
+        let again = held(released.clone(), &settings("b"), at(40));
+        assert_eq!(taken.spec.unwrap().lease_transitions, Some(1));
+        assert_eq!(read(&released, Duration::ZERO).holder, "");
+        let spec = again.spec.unwrap();
+        assert_eq!(spec.lease_transitions, Some(2));
+        assert_eq!(spec.acquire_time, Some(MicroTime(at(40))));
+        assert_eq!(spec.lease_duration_seconds, Some(15));
+    }
+
+    #[test]
+    fn labels_that_others_set_on_the_lease_stay() {
+        let mut lease = created(&settings("a"), at(10));
+        lease.metadata.labels = Some([("team".to_owned(), "a".to_owned())].into());
+        lease.metadata.resource_version = Some("7".into());
+        let renewed = held(lease.clone(), &settings("a"), at(20));
+        assert_eq!(renewed.metadata, lease.metadata);
+    }
+
+    #[test]
+    fn a_lease_without_a_duration_counts_as_held_for_the_default() {
+        let mut lease = created(&settings("a"), at(10));
+        lease.spec.as_mut().unwrap().lease_duration_seconds = None;
+        assert_eq!(
+            read(&lease, Duration::from_secs(9)).duration,
+            Duration::from_secs(9)
+        );
+    }
+}

@@ -1,0 +1,518 @@
+//! Every metric there is, and the one way to feed each.
+//!
+//! Cardinality is bounded: labels are from closed sets (`&'static str`), or name an object; what
+//! names an object goes when the object goes ([`Metrics::forget_object`],
+//! [`Metrics::forget_consumer`], [`Metrics::forget_broker`]).
+
+mod labels;
+mod owned;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+use labels::{
+    ApiWrite, Broker, BrokerRequest, Build, Consumer, Decision, Kind, Object, Operation, Reconcile,
+    ScalePatch,
+};
+use owned::OwnedFamily;
+
+type Float = Gauge<f64, AtomicU64>;
+
+/// 1 ms to 16 s.
+#[derive(Clone, Debug)]
+struct Buckets;
+
+impl MetricConstructor<Histogram> for Buckets {
+    fn new_metric(&self) -> Histogram {
+        Histogram::new([
+            0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0,
+        ])
+    }
+}
+
+type Durations<L> = Family<L, Histogram, Buckets>;
+
+/// What is known of a Consumer just now. What is None has no series.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ConsumerFigures {
+    /// Messages that the consumer has not processed.
+    pub lag_messages: Option<u64>,
+    /// How long the oldest of them has waited, in seconds.
+    pub lag_seconds: Option<f64>,
+    /// Replicas that the target is set to.
+    pub replicas: Option<u32>,
+    /// Replicas that it should be set to.
+    pub desired_replicas: Option<u32>,
+    /// Messages a second that arrive.
+    pub arrival_rate: Option<f64>,
+    /// Messages a second that one replica processes.
+    pub rate_per_replica: Option<f64>,
+}
+
+/// All metrics of the process. Cheap to clone; all clones are the same metrics.
+#[derive(Clone, Debug)]
+pub struct Metrics(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    registry: Registry,
+    reconciles: Family<Reconcile, Counter>,
+    reconcile_duration: Durations<Kind>,
+    broker_requests: OwnedFamily<BrokerRequest, Counter>,
+    broker_request_duration: Durations<Operation>,
+    object_ready: OwnedFamily<Object, Gauge>,
+    object_in_sync: OwnedFamily<Object, Gauge>,
+    vanished: Family<Kind, Counter>,
+    drift_corrected: Family<Kind, Counter>,
+    released: Family<Kind, Counter>,
+    lag_messages: OwnedFamily<Consumer, Gauge>,
+    lag_seconds: OwnedFamily<Consumer, Float>,
+    replicas: OwnedFamily<Consumer, Gauge>,
+    desired_replicas: OwnedFamily<Consumer, Gauge>,
+    arrival_rate: OwnedFamily<Consumer, Float>,
+    rate_per_replica: OwnedFamily<Consumer, Float>,
+    decisions: OwnedFamily<Decision, Counter>,
+    scale_patches: OwnedFamily<ScalePatch, Counter>,
+    sweep_duration: OwnedFamily<Broker, Float>,
+    leader: Gauge,
+    api_writes: Family<ApiWrite, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics, without series.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut root = Registry::with_prefix("spillway");
+        let r = &mut root;
+        let build = Build {
+            version: env!("CARGO_PKG_VERSION"),
+            revision: option_env!("SPILLWAY_REVISION").unwrap_or("unknown"),
+        };
+        r.register("build", "The version that runs", Info::new(build));
+        Self(Arc::new(Inner {
+            reconciles: family(r, "reconciles", "Passes over one object, by result (ok, error)"),
+            reconcile_duration: durations(
+                r,
+                "reconcile_duration_seconds",
+                "How long a pass over one object takes",
+            ),
+            broker_requests: OwnedFamily::register(
+                r,
+                "broker_requests",
+                "Requests to a broker (namespace/name of the Broker), by operation and result",
+            ),
+            broker_request_duration: durations(
+                r,
+                "broker_request_duration_seconds",
+                "How long brokers take to answer, by operation",
+            ),
+            object_ready: OwnedFamily::register(
+                r,
+                "object_ready",
+                "1 if the object's Ready condition is True, else 0",
+            ),
+            object_in_sync: OwnedFamily::register(
+                r,
+                "object_in_sync",
+                "1 if the broker matches the object, 0 if not; no series if unknown",
+            ),
+            vanished: family(
+                r,
+                "objects_vanished",
+                "Objects that vanished from a broker behind our back",
+            ),
+            drift_corrected: family(
+                r,
+                "drift_corrected",
+                "Objects that were brought back in step after somebody changed them at the broker",
+            ),
+            released: family(
+                r,
+                "released",
+                "Deleted objects that were let go without touching the broker (force-release)",
+            ),
+            lag_messages: OwnedFamily::register(
+                r,
+                "consumer_lag_messages",
+                "Messages that the consumer has not processed",
+            ),
+            lag_seconds: OwnedFamily::register(
+                r,
+                "consumer_lag_seconds",
+                "How long the oldest message that is not processed has waited",
+            ),
+            replicas: OwnedFamily::register(
+                r,
+                "consumer_replicas",
+                "Replicas that the scale target is set to",
+            ),
+            desired_replicas: OwnedFamily::register(
+                r,
+                "consumer_desired_replicas",
+                "Replicas that the scale target should be set to",
+            ),
+            arrival_rate: OwnedFamily::register(r, "consumer_arrival_rate", "Messages a second that arrive"),
+            rate_per_replica: OwnedFamily::register(
+                r,
+                "consumer_rate_per_replica",
+                "Messages a second that one replica processes",
+            ),
+            decisions: OwnedFamily::register(
+                r,
+                "scaling_decisions",
+                "Scaling decisions, by what bounded the result",
+            ),
+            scale_patches: OwnedFamily::register(
+                r,
+                "scale_patches",
+                "Writes to a scale target, by direction (up, down)",
+            ),
+            sweep_duration: OwnedFamily::register(
+                r,
+                "lag_sweep_duration_seconds",
+                "How long the last reading of all offsets of a broker took",
+            ),
+            leader: gauge(r, "leader", "1 if this process is the leader, else 0"),
+            api_writes: family(
+                r,
+                "api_writes",
+                "Writes to the Kubernetes API, by verb and resource",
+            ),
+            registry: root,
+        }))
+    }
+
+    /// The metrics as OpenMetrics text.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        let mut body = String::new();
+        // Writing into a String fails only if a metric refuses to be encoded; what came before is good.
+        if let Err(error) = text::encode(&mut body, &self.0.registry) {
+            tracing::error!(%error, "failed to encode the metrics");
+        }
+        body
+    }
+
+    /// One pass over an object of `kind` ended.
+    pub fn reconciled(&self, kind: &'static str, ok: bool, elapsed: Duration) {
+        let result = if ok { "ok" } else { "error" };
+        self.0.reconciles.get_or_create(&Reconcile { kind, result }).inc();
+        self.0
+            .reconcile_duration
+            .get_or_create(&Kind { kind })
+            .observe(elapsed.as_secs_f64());
+    }
+
+    /// `broker` (`namespace/name`) answered, or did not: `result` is `ok` or an error's code.
+    pub fn broker_request(
+        &self,
+        broker: &str,
+        operation: &'static str,
+        result: &'static str,
+        elapsed: Duration,
+    ) {
+        let labels = BrokerRequest {
+            broker: broker.into(),
+            operation,
+            result,
+        };
+        self.0.broker_requests.of(labels).inc();
+        self.0
+            .broker_request_duration
+            .get_or_create(&Operation { operation })
+            .observe(elapsed.as_secs_f64());
+    }
+
+    /// All offsets of `broker` (`namespace/name`) were read.
+    pub fn lag_sweep(&self, broker: &str, elapsed: Duration) {
+        self.0
+            .sweep_duration
+            .of(Broker {
+                broker: broker.into(),
+            })
+            .set(elapsed.as_secs_f64());
+    }
+
+    /// The Broker is gone.
+    pub fn forget_broker(&self, broker: &str) {
+        self.0.broker_requests.forget(&broker.to_owned());
+        self.0.sweep_duration.forget(&broker.to_owned());
+    }
+
+    /// An object's Ready and InSync as they stand in its status; None where they are Unknown or absent.
+    pub fn object(
+        &self,
+        kind: &'static str,
+        namespace: &str,
+        name: &str,
+        ready: Option<bool>,
+        in_sync: Option<bool>,
+    ) {
+        let labels = object(kind, namespace, name);
+        set(
+            &self.0.object_ready,
+            labels.clone(),
+            Some(i64::from(ready == Some(true))),
+        );
+        set(&self.0.object_in_sync, labels, in_sync.map(i64::from));
+    }
+
+    /// The object is gone.
+    pub fn forget_object(&self, kind: &'static str, namespace: &str, name: &str) {
+        let labels = object(kind, namespace, name);
+        self.0.object_ready.forget(&labels);
+        self.0.object_in_sync.forget(&labels);
+    }
+
+    /// A broker's object vanished or was replaced.
+    pub fn vanished(&self, kind: &'static str) {
+        self.0.vanished.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// Drift of a broker's object was corrected.
+    pub fn drift_corrected(&self, kind: &'static str) {
+        self.0.drift_corrected.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// A deleted object was let go by force-release.
+    pub fn released(&self, kind: &'static str) {
+        self.0.released.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// What is known of a Consumer just now.
+    pub fn consumer(&self, namespace: &str, name: &str, figures: &ConsumerFigures) {
+        let labels = Consumer {
+            namespace: namespace.into(),
+            name: name.into(),
+        };
+        let messages = figures.lag_messages.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
+        set(&self.0.lag_messages, labels.clone(), messages);
+        set(&self.0.replicas, labels.clone(), figures.replicas.map(i64::from));
+        set(
+            &self.0.desired_replicas,
+            labels.clone(),
+            figures.desired_replicas.map(i64::from),
+        );
+        set_float(&self.0.lag_seconds, labels.clone(), figures.lag_seconds);
+        set_float(&self.0.arrival_rate, labels.clone(), figures.arrival_rate);
+        set_float(&self.0.rate_per_replica, labels, figures.rate_per_replica);
+    }
+
+    /// A scaling decision was made; `bound` names what bounded it.
+    pub fn scaling_decision(&self, namespace: &str, name: &str, bound: &'static str) {
+        let labels = Decision {
+            namespace: namespace.into(),
+            name: name.into(),
+            bound,
+        };
+        self.0.decisions.of(labels).inc();
+    }
+
+    /// A scale target was written.
+    pub fn scale_patch(&self, namespace: &str, name: &str, from: u32, to: u32) {
+        let direction = if to > from { "up" } else { "down" };
+        let labels = ScalePatch {
+            namespace: namespace.into(),
+            name: name.into(),
+            direction,
+        };
+        self.0.scale_patches.of(labels).inc();
+    }
+
+    /// The Consumer is gone.
+    pub fn forget_consumer(&self, namespace: &str, name: &str) {
+        let owner = (namespace.to_owned(), name.to_owned());
+        let inner = &*self.0;
+        for gauges in [&inner.lag_messages, &inner.replicas, &inner.desired_replicas] {
+            gauges.forget(&owner);
+        }
+        for gauges in [&inner.lag_seconds, &inner.arrival_rate, &inner.rate_per_replica] {
+            gauges.forget(&owner);
+        }
+        inner.decisions.forget(&owner);
+        inner.scale_patches.forget(&owner);
+    }
+
+    /// Whether this process leads.
+    pub fn leader(&self, leads: bool) {
+        self.0.leader.set(i64::from(leads));
+    }
+
+    /// Something was written to the Kubernetes API.
+    pub fn api_write(&self, verb: &'static str, resource: &'static str) {
+        self.0
+            .api_writes
+            .get_or_create(&ApiWrite { verb, resource })
+            .inc();
+    }
+}
+
+fn family<L>(registry: &mut Registry, name: &str, help: &str) -> Family<L, Counter>
+where
+    L: prometheus_client::encoding::EncodeLabelSet
+        + Clone
+        + Eq
+        + std::hash::Hash
+        + Send
+        + Sync
+        + std::fmt::Debug
+        + 'static,
+{
+    let family = Family::<L, Counter>::default();
+    registry.register(name, help, family.clone());
+    family
+}
+
+fn durations<L>(registry: &mut Registry, name: &str, help: &str) -> Durations<L>
+where
+    L: prometheus_client::encoding::EncodeLabelSet
+        + Clone
+        + Eq
+        + std::hash::Hash
+        + Send
+        + Sync
+        + std::fmt::Debug
+        + 'static,
+{
+    let family = Durations::<L>::new_with_constructor(Buckets);
+    registry.register(name, help, family.clone());
+    family
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
+    let gauge = Gauge::default();
+    registry.register(name, help, gauge.clone());
+    gauge
+}
+
+fn object(kind: &'static str, namespace: &str, name: &str) -> Object {
+    Object {
+        kind,
+        namespace: namespace.into(),
+        name: name.into(),
+    }
+}
+
+fn set<L: owned::Owned>(gauges: &OwnedFamily<L, Gauge>, labels: L, value: Option<i64>) {
+    match value {
+        Some(value) => drop(gauges.of(labels).set(value)),
+        None => gauges.remove(&labels),
+    }
+}
+
+fn set_float<L: owned::Owned>(gauges: &OwnedFamily<L, Float>, labels: L, value: Option<f64>) {
+    match value {
+        Some(value) => drop(gauges.of(labels).set(value)),
+        None => gauges.remove(&labels),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(metrics: &Metrics) -> Vec<String> {
+        let text = metrics.encode();
+        text.lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn without_objects_there_are_no_series_of_objects() {
+        let lines = lines(&Metrics::new());
+        assert_eq!(lines.len(), 2, "{lines:?}");
+        assert!(
+            lines[0].starts_with("spillway_build_info{version=\"0."),
+            "{lines:?}"
+        );
+        assert_eq!(lines[1], "spillway_leader 0");
+    }
+
+    #[test]
+    fn counters_end_in_total() {
+        let metrics = Metrics::new();
+        metrics.reconciled("Topic", false, Duration::from_millis(3));
+        metrics.released("Topic");
+        let lines = lines(&metrics);
+        let has = |line: &str| assert!(lines.iter().any(|l| l == line), "{line} is not in {lines:#?}");
+        has("spillway_reconciles_total{kind=\"Topic\",result=\"error\"} 1");
+        has("spillway_released_total{kind=\"Topic\"} 1");
+        has("spillway_reconcile_duration_seconds_bucket{le=\"0.002\",kind=\"Topic\"} 0");
+        has("spillway_reconcile_duration_seconds_bucket{le=\"0.005\",kind=\"Topic\"} 1");
+    }
+
+    #[test]
+    fn a_forgotten_object_leaves_no_series() {
+        let metrics = Metrics::new();
+        let empty = lines(&metrics);
+        metrics.object("Topic", "ns", "a", Some(true), Some(false));
+        metrics.consumer(
+            "ns",
+            "a",
+            &ConsumerFigures {
+                lag_messages: Some(7),
+                lag_seconds: Some(1.5),
+                replicas: Some(1),
+                desired_replicas: Some(3),
+                arrival_rate: Some(0.5),
+                rate_per_replica: Some(2.0),
+            },
+        );
+        for bound in ["Lag", "Rate", "Max"] {
+            metrics.scaling_decision("ns", "a", bound);
+        }
+        metrics.scale_patch("ns", "a", 1, 3);
+        metrics.scale_patch("ns", "a", 3, 1);
+        metrics.lag_sweep("ns/kafka", Duration::from_millis(9));
+        assert_eq!(lines(&metrics).len(), empty.len() + 14);
+        metrics.forget_object("Topic", "ns", "a");
+        metrics.forget_consumer("ns", "a");
+        metrics.forget_broker("ns/kafka");
+        assert_eq!(lines(&metrics), empty);
+    }
+
+    #[test]
+    fn what_is_not_known_has_no_series() {
+        let metrics = Metrics::new();
+        let known = ConsumerFigures {
+            lag_messages: Some(7),
+            ..ConsumerFigures::default()
+        };
+        metrics.consumer("ns", "a", &known);
+        assert!(
+            metrics
+                .encode()
+                .contains("spillway_consumer_lag_messages{namespace=\"ns\",name=\"a\"} 7")
+        );
+        metrics.consumer("ns", "a", &ConsumerFigures::default());
+        assert!(!metrics.encode().contains("lag_messages{"));
+    }
+
+    #[test]
+    fn names_with_quotes_and_newlines_are_escaped() {
+        let metrics = Metrics::new();
+        metrics.object("Topic", "n\"s", "a\nb", Some(true), None);
+        assert!(
+            metrics.encode().contains(r#"namespace="n\"s",name="a\nb""#),
+            "{}",
+            metrics.encode()
+        );
+    }
+}

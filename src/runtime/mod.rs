@@ -1,0 +1,19 @@
+//! What a process needs around the controllers, and what knows nothing of topics and consumers.
+//!
+//! ```text
+//!  signals ──▶ shutdown ──▶ every loop            (CancellationToken)
+//!  Lease   ──▶ lease ─────▶ Fence ──▶ every write (may it start?)
+//!  loops   ──▶ http::Health, metrics::Metrics ──▶ http ──▶ kubelet, Prometheus
+//! ```
+//!
+//! * [`lease`]: one leader among the processes, and a fence that closes by itself
+//! * [`http`]: `/healthz`, `/readyz`, `/metrics`
+//! * [`metrics`]: every metric there is
+//! * [`shutdown`]: SIGTERM and SIGINT
+//! * [`telemetry`]: logs
+
+pub mod http;
+pub mod lease;
+pub mod metrics;
+pub mod shutdown;
+pub mod telemetry;

@@ -1,0 +1,75 @@
+//! Logs: one line an event, to standard error.
+
+use std::io::{IsTerminal as _, stderr};
+
+use tracing_subscriber::EnvFilter;
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people: in colour on a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line, for log collectors.
+    Json,
+}
+
+/// Why logs could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter cannot be read.
+    #[error("failed to read the log filter {filter:?}: {reason}; write it as info,spillway_operator=debug")]
+    Filter {
+        /// The filter as it was given.
+        filter: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Logs were set up before.
+    #[error("failed to set up logs: {0}")]
+    Installed(String),
+}
+
+/// Sends the process's logs to standard error; once in a process. `filter` is a level (`info`) or a
+/// list of `target=level`.
+pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(parse(filter)?)
+        .with_writer(stderr);
+    match format {
+        LogFormat::Text => subscriber.with_ansi(stderr().is_terminal()).try_init(),
+        LogFormat::Json => subscriber
+            .json()
+            .flatten_event(true)
+            .with_current_span(true)
+            .with_span_list(false)
+            .try_init(),
+    }
+    .map_err(|error| TelemetryError::Installed(error.to_string()))
+}
+
+fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::builder()
+        .parse(filter)
+        .map_err(|error| TelemetryError::Filter {
+            filter: filter.into(),
+            reason: error.to_string(),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_and_a_list_of_targets_are_filters() {
+        assert!(parse("info").is_ok());
+        assert!(parse("warn,spillway_operator::scaling=debug,kube=info").is_ok());
+    }
+
+    #[test]
+    fn a_filter_with_a_level_that_does_not_exist_is_shown_in_the_error() {
+        let error = parse("spillway_operator=loud").unwrap_err().to_string();
+        assert!(error.contains("\"spillway_operator=loud\""), "{error}");
+    }
+}
