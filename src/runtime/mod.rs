@@ -6,11 +6,11 @@
 //!  loops   ──▶ http::Health, metrics::Metrics ──▶ http ──▶ kubelet, Prometheus
 //! ```
 //!
-//! * [`lease`]: one leader among the processes, and a fence that closes by itself
-//! * [`http`]: `/healthz`, `/readyz`, `/metrics`
-//! * [`metrics`]: every metric there is
-//! * [`shutdown`]: SIGTERM and SIGINT
-//! * [`telemetry`]: logs
+//! * [`lease`] one leader among the processes, and a fence that closes by itself
+//! * [`http`] `/healthz`, `/readyz`, `/metrics`
+//! * [`metrics`] every metric there is
+//! * [`shutdown`] SIGTERM and SIGINT
+//! * [`telemetry`] logs
 
 pub mod http;
 pub mod lease;

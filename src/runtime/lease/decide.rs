@@ -79,3 +79,6 @@ impl Observed {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,7 +96,7 @@ impl LeaseSettings {
 
     /// How long after the start of a successful renewal the fence closes.
     fn fence_duration(&self) -> Duration {
-        self.duration - self.duration / 5
+        self.duration * 4 / 5
     }
 
     fn api(&self, client: Client) -> Api<Lease> {

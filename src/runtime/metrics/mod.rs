@@ -197,7 +197,7 @@ impl Metrics {
         }))
     }
 
-    /// The metrics as OpenMetrics text.
+    /// The metrics as `OpenMetrics` text.
     #[must_use]
     pub fn encode(&self) -> String {
         let mut body = String::new();
@@ -254,7 +254,7 @@ impl Metrics {
         self.0.sweep_duration.forget(&broker.to_owned());
     }
 
-    /// An object's Ready and InSync as they stand in its status; None where they are Unknown or absent.
+    /// An object's Ready and `InSync` as they stand in its status; None where they are Unknown or absent.
     pub fn object(
         &self,
         kind: &'static str,
