@@ -2,3 +2,5 @@
 pub mod api;
 pub mod runtime;
 pub mod topology;
+
+pub mod brokers;

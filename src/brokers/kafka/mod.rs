@@ -1,0 +1,25 @@
+//! Kafka: administration, offsets and groups over librdkafka.
+//!
+//! ```text
+//! pool ──▶ batch (one object per call → bounded requests) ──▶ client (async, typed) ──▶ ffi ──▶ librdkafka
+//!   one per Broker and Secret version                            settings, error, types: pure
+//! ```
+//!
+//! Reading order: [`types`] (what goes in and out), [`settings`], [`error`], [`client`], [`batch`], [`pool`].
+//! `ffi` is the one file of the crate with `unsafe` code.
+
+pub mod client;
+mod connection;
+pub mod error;
+mod ffi;
+pub mod settings;
+pub mod types;
+
+pub use client::KafkaClient;
+pub use error::{ErrorCode, KafkaError};
+pub use settings::{KafkaSettings, SaslMechanism, SaslSettings, Secret, TlsSettings};
+pub use types::{
+    ClusterInfo, ConfigEntry, ConfigSource, GroupDescription, GroupKind, GroupListing, GroupMember,
+    GroupState, Isolation, NewTopic, Node, OffsetQuery, OffsetSpec, PartitionMeta, TopicConfigChange,
+    TopicDescription, TopicMeta, TopicPartition,
+};
