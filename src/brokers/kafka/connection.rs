@@ -197,9 +197,7 @@ fn stable_words(text: &str) -> (String, String) {
     let Some((name, words)) = text.split_once(": ") else {
         return (String::new(), text.to_owned());
     };
-    let Some((_, address)) = name.split_once("://") else {
-        return (name.to_owned(), text.to_owned());
-    };
+    let address = name.split_once("://").map_or(name, |(_, address)| address);
     let address = address.rsplit_once('/').map_or(address, |(address, _)| address);
     (address.to_owned(), format!("{address}: {words}"))
 }
@@ -229,6 +227,11 @@ mod tests {
         );
         assert_eq!(first, later);
         assert_eq!(first.1, "127.0.0.1:9093: SASL authentication error: refused");
+        // librdkafka names no scheme for plain connections.
+        assert_eq!(
+            stable_words("a:1/bootstrap: refused"),
+            ("a:1".into(), "a:1: refused".into())
+        );
         assert_eq!(stable_words("no brokers").1, "no brokers");
         assert_eq!(
             stable_words("GroupCoordinator: refused"),

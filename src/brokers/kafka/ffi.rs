@@ -194,12 +194,6 @@ impl Native {
         unsafe { sys::rd_kafka_queue_yield(self.queue.as_ptr()) };
     }
 
-    /// Calls that librdkafka has not answered yet.
-    #[cfg(test)]
-    pub fn calls_in_flight(&self) -> usize {
-        self.pending().len()
-    }
-
     fn pending(&self) -> MutexGuard<'_, HashMap<usize, Completion>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -1374,3 +1368,66 @@ fn milliseconds(timeout: Duration) -> c_int {
 }
 
 const _: () = assert!(size_of::<usize>() == size_of::<*mut c_void>());
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    const NOBODY: [(&str, &str); 2] = [("bootstrap.servers", "127.0.0.1:1"), ("log.queue", "true")];
+
+    fn start() -> Arc<Native> {
+        let config = NOBODY.map(|(key, value)| (key, value.to_owned()));
+        Native::start(&config, |_| ()).expect("valid")
+    }
+
+    fn wait_until(what: &str, condition: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while !condition() {
+            assert!(Instant::now() < deadline, "waited in vain until {what}");
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn the_native_client_goes_when_it_is_stopped_even_amid_calls() {
+        let native = start();
+        let gone = Arc::downgrade(&native);
+        let kept = native.describe_cluster(Duration::from_secs(60)).expect("issued");
+        drop(native.describe_cluster(Duration::from_secs(60)).expect("issued"));
+        assert_eq!(native.pending().len(), 2);
+        native.stop();
+        drop(native);
+        wait_until("the last owner is gone", || gone.strong_count() == 0);
+        let outcome = kept.blocking_recv();
+        assert!(outcome.is_err() || outcome.is_ok_and(|answer| answer.is_err()));
+    }
+
+    #[test]
+    fn an_answer_that_nobody_waits_for_is_cleared_away() {
+        let native = start();
+        drop(
+            native
+                .describe_cluster(Duration::from_millis(10))
+                .expect("issued"),
+        );
+        wait_until("the call is answered", || native.pending().is_empty());
+        native.stop();
+    }
+
+    #[test]
+    fn settings_with_a_nul_or_an_unknown_key_are_refused() {
+        for (key, value) in [
+            ("client.id", "a\0b"),
+            ("no.such.key", "1"),
+            ("socket.timeout.ms", "many"),
+        ] {
+            let error = Native::start(&[(key, value.to_owned())], |_| ())
+                .err()
+                .expect("refused");
+            assert_eq!(error.code, LOCAL_INVALID_ARG);
+            assert!(error.message.contains(key), "{}", error.message);
+        }
+    }
+}

@@ -8,15 +8,19 @@
 //! Reading order: [`types`] (what goes in and out), [`settings`], [`error`], [`client`], [`batch`], [`pool`].
 //! `ffi` is the one file of the crate with `unsafe` code.
 
+pub mod batch;
 pub mod client;
 mod connection;
 pub mod error;
 mod ffi;
+pub mod pool;
 pub mod settings;
 pub mod types;
 
+pub use batch::{AdminBatcher, Lane, ObservedTopic};
 pub use client::KafkaClient;
 pub use error::{ErrorCode, KafkaError};
+pub use pool::{BrokerKey, KafkaHandle, KafkaPool};
 pub use settings::{KafkaSettings, SaslMechanism, SaslSettings, Secret, TlsSettings};
 pub use types::{
     ClusterInfo, ConfigEntry, ConfigSource, GroupDescription, GroupKind, GroupListing, GroupMember,

@@ -1,0 +1,171 @@
+//! The task behind one kind of call: gathers, sends, hands out.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{self, Instant};
+
+use super::super::client::{KafkaClient, PerObject};
+use super::super::error::{KafkaError, LOCAL_DESTROY, RawError};
+use super::Lane;
+use super::lanes::{Bounds, Lanes, Waiting};
+
+/// Requests of one kind under way at most.
+const IN_FLIGHT: usize = 2;
+/// How long calls gather while a request is under way.
+const GATHER: Duration = Duration::from_millis(5);
+
+/// A kind of call that can be sent for many topics at once.
+pub(super) trait Kind: Send + Sync + 'static {
+    type Request: Send + 'static;
+    type Outcome: Clone + Send + 'static;
+
+    const BOUNDS: Bounds;
+    /// What the call does to one topic, in words.
+    const OPERATION: &'static str;
+
+    fn name(request: &Self::Request) -> &str;
+    fn weight(request: &Self::Request) -> usize;
+    fn send(
+        client: &KafkaClient,
+        requests: Vec<Self::Request>,
+        timeout: Duration,
+    ) -> impl Future<Output = PerObject<Self::Outcome>> + Send;
+}
+
+/// The way to the task of one kind. The task ends when all clones are gone and nothing is under way.
+pub(super) struct Worker<K: Kind> {
+    inbox: mpsc::UnboundedSender<(Call<K>, Lane)>,
+}
+
+impl<K: Kind> Clone for Worker<K> {
+    fn clone(&self) -> Self {
+        Self {
+            inbox: self.inbox.clone(),
+        }
+    }
+}
+
+struct Call<K: Kind> {
+    request: K::Request,
+    answer: oneshot::Sender<Result<K::Outcome, KafkaError>>,
+}
+
+impl<K: Kind> Waiting for Call<K> {
+    fn name(&self) -> &str {
+        K::name(&self.request)
+    }
+
+    fn weight(&self) -> usize {
+        K::weight(&self.request)
+    }
+
+    fn is_withdrawn(&self) -> bool {
+        self.answer.is_closed()
+    }
+}
+
+impl<K: Kind> Worker<K> {
+    pub fn start(client: &KafkaClient, timeout: Duration) -> Self {
+        let (inbox, calls) = mpsc::unbounded_channel();
+        tokio::spawn(run::<K>(client.clone(), timeout, calls));
+        Self { inbox }
+    }
+
+    pub async fn call(&self, request: K::Request, lane: Lane) -> Result<K::Outcome, KafkaError> {
+        let operation = operation::<K>(K::name(&request));
+        let (answer, answered) = oneshot::channel();
+        let gone = |operation| RawError::new(LOCAL_DESTROY, "the client is shutting down").of(operation);
+        if self.inbox.send((Call { request, answer }, lane)).is_err() {
+            return Err(gone(operation));
+        }
+        answered.await.unwrap_or_else(|_| Err(gone(operation)))
+    }
+}
+
+fn operation<K: Kind>(name: &str) -> String {
+    format!("{} {name:?}", K::OPERATION)
+}
+
+async fn run<K: Kind>(
+    client: KafkaClient,
+    timeout: Duration,
+    mut inbox: mpsc::UnboundedReceiver<(Call<K>, Lane)>,
+) {
+    let mut lanes = Lanes::new();
+    let mut busy = HashSet::new();
+    let mut flights = FuturesUnordered::new();
+    let mut gathering_since = Instant::now();
+    let mut open = true;
+    while open || !flights.is_empty() {
+        let may_send = |flights: usize, waiting: usize, since: Instant| {
+            flights == 0
+                || (flights < IN_FLIGHT && (waiting >= K::BOUNDS.objects || since.elapsed() >= GATHER))
+        };
+        while !lanes.is_empty() && may_send(flights.len(), lanes.len(), gathering_since) {
+            let batch = lanes.take(K::BOUNDS, &busy);
+            if batch.is_empty() {
+                break;
+            }
+            let names: Vec<String> = batch
+                .iter()
+                .map(|call: &Call<K>| call.name().to_owned())
+                .collect();
+            busy.extend(names.iter().cloned());
+            flights.push(async {
+                fly(&client, timeout, batch).await;
+                names
+            });
+        }
+        let gathering = !lanes.is_empty() && (1..IN_FLIGHT).contains(&flights.len());
+        let gathered = gathering_since + GATHER;
+        let mut arrived = Vec::new();
+        tokio::select! {
+            count = inbox.recv_many(&mut arrived, usize::MAX), if open => open = count > 0,
+            Some(names) = flights.next() => for name in names { busy.remove(&name); },
+            () = time::sleep_until(gathered), if gathering && gathered > Instant::now() => (),
+        }
+        if lanes.is_empty() && !arrived.is_empty() {
+            gathering_since = Instant::now();
+        }
+        for (call, lane) in arrived {
+            lanes.push(call, lane);
+        }
+    }
+}
+
+async fn fly<K: Kind>(client: &KafkaClient, timeout: Duration, batch: Vec<Call<K>>) {
+    let (mut requests, mut waiting) = (Vec::new(), Vec::new());
+    for call in batch {
+        waiting.push((call.name().to_owned(), call.answer));
+        requests.push(call.request);
+    }
+    let started = Instant::now();
+    let outcomes = K::send(client, requests, timeout).await;
+    tracing::debug!(
+        operation = K::OPERATION,
+        topics = waiting.len(),
+        milliseconds = started.elapsed().as_millis(),
+        failed = outcomes.is_err(),
+        "sent a batch to Kafka"
+    );
+    match outcomes {
+        Ok(outcomes) => {
+            let outcomes: HashMap<String, _> = outcomes.into_iter().collect();
+            for (name, answer) in waiting {
+                if let Some(outcome) = outcomes.get(&name) {
+                    let _ = answer.send(outcome.clone());
+                }
+            }
+        }
+        Err(error) => {
+            for (name, answer) in waiting {
+                let _ = answer.send(Err(error.for_operation(operation::<K>(&name))));
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! One client per Broker and Secret version, for everybody who works on that cluster.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::batch::AdminBatcher;
+use super::client::KafkaClient;
+use super::error::KafkaError;
+use super::settings::KafkaSettings;
+
+/// Which Broker object a client belongs to: the object's uid, so that a re-created Broker is another one.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct BrokerKey(pub String);
+
+/// A client and the batcher on top of it.
+pub struct KafkaHandle {
+    /// For calls about many objects, and for offsets and groups.
+    pub client: KafkaClient,
+    /// For calls about one topic.
+    pub batcher: AdminBatcher,
+}
+
+/// The clients in use.
+///
+/// A client is replaced when its Broker's settings change in any way, a changed password included. Whoever
+/// holds the old one may finish; it winds down when the last holder lets go. Settings are remembered as a digest
+/// only.
+pub struct KafkaPool {
+    timeout: Duration,
+    entries: Mutex<HashMap<BrokerKey, Entry>>,
+}
+
+struct Entry {
+    fingerprint: [u8; 32],
+    handle: Arc<KafkaHandle>,
+}
+
+impl KafkaPool {
+    /// An empty pool; `timeout` bounds each request of the batchers.
+    #[must_use]
+    pub fn new(timeout: Duration) -> Self {
+        Self {
+            timeout,
+            entries: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The client for a Broker with these settings, made if there is none. Does not wait for the cluster.
+    ///
+    /// # Errors
+    /// Settings that librdkafka refuses. A client with earlier settings is gone from the pool then, too.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn get(&self, key: &BrokerKey, settings: &KafkaSettings) -> Result<Arc<KafkaHandle>, KafkaError> {
+        let fingerprint = settings.fingerprint();
+        let mut entries = self.entries();
+        if let Some(entry) = entries.get(key).filter(|entry| entry.fingerprint == fingerprint) {
+            return Ok(Arc::clone(&entry.handle));
+        }
+        entries.remove(key);
+        let client = KafkaClient::connect(settings)?;
+        let batcher = AdminBatcher::new(&client, self.timeout);
+        let handle = Arc::new(KafkaHandle { client, batcher });
+        entries.insert(
+            key.clone(),
+            Entry {
+                fingerprint,
+                handle: Arc::clone(&handle),
+            },
+        );
+        Ok(handle)
+    }
+
+    /// Forgets the client of a Broker that is gone.
+    pub fn remove(&self, key: &BrokerKey) {
+        self.entries().remove(key);
+    }
+
+    /// Clients in the pool.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.entries().len()
+    }
+
+    /// True when there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<BrokerKey, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings::{SaslMechanism, SaslSettings, Secret};
+    use super::*;
+
+    fn settings(password: &str) -> KafkaSettings {
+        let sasl = SaslSettings {
+            mechanism: SaslMechanism::ScramSha512,
+            username: "alice".into(),
+            password: Secret::new(password),
+        };
+        let unused = KafkaSettings::plaintext(vec!["127.0.0.1:1".into()], "test");
+        KafkaSettings {
+            sasl: Some(sasl),
+            ..unused
+        }
+    }
+
+    #[tokio::test]
+    async fn a_broker_has_one_client_until_its_settings_change_or_it_goes() {
+        let pool = KafkaPool::new(Duration::from_secs(1));
+        let (a, b) = (BrokerKey("a".into()), BrokerKey("b".into()));
+        let first = pool.get(&a, &settings("one")).expect("valid");
+        assert!(Arc::ptr_eq(
+            &first,
+            &pool.get(&a, &settings("one")).expect("valid")
+        ));
+        assert!(!Arc::ptr_eq(
+            &first,
+            &pool.get(&b, &settings("one")).expect("valid")
+        ));
+        let second = pool.get(&a, &settings("two")).expect("valid");
+        assert!(!Arc::ptr_eq(&first, &second));
+        assert_eq!(pool.len(), 2);
+        pool.remove(&a);
+        pool.remove(&b);
+        assert!(pool.is_empty());
+        assert_eq!(Arc::strong_count(&first), 1);
+    }
+
+    #[tokio::test]
+    async fn settings_that_librdkafka_refuses_are_an_error_and_not_a_client() {
+        let pool = KafkaPool::new(Duration::from_secs(1));
+        let key = BrokerKey("a".into());
+        let tls = super::super::settings::TlsSettings {
+            ca_pem: Some("no PEM".into()),
+            ..Default::default()
+        };
+        let broken = KafkaSettings {
+            tls: Some(tls),
+            ..settings("one")
+        };
+        let error = pool.get(&key, &broken).err().expect("the certificate is not one");
+        assert!(
+            error
+                .to_string()
+                .starts_with("failed to set up the Kafka client: "),
+            "{error}"
+        );
+        assert!(pool.is_empty());
+    }
+}
