@@ -4,3 +4,5 @@ pub mod runtime;
 pub mod topology;
 
 pub mod brokers;
+
+pub mod scaling;

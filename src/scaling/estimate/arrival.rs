@@ -1,0 +1,121 @@
+//! The arrival rate, λ: one slow mean, and one that reacts within two polls.
+
+use std::collections::VecDeque;
+
+use serde::{Deserialize, Serialize};
+
+use super::series::Ewma;
+
+/// Seconds of the slow mean: long enough to smooth Poisson arrivals, short enough to follow a ramp.
+pub(in crate::scaling) const SLOW: f64 = 30.0;
+/// Polls of which the raw rates are kept.
+const RECENT: usize = 8;
+/// The largest polls among them that are set aside when asking what normally arrives.
+const BURSTS: usize = 2;
+
+/// λ of a whole Consumer.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(in crate::scaling) struct Arrival {
+    slow: Ewma,
+    /// (messages, seconds) of the last polls, newest last.
+    recent: VecDeque<(f64, f64)>,
+}
+
+impl Arrival {
+    /// Takes in what arrived during `dt` seconds.
+    pub fn add(&mut self, messages: f64, dt: f64) {
+        if !(messages.is_finite() && messages >= 0.0 && dt > 0.0) {
+            return;
+        }
+        self.slow.add(messages / dt, dt, SLOW);
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((messages, dt));
+    }
+
+    /// λ to scale up by: the slow mean, or what the last two polls both saw. The lower of the two polls, less
+    /// one standard deviation of a count like it: a burst within one poll is backlog, not a rate, and three
+    /// messages instead of one are chance.
+    pub fn for_up(&self) -> f64 {
+        let mut sustained = f64::INFINITY;
+        for &(messages, dt) in self.recent.iter().rev().take(2) {
+            sustained = sustained.min((messages - messages.sqrt()).max(0.0) / dt);
+        }
+        if self.recent.len() < 2 { self.slow.cautious() } else { sustained.max(self.slow.cautious()) }
+    }
+
+    /// The slow mean.
+    pub fn mean(&self) -> f64 {
+        self.slow.mean()
+    }
+
+    /// Share of the slow mean, 0 to 1, that arrives in ordinary polls: the rest came in bursts. Tells the lag
+    /// that waits between two commits anyway from a flood.
+    pub fn calm(&self) -> f64 {
+        let mean = self.slow.mean();
+        if mean <= 0.0 {
+            return 1.0;
+        }
+        let mut rates = [0.0; RECENT];
+        let n = self.recent.len();
+        for (slot, &(messages, dt)) in rates.iter_mut().zip(&self.recent) {
+            *slot = messages / dt;
+        }
+        rates[..n].sort_unstable_by(f64::total_cmp);
+        let kept = n.saturating_sub(BURSTS);
+        if kept == 0 {
+            return 0.0;
+        }
+        #[allow(clippy::cast_precision_loss)]
+        let ordinary = rates[..kept].iter().sum::<f64>() / kept as f64;
+        (ordinary / mean).clamp(0.0, 1.0)
+    }
+
+    /// Polls since the last discontinuity, up to the number kept.
+    pub fn polls(&self) -> usize {
+        self.recent.len()
+    }
+
+    /// What arrived at the last poll.
+    pub fn last(&self) -> f64 {
+        self.recent.back().map_or(0.0, |&(messages, _)| messages)
+    }
+
+    /// Forgets the windows; the slow mean stays.
+    pub fn interrupt(&mut self) {
+        self.recent.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_counts_in_full_after_two_polls() {
+        let mut arrival = Arrival::default();
+        (0..60).for_each(|_| arrival.add(10.0, 1.0));
+        arrival.add(1_000.0, 1.0);
+        assert!(arrival.for_up() < 50.0, "one poll may be a burst");
+        arrival.add(1_000.0, 1.0);
+        assert!(arrival.for_up() > 950.0);
+    }
+
+    #[test]
+    fn a_burst_within_one_poll_is_no_rate() {
+        let mut arrival = Arrival::default();
+        (0..60).for_each(|_| arrival.add(10.0, 1.0));
+        arrival.add(1_000.0, 1.0);
+        arrival.add(10.0, 1.0);
+        assert!(arrival.for_up() < 50.0);
+        assert!(arrival.calm() < 0.4, "most of the mean came in one burst");
+    }
+
+    #[test]
+    fn a_steady_stream_is_calm() {
+        let mut arrival = Arrival::default();
+        (0..60).for_each(|_| arrival.add(10.0, 1.0));
+        assert!((arrival.calm() - 1.0).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,168 @@
+//! A consumer group from poll to poll.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::config::Config;
+use super::super::observation::{GroupRead, GroupState, Kafka, Observation};
+use super::super::shape::Shape;
+use super::members::Members;
+use super::partition::{Event, Track};
+use super::timing::Timing;
+use super::{Data, Signals};
+
+/// Seconds after which a partition that is no longer named is forgotten.
+const FORGET: f64 = 600.0;
+
+/// What is remembered of a group and its topics.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(in crate::scaling) struct Group {
+    pub parts: Vec<Track>,
+    pub members: Members,
+    pub shape: Shape,
+    /// Number of partitions and way of spreading that `shape` was made for.
+    shaped_for: Option<(usize, bool)>,
+    /// The last attempt to describe the group failed.
+    unreadable: bool,
+}
+
+impl Group {
+    /// Takes in one poll.
+    pub fn observe(
+        &mut self,
+        config: &Config,
+        seen: &Observation,
+        kafka: &Kafka,
+        timing: &mut Timing,
+    ) -> Signals {
+        let now = seen.now;
+        let mut signals = Signals { data: Data::Missing, ..Signals::default() };
+        let (committed_at, end_at) = (now + past(kafka.read_at.committed), now + past(kafka.read_at.end));
+        self.parts.iter_mut().for_each(Track::begin);
+        self.offsets(config, kafka, committed_at, end_at, &mut signals);
+        self.forget(now, &mut signals);
+        self.describe(kafka, now, timing, &mut signals);
+        self.reshape();
+        self.sum(now, timing, &mut signals);
+        signals
+    }
+
+    /// Offsets into tracks.
+    fn offsets(
+        &mut self,
+        config: &Config,
+        kafka: &Kafka,
+        committed_at: f64,
+        end_at: f64,
+        signals: &mut Signals,
+    ) {
+        let known = self.parts.len();
+        for (position, partition) in kafka.partitions.iter().enumerate() {
+            let index = match self.parts.get(position) {
+                Some(track) if track.tp == partition.tp => position,
+                _ => self.parts.iter().position(|p| p.tp == partition.tp).unwrap_or_else(|| {
+                    self.parts.push(Track::new(partition.tp.clone()));
+                    self.parts.len() - 1
+                }),
+            };
+            let event = self.parts[index].observe(partition, config.offset_reset, committed_at, end_at);
+            signals.discontinuity |= event == Event::Discontinuity;
+        }
+        signals.discontinuity |= self.parts.len() > known && known > 0;
+    }
+
+    /// Drops partitions that no observation has named for long: the Consumer no longer reads their topic.
+    /// Until then they count as unknown, since a broker that is away names nothing either.
+    fn forget(&mut self, now: f64, signals: &mut Signals) {
+        let before = self.parts.len();
+        if self.parts.iter().any(|p| p.usable) {
+            self.parts.retain(|p| p.unnamed_for(now) < FORGET);
+        }
+        if self.parts.len() < before {
+            self.members.reassign();
+            signals.discontinuity = true;
+        }
+    }
+
+    fn reshape(&mut self) {
+        let key = (self.parts.len(), self.members.by_topic());
+        if self.shaped_for != Some(key) {
+            self.shape = self.spread();
+            self.shaped_for = Some(key);
+        }
+    }
+
+    fn describe(&mut self, kafka: &Kafka, now: f64, timing: &mut Timing, signals: &mut Signals) {
+        match &kafka.group {
+            GroupRead::NotRead => {}
+            GroupRead::Unreadable => self.unreadable = true,
+            GroupRead::Known(group) => {
+                self.unreadable = false;
+                let changed = self.members.describe(group, &mut self.parts);
+                timing.group(now, group.state, group.kind, changed);
+                if changed || timing.unstable_since.is_some() {
+                    self.members.interrupt();
+                }
+            }
+        }
+        signals.foreign = self.members.foreign;
+    }
+
+    /// Adds partitions up.
+    fn sum(&mut self, now: f64, timing: &mut Timing, signals: &mut Signals) {
+        let (mut usable, mut lagging, mut all_moved, mut newcomer) = (0, false, true, false);
+        let since = timing.shuffle_since.unwrap_or(now);
+        for part in &self.parts {
+            usable += usize::from(part.usable);
+            if !part.usable {
+                continue;
+            }
+            signals.lag += part.lag;
+            signals.hidden |= part.hidden();
+            if let Some(gap) = part.gap.filter(|_| timing.shuffle_since.is_none()) {
+                timing.commit_gap_seen(gap);
+            }
+            newcomer |= part.new_owner && part.progressed > 0.0;
+            signals.departed += part.progressed;
+            if part.arrived_in > 0.0 && !part.stuck {
+                signals.arrived += part.arrived / part.arrived_in;
+            }
+            if part.lag > 0.0 && !part.phantom && !part.stuck {
+                lagging = true;
+                all_moved &= part.moved_at >= since;
+            }
+        }
+        timing.all_moved(now, lagging, all_moved);
+        signals.lagging = lagging;
+        signals.new_member_committed = newcomer;
+        signals.data = match usable {
+            0 => Data::Missing,
+            n if n == self.parts.len() && !self.unreadable => Data::Full,
+            _ => Data::Partial,
+        };
+    }
+
+    /// The shape of the work, by topic and assignor.
+    fn spread(&self) -> Shape {
+        let mut counts: Vec<(&str, u32)> = Vec::new();
+        for part in &self.parts {
+            match counts.iter_mut().find(|(topic, _)| *topic == part.topic()) {
+                Some((_, count)) => *count += 1,
+                None => counts.push((part.topic(), 1)),
+            }
+        }
+        if counts.is_empty() {
+            return Shape::Unknown;
+        }
+        Shape::Topics { counts: counts.into_iter().map(|(_, n)| n).collect(), range: self.members.by_topic() }
+    }
+
+    /// No members are in the group, by the last description.
+    pub fn empty(&self) -> bool {
+        matches!(self.members.state, Some(GroupState::Empty | GroupState::Dead))
+    }
+}
+
+/// A read time relative to now; what cannot be is taken as now.
+fn past(relative: f64) -> f64 {
+    if relative.is_finite() && relative <= 0.0 { relative } else { 0.0 }
+}

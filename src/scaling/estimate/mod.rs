@@ -1,0 +1,49 @@
+//! From observations to rates: what arrives, what is done, what waits, and how long things take.
+//!
+//! ```text
+//! Observation ─▶ kafka::Group  (partition, members) ─┐
+//!             └▶ rabbitmq::Queue ────────────────────┴▶ Signals ─▶ arrival λ, rate μ, timing
+//! ```
+//! Nothing here decides.
+
+pub(super) mod arrival;
+pub(super) mod kafka;
+pub(super) mod members;
+pub(super) mod partition;
+pub(super) mod rate;
+pub(super) mod series;
+pub(super) mod timing;
+
+/// How much of an observation can be used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Data {
+    /// All of it.
+    Full,
+    /// Some partitions, or the group, could not be read: sums are lower bounds.
+    Partial,
+    /// Nothing.
+    #[default]
+    Missing,
+}
+
+/// One poll, added up.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Signals {
+    pub data: Data,
+    /// Messages/s that arrived since the last poll.
+    pub arrived: f64,
+    /// Messages that were done since the last poll.
+    pub departed: f64,
+    /// Messages that wait.
+    pub lag: f64,
+    /// Something waits that is a message for sure.
+    pub lagging: bool,
+    /// Records that the application cannot see yet.
+    pub hidden: bool,
+    /// Members that are not ours.
+    pub foreign: u32,
+    /// A member that came with the last change has committed.
+    pub new_member_committed: bool,
+    /// What was seen does not continue what was seen before.
+    pub discontinuity: bool,
+}

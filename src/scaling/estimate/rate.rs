@@ -1,0 +1,190 @@
+//! The rate of one replica, μ.
+//!
+//! Only a *saturated* member shows what it can do; an idle one only that it can do at least this much. The
+//! mean is one of progress over time (not of rates), so that a poll that falls between two commits cancels
+//! out against the next one.
+
+use serde::{Deserialize, Serialize};
+
+use super::series::Ring;
+
+/// Seconds of saturated work after which an older measurement has faded to 37 %. Long against the jitter of
+/// a poll against a commit, short against a slow spell that must be answered.
+const MEMORY: f64 = 30.0;
+/// Seconds of measured work that replace a prior (configured, or learned by an earlier leader): one commit
+/// interval at Kafka's default. Until then the prior fills up what is missing.
+const PRIOR_WEIGHT: f64 = 5.0;
+/// Samples before the running median may clamp a new one.
+const MEDIAN_AFTER: usize = 5;
+/// A sample above this many medians is no work: compaction and transaction markers skip offsets.
+const CLAMP: f64 = 3.0;
+/// Messages/s of a replica about which nothing at all is known: 100 ms a message, the slow end of what
+/// consumers do. A first flood is then met in full, and the first commits put it right.
+pub(in crate::scaling) const UNMEASURED: f64 = 10.0;
+/// Nothing slower than one message in an hour is believed.
+const SLOWEST: f64 = 1.0 / 3_600.0;
+
+/// What is known of μ. All rates are messages/s of one replica.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(in crate::scaling) struct Rate {
+    progress: f64,
+    seconds: f64,
+    prior: Option<f64>,
+    recent: Ring,
+    /// What a replica has been seen to do without being saturated.
+    floor: f64,
+    /// The best that was believed since the code last changed; a μ below it may be a trap.
+    best: f64,
+    /// When a saturated member was last measured.
+    measured_at: Option<f64>,
+}
+
+impl Rate {
+    /// Starts from what a person or an earlier leader says, unless something is known already.
+    pub fn suppose(&mut self, rate: f64) {
+        if self.prior.is_none() && self.seconds <= 0.0 && rate.is_finite() && rate > 0.0 {
+            self.prior = Some(rate.max(SLOWEST));
+        }
+    }
+
+    /// Takes in the saturated members of one poll: each one's messages and seconds between two commits.
+    pub fn measured(&mut self, now: f64, samples: impl Iterator<Item = (f64, f64)>) {
+        let limit = (self.recent.len() >= MEDIAN_AFTER)
+            .then(|| self.recent.quantile(0.5))
+            .flatten()
+            .map_or(f64::INFINITY, |median| CLAMP * median);
+        let (mut progress, mut seconds, mut count) = (0.0, 0.0, 0.0);
+        for (messages, duration) in samples {
+            let rate = messages / duration;
+            if rate.is_finite() && duration > 0.0 {
+                self.recent.push(rate);
+                progress += rate.min(limit) * duration;
+                seconds += duration;
+                count += 1.0;
+            }
+        }
+        if count == 0.0 {
+            return;
+        }
+        let keep = (-(seconds / count) / MEMORY).exp();
+        self.progress = self.progress * keep + progress;
+        self.seconds = self.seconds * keep + seconds;
+        let mean = self.mean().unwrap_or(SLOWEST);
+        // Saturated work shows what can be done now: an older, higher floor is out of date.
+        self.floor = self.floor.min(mean);
+        self.best = self.best.max(mean);
+        self.measured_at = Some(now);
+    }
+
+    /// Members that keep up do this much each: a lower bound.
+    pub fn at_least(&mut self, rate: f64) {
+        if rate.is_finite() && rate > self.floor {
+            self.floor = rate;
+        }
+    }
+
+    /// μ as measured or supposed, raised to what has been seen. `None`: neither.
+    pub fn known(&self) -> Option<f64> {
+        self.mean().map(|mean| mean.max(self.floor).max(SLOWEST))
+    }
+
+    fn mean(&self) -> Option<f64> {
+        match self.prior {
+            Some(prior) if self.seconds < PRIOR_WEIGHT => {
+                Some((self.progress + prior * (PRIOR_WEIGHT - self.seconds)) / PRIOR_WEIGHT)
+            }
+            _ => (self.seconds > 0.0).then(|| self.progress / self.seconds),
+        }
+    }
+
+    /// μ to scale up by: what is known, else what has been seen, else [`UNMEASURED`].
+    pub fn for_up(&self) -> f64 {
+        self.known().unwrap_or_else(|| self.floor.max(UNMEASURED))
+    }
+
+    /// μ to scale down by: what is known, else only what has been seen. `None`: nothing was.
+    pub fn for_down(&self) -> Option<f64> {
+        self.known().or((self.floor > 0.0).then_some(self.floor.max(SLOWEST)))
+    }
+
+    /// μ that three in four samples stay below: what a good member does.
+    pub fn good(&self) -> Option<f64> {
+        let p75 = (self.recent.len() >= MEDIAN_AFTER).then(|| self.recent.quantile(0.75)).flatten();
+        self.known().map(|mean| p75.unwrap_or(mean).max(mean))
+    }
+
+    /// Seconds since a saturated member was measured.
+    pub fn age(&self, now: f64) -> Option<f64> {
+        self.measured_at.map(|at| now - at)
+    }
+
+    /// Whether μ may be too low: never measured, or once better.
+    pub fn doubtful(&self) -> bool {
+        /// A μ this close to the best is no slow spell.
+        const NEAR: f64 = 0.8;
+        self.measured_at.is_none() || self.known().is_some_and(|mu| mu < NEAR * self.best)
+    }
+
+    /// After a discontinuity: what was measured counts as a prior. Other code may be slower: no floor.
+    pub fn demote(&mut self, other_code: bool) {
+        self.prior = self.mean();
+        (self.progress, self.seconds) = (0.0, 0.0);
+        if other_code {
+            self.floor = 0.0;
+            self.best = 0.0;
+            self.recent = Ring::default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_staircase_against_the_poll_cancels_out() {
+        let mut rate = Rate::default();
+        for i in 0..40 {
+            // A commit each 1.5 s, seen by a poll each second: 15 messages after 1 s and after 2 s in turn.
+            rate.measured(f64::from(i), [(15.0, if i % 2 == 0 { 1.0 } else { 2.0 })].into_iter());
+        }
+        assert!((rate.known().unwrap() - 10.0).abs() < 0.3, "{:?}", rate.known());
+    }
+
+    #[test]
+    fn one_absurd_sample_hardly_counts() {
+        let mut rate = Rate::default();
+        (0..30).for_each(|i| rate.measured(f64::from(i), [(10.0, 1.0)].into_iter()));
+        rate.measured(31.0, [(1e6, 1.0)].into_iter());
+        assert!(rate.known().unwrap() < 11.0);
+    }
+
+    #[test]
+    fn evidence_soon_outweighs_a_prior() {
+        let mut rate = Rate::default();
+        rate.suppose(1_000.0);
+        (0..30).for_each(|i| rate.measured(f64::from(i), [(10.0, 1.0)].into_iter()));
+        assert!((rate.known().unwrap() - 10.0).abs() < 0.5);
+    }
+
+    #[test]
+    fn an_idle_member_raises_a_rate_and_never_lowers_it() {
+        let mut rate = Rate::default();
+        rate.at_least(3.0);
+        assert_eq!((rate.known(), rate.for_up(), rate.for_down()), (None, UNMEASURED, Some(3.0)));
+        rate.suppose(50.0);
+        rate.at_least(80.0);
+        assert_eq!(rate.known(), Some(80.0));
+        rate.measured(1.0, [(100.0, 10.0)].into_iter());
+        assert!(rate.known().unwrap() < 40.0);
+    }
+
+    #[test]
+    fn nothing_absurd_gets_in() {
+        let mut rate = Rate::default();
+        rate.suppose(f64::NAN);
+        rate.at_least(f64::INFINITY);
+        rate.measured(1.0, [(1.0, 0.0), (f64::NAN, 1.0)].into_iter());
+        assert_eq!(rate, Rate { recent: rate.recent.clone(), ..Rate::default() });
+    }
+}

@@ -1,0 +1,171 @@
+//! How long things take here: commits, cold starts, rebalances. Learned, with priors.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::config::Config;
+use super::super::observation::{GroupKind, GroupState};
+use super::series::{Durations, Ring};
+
+/// Seconds from a patch to the first commit of a new replica until one was measured: image on the node, a
+/// small runtime, one rebalance.
+const COLD_START: f64 = 20.0;
+/// Shortest pause of an eager rebalance: one heartbeat interval of the usual client.
+const EAGER_PAUSE: f64 = 3.0;
+/// Pause of the KIP-848 protocol: it moves by heartbeats of 5 s, two of them.
+const CONSUMER_PAUSE: f64 = 10.0;
+/// Seconds between two commits until they were measured: Kafka's default for automatic commits.
+const COMMIT_GAP: f64 = 5.0;
+/// A start or a rebalance that took longer than this is not learned from: something else went on.
+const ABANDONED: f64 = 900.0;
+/// Longest commit gap that counts; what stands longer is stuck, not slow.
+const LONGEST_GAP: f64 = 600.0;
+/// Weight of a commit gap that an earlier leader learned.
+const SEED_WEIGHT: f32 = 20.0;
+
+/// Durations of one Consumer, in seconds.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(in crate::scaling) struct Timing {
+    gaps: Durations,
+    cold: Ring,
+    pause: Ring,
+    /// The scale-up that is under way.
+    pub up: Option<Up>,
+    /// Since when members have been changing without all partitions having moved again.
+    pub shuffle_since: Option<f64>,
+    /// Since when the group has not been stable.
+    pub unstable_since: Option<f64>,
+    consumer_protocol: bool,
+}
+
+/// A scale-up from the moment it was seen in the target.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(in crate::scaling) struct Up {
+    pub at: f64,
+    pub from: u32,
+    pub to: u32,
+    pub ready_at: Option<f64>,
+}
+
+impl Timing {
+    /// Takes over what an earlier leader learned.
+    pub fn seed(&mut self, cold_start: Option<f64>, rebalance: Option<f64>, gap: Option<f64>) {
+        let plausible = |v: &f64| v.is_finite() && (0.0..=ABANDONED).contains(v);
+        cold_start.filter(plausible).into_iter().for_each(|v| self.cold.push(v));
+        rebalance.filter(plausible).into_iter().for_each(|v| self.pause.push(v));
+        gap.filter(plausible).into_iter().for_each(|v| self.gaps.add(v, SEED_WEIGHT));
+    }
+
+    /// A commit came this long after there was something to commit.
+    pub fn commit_gap_seen(&mut self, seconds: f64) {
+        if seconds > 0.0 {
+            self.gaps.add(seconds.min(LONGEST_GAP), 1.0);
+        }
+    }
+
+    /// p95 of commit gaps as learned. `None`: not yet.
+    pub fn learned_gap(&self) -> Option<f64> {
+        self.gaps.p95()
+    }
+
+    /// p95 of commit gaps, or the usual one.
+    pub fn gap(&self) -> f64 {
+        self.learned_gap().unwrap_or(COMMIT_GAP)
+    }
+
+    /// p90 of cold starts as learned. `None`: not yet.
+    pub fn learned_cold_start(&self) -> Option<f64> {
+        self.cold.quantile(0.9)
+    }
+
+    /// Seconds from a patch to a new replica's first commit.
+    pub fn cold_start(&self, config: &Config) -> f64 {
+        config.cold_start.or(self.learned_cold_start()).unwrap_or(COLD_START)
+    }
+
+    /// p90 of rebalance pauses as learned. `None`: not yet.
+    pub fn learned_pause(&self) -> Option<f64> {
+        self.pause.quantile(0.9)
+    }
+
+    /// Seconds for which the group stands still when members change.
+    pub fn pause(&self, config: &Config) -> f64 {
+        let prior = if self.consumer_protocol { CONSUMER_PAUSE } else { EAGER_PAUSE.max(self.gap()) };
+        config.rebalance.or(self.learned_pause()).unwrap_or(prior)
+    }
+
+    /// What is left until a scale-up works: of the one under way, else of one that would start now.
+    pub fn until_more(&self, config: &Config, now: f64) -> f64 {
+        let whole = self.cold_start(config) + self.pause(config);
+        self.up.map_or(whole, |up| (whole - (now - up.at)).max(0.0))
+    }
+
+    /// Follows the target's count and the pods that are ready.
+    pub fn target(&mut self, now: f64, before: Option<u32>, spec: u32, ready: Option<u32>) {
+        match before {
+            Some(before) if spec > before => {
+                let from = self.up.map_or(before, |up| up.from.min(before));
+                self.up = Some(Up { at: now, from, to: spec, ready_at: None });
+            }
+            Some(before) if spec < before => self.up = None,
+            _ => {}
+        }
+        if let Some(up) = &mut self.up
+            && up.ready_at.is_none()
+            && ready.is_some_and(|r| r >= up.to)
+        {
+            up.ready_at = Some(now);
+        }
+        if self.up.is_some_and(|up| now - up.at > ABANDONED) {
+            self.up = None;
+        }
+    }
+
+    /// Ends a scale-up whose pods are ready: by the first commit of a new member, or, where there was no work
+    /// to commit or members are not known, after a rebalance.
+    pub fn work_seen(&mut self, now: f64, new_member_committed: bool, config: &Config) {
+        let Some(Up { at, ready_at: Some(ready_at), .. }) = self.up else { return };
+        if new_member_committed {
+            self.cold.push(now - at);
+            self.up = None;
+        } else if now - ready_at > self.pause(config).max(self.gap()) {
+            self.cold.push(ready_at - at);
+            self.up = None;
+        }
+    }
+
+    /// Follows the group's state, when it was read.
+    pub fn group(&mut self, now: f64, state: GroupState, kind: GroupKind, members_changed: bool) {
+        self.consumer_protocol = kind == GroupKind::Consumer;
+        let at_rest = matches!(state, GroupState::Stable | GroupState::Empty | GroupState::Dead);
+        if at_rest {
+            self.unstable_since = None;
+        } else if self.unstable_since.is_none() {
+            self.unstable_since = Some(now);
+        }
+        if (members_changed || !at_rest) && self.shuffle_since.is_none() {
+            self.shuffle_since = Some(now);
+        }
+    }
+
+    /// Ends a rebalance once the group is at rest and each partition with lag has moved since it began.
+    pub fn all_moved(&mut self, now: f64, lagging: bool, all_moved: bool) {
+        let Some(since) = self.shuffle_since else { return };
+        if self.unstable_since.is_some() {
+            return;
+        }
+        if all_moved {
+            // With no lag anywhere nothing shows how long partitions stood still.
+            if lagging && now > since {
+                self.pause.push(now - since);
+            }
+            self.shuffle_since = None;
+        } else if now - since > ABANDONED {
+            self.shuffle_since = None;
+        }
+    }
+
+    /// Whether members are changing right now: rates measured now would be wrong.
+    pub fn shuffling(&self) -> bool {
+        self.shuffle_since.is_some() || self.unstable_since.is_some()
+    }
+}

@@ -1,0 +1,79 @@
+//! When a count may change: up fast, down slowly, to zero only when sure.
+
+use super::config::Config;
+use super::decision::Bound;
+use super::shape::Fleet;
+
+/// While replicas are starting, only a want this many times theirs starts more: each change moves partitions.
+const WHILE_STARTING: f64 = 1.25;
+/// A lower class must hold this many times the largest recent need.
+pub(super) const DOWN_MARGIN: f64 = 1.1;
+
+/// The limits between which a count may lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Limits {
+    pub min: u32,
+    /// The largest count that brings anything: a class, at most `maxReplicas` and the cap.
+    pub ceiling: u32,
+    /// Most replicas that can work, where known.
+    pub cap: Option<u32>,
+    /// What makes the ceiling.
+    pub by: Option<Bound>,
+    /// `minReplicas` is above the cap.
+    pub min_above_cap: bool,
+}
+
+impl Limits {
+    /// Without a cap and without `maxReplicas` nothing is known to bring anything beyond the present count.
+    pub fn new(config: &Config, fleet: &Fleet<'_>, spec: u32) -> Self {
+        let cap = fleet.cap();
+        let (most, by) = match (config.max_replicas, cap) {
+            (Some(max), Some(cap)) if max < cap => (max, Some(Bound::Max)),
+            (_, Some(cap)) => (cap, Some(Bound::Partitions)),
+            (Some(max), None) => (max, Some(Bound::Max)),
+            (None, None) => (spec.max(config.min_replicas).max(1), None),
+        };
+        let min = config.min_replicas.min(cap.unwrap_or(u32::MAX));
+        // A maximum between two classes does no more than the class below it.
+        let ceiling = fleet.class_of(most).max(min);
+        Self { min, ceiling, cap, by, min_above_cap: config.min_replicas > min }
+    }
+}
+
+/// What speaks for more replicas at this poll.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ups {
+    /// The count wanted, within limits.
+    pub wanted: u32,
+    /// More was wanted at the last poll, too.
+    pub agreed: bool,
+    /// The target delay is broken already, and what waits is not just arriving.
+    pub late: bool,
+    /// A scale-up is under way.
+    pub starting: bool,
+}
+
+/// Whether to go up now. `Err` says what it waits for.
+pub(super) fn up(spec: u32, limits: &Limits, ups: Ups) -> Result<u32, Wait> {
+    if ups.starting && f64::from(ups.wanted) < WHILE_STARTING * f64::from(spec) {
+        return Err(Wait::Starting);
+    }
+    // The first message wakes at once; a want that cannot grow need not be confirmed.
+    let certain = spec == 0 || ups.agreed || (ups.late && ups.wanted == limits.ceiling);
+    if certain { Ok(ups.wanted) } else { Err(Wait::SecondPoll) }
+}
+
+/// Why a wanted scale-up waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// One more poll must agree.
+    SecondPoll,
+    /// Replicas are starting.
+    Starting,
+}
+
+/// The next count on the way down from `spec` to the class `lower`: at most halving, not below half the peak.
+pub(super) fn down(spec: u32, lower: u32, peak: u32, limits: &Limits, fleet: &Fleet<'_>) -> u32 {
+    let next = lower.max(spec.div_ceil(2)).max(peak.div_ceil(2)).max(limits.min).max(1);
+    if next >= spec { spec } else { fleet.class_of(next).max(limits.min).max(1) }
+}

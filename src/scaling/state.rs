@@ -1,0 +1,77 @@
+//! What is remembered from one decision to the next. Opaque; serialisable, so that it can be kept or replayed.
+
+use serde::{Deserialize, Serialize};
+
+use super::decision::Learned;
+use super::estimate::arrival::Arrival;
+use super::estimate::kafka::Group;
+use super::estimate::rate::Rate;
+use super::estimate::series::{Ewma, MaxWindow};
+use super::estimate::timing::Timing;
+
+/// The memory of one Consumer's scaling. `State::default()` knows nothing; [`State::seeded`] knows what an
+/// earlier leader wrote down.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    pub(super) last_at: Option<f64>,
+    pub(super) group: Group,
+    pub(super) arrival: Arrival,
+    pub(super) departure: Ewma,
+    pub(super) ready_mean: Ewma,
+    pub(super) rate: Rate,
+    pub(super) timing: Timing,
+    pub(super) target: TargetMemory,
+    pub(super) sizing: Sizing,
+    pub(super) per_replica: Option<u32>,
+    /// Seeded by an earlier leader: the commit gap is that of this group.
+    pub(super) seeded: bool,
+}
+
+/// The target as last seen.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct TargetMemory {
+    pub spec: Option<u32>,
+    /// The last count that a patch asked for.
+    pub asked: Option<u32>,
+    pub revision: std::sync::Arc<str>,
+    /// Since when fewer pods are ready than wanted.
+    pub pending_since: Option<f64>,
+}
+
+/// Needs and changes over time.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Sizing {
+    /// Needs of the last stabilization.
+    pub needs: MaxWindow,
+    /// Classes that were needed in the last `peakMemory`.
+    pub peaks: MaxWindow,
+    /// No replica goes before this moment.
+    pub no_down_until: Option<f64>,
+    /// More was wanted at the last poll.
+    pub up_wanted: bool,
+    /// When data was last usable.
+    pub known_at: Option<f64>,
+    /// Since when there has been nothing to do at all.
+    pub idle_since: Option<f64>,
+    /// Since when there has been no backlog.
+    pub calm_since: Option<f64>,
+    /// Lag at the last bootstrap step, and when.
+    pub bootstrapped_at: Option<f64>,
+    /// Backlog when it was last compared, and when.
+    pub rising: Option<(f64, f64)>,
+}
+
+impl State {
+    /// Starts from what an earlier leader learned.
+    #[must_use]
+    pub fn seeded(learned: &Learned) -> Self {
+        let mut state = Self::default();
+        if let Some(rate) = learned.rate_per_replica {
+            state.rate.suppose(rate);
+        }
+        state.timing.seed(learned.cold_start, learned.rebalance, learned.commit_gap);
+        state.per_replica = learned.consumers_per_replica.filter(|&m| m > 0);
+        state.seeded = learned.commit_gap.is_some();
+        state
+    }
+}

@@ -1,0 +1,84 @@
+//! Up: fast, in one patch, and no further than useful.
+
+use super::super::Config;
+use super::world::World;
+
+fn target(seconds: f64) -> Config {
+    Config { target_delay: seconds, ..Config::default() }
+}
+
+/// Patches, and polls after the flood until the first one.
+fn patches(world: &mut World, seconds: u32) -> Vec<(u32, u32)> {
+    let mut seen = Vec::new();
+    for second in 1..=seconds {
+        let decision = world.second();
+        if decision.patch {
+            seen.push((second, decision.replicas));
+        }
+    }
+    seen
+}
+
+#[test]
+fn a_first_flood_takes_three_partitions_from_one_to_three_within_two_polls() {
+    let mut world = World::new(3, target(30.0));
+    world.run(10, 0);
+    world.arrive(1_000);
+    assert_eq!(patches(&mut world, 30), [(1, 3)]);
+}
+
+#[test]
+fn a_first_flood_with_a_short_target_takes_twelve_partitions_to_twelve_in_one_patch() {
+    let mut world = World::new(12, target(5.0));
+    world.run(10, 0);
+    world.arrive(1_200);
+    let seen = patches(&mut world, 30);
+    assert!(matches!(seen[..], [(1 | 2, 12)]), "{seen:?}");
+}
+
+#[test]
+fn a_first_flood_with_a_long_target_gets_what_the_formula_says() {
+    let mut world = World::new(12, target(30.0));
+    world.run(10, 0);
+    world.arrive(1_200);
+    let seen = patches(&mut world, 10);
+    assert!(matches!(seen[..], [(1 | 2, 4 | 6)]), "{seen:?}");
+}
+
+#[test]
+fn a_flood_that_arrives_while_it_is_looked_at_is_met_in_one_patch() {
+    let mut world = World::new(12, target(5.0));
+    world.run(10, 0);
+    world.arrive(300);
+    let first = world.second();
+    world.arrive(900);
+    let second = world.second();
+    assert_eq!((first.patch, second.patch, second.replicas), (false, true, 12));
+}
+
+#[test]
+fn three_messages_are_no_flood() {
+    let mut world = World::new(12, target(30.0));
+    world.run(10, 0);
+    world.arrive(3);
+    assert_eq!(patches(&mut world, 30), []);
+}
+
+#[test]
+fn a_learned_step_is_met_within_three_polls() {
+    let mut world = World::new(12, target(30.0));
+    world.run(30, 8);
+    world.arrive(400);
+    world.run(600, 5);
+    assert_eq!(world.lag(), 0);
+    let before = world.spec;
+    let mut seen = Vec::new();
+    for second in 1..=20 {
+        world.arrive(100);
+        let decision = world.second();
+        if decision.patch {
+            seen.push((second, decision.replicas));
+        }
+    }
+    assert!(matches!(seen[..], [(1..=3, 12)]), "{before} {seen:?}");
+}

@@ -1,0 +1,173 @@
+//! A group whose offsets a test moves by hand.
+
+use std::sync::Arc;
+
+use super::super::{
+    Committed, Config, Decision, Group, GroupKind, GroupRead, GroupState, Kafka, Member, Observation, Partition,
+    Pod, State, Target, decide,
+};
+
+/// One topic, `orders`, and the group that reads it.
+pub struct World {
+    pub config: Config,
+    pub state: State,
+    pub now: f64,
+    pub ends: Vec<i64>,
+    pub committed: Vec<i64>,
+    pub spec: u32,
+    pub ready: u32,
+    /// What each ready replica does, messages/s. Commits come with each second.
+    pub rate: f64,
+    /// Carry out patches; pods are then ready after `start` seconds.
+    pub apply: bool,
+    pub start: f64,
+    /// Changes an observation before it is decided on.
+    pub edit: fn(&mut Observation),
+    pending: Option<(f64, u32)>,
+    done: f64,
+}
+
+impl World {
+    pub fn new(partitions: usize, config: Config) -> Self {
+        Self {
+            config,
+            state: State::default(),
+            now: 0.0,
+            ends: vec![0; partitions],
+            committed: vec![0; partitions],
+            spec: 1,
+            ready: 1,
+            rate: 10.0,
+            apply: true,
+            start: 3.0,
+            edit: |_| {},
+            pending: None,
+            done: 0.0,
+        }
+    }
+
+    /// Messages arrive, spread evenly.
+    pub fn arrive(&mut self, messages: i64) {
+        let partitions = i64::try_from(self.ends.len()).unwrap();
+        for (i, end) in (0i64..).zip(self.ends.iter_mut()) {
+            *end += messages / partitions + i64::from(i < messages % partitions);
+        }
+    }
+
+    /// One second of work, then a decision.
+    pub fn second(&mut self) -> Decision {
+        self.after(1.0)
+    }
+
+    pub fn after(&mut self, seconds: f64) -> Decision {
+        self.now += seconds;
+        if self.pending.is_some_and(|(at, _)| self.now >= at) {
+            self.ready = self.pending.take().map_or(self.ready, |(_, ready)| ready);
+        }
+        self.work(seconds);
+        let decision = self.look();
+        if self.apply && decision.patch {
+            self.scale(decision.replicas);
+        }
+        decision
+    }
+
+    pub fn scale(&mut self, replicas: u32) {
+        self.spec = replicas;
+        if replicas < self.ready {
+            self.ready = replicas;
+            self.pending = None;
+        } else {
+            self.pending = Some((self.now + self.start, replicas));
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    fn work(&mut self, seconds: f64) {
+        let members = self.ready as usize;
+        if members == 0 {
+            return;
+        }
+        self.done += self.rate * seconds;
+        let each = self.done.floor() as i64;
+        self.done -= each as f64;
+        for member in 0..members {
+            let mine: Vec<usize> = (0..self.ends.len()).filter(|p| p % members == member).collect();
+            let mut left = each;
+            while left > 0 {
+                let Some(&worst) = mine.iter().max_by_key(|&&p| self.ends[p] - self.committed[p]) else { break };
+                if self.ends[worst] <= self.committed[worst] {
+                    break;
+                }
+                self.committed[worst] += 1;
+                left -= 1;
+            }
+        }
+    }
+
+    pub fn observation(&self) -> Observation {
+        let members = self.ready as usize;
+        let name = |p: usize| -> Arc<str> { format!("orders/{p}").into() };
+        let mut seen = Observation {
+            now: self.now,
+            target: Target {
+                spec: self.spec,
+                ready: Some(self.ready),
+                unschedulable: Some(0),
+                revision: "a".into(),
+                ..Target::default()
+            },
+            kafka: Some(Kafka {
+                group: GroupRead::Known(Group {
+                    kind: GroupKind::Classic,
+                    state: if members == 0 { GroupState::Empty } else { GroupState::Stable },
+                    assignor: "cooperative-sticky".into(),
+                    members: (0..members)
+                        .map(|m| Member {
+                            id: format!("m{m}").into(),
+                            pod: Pod::Known(format!("orders-{m}").into()),
+                            is_static: false,
+                            partitions: (m..self.ends.len()).step_by(members).map(name).collect(),
+                        })
+                        .collect(),
+                }),
+                partitions: (0..self.ends.len())
+                    .map(|p| Partition {
+                        tp: name(p),
+                        topic_id: Some("x".into()),
+                        start: Some(0),
+                        end: Some(self.ends[p]),
+                        hw: Some(self.ends[p]),
+                        committed: Committed::At(self.committed[p]),
+                        error: None,
+                    })
+                    .collect(),
+                ..Kafka::default()
+            }),
+            ..Observation::default()
+        };
+        (self.edit)(&mut seen);
+        seen
+    }
+
+    pub fn look(&mut self) -> Decision {
+        let seen = self.observation();
+        let (decision, state) = decide(&self.config, &seen, std::mem::take(&mut self.state));
+        self.state = state;
+        decision
+    }
+
+    /// Lets `seconds` pass with `rate` messages arriving in each; returns the last decision.
+    pub fn run(&mut self, seconds: u32, rate: i64) -> Decision {
+        let mut last = None;
+        for _ in 0..seconds {
+            self.arrive(rate);
+            last = Some(self.second());
+        }
+        last.unwrap_or_else(|| self.look())
+    }
+
+    pub fn lag(&self) -> i64 {
+        self.ends.iter().zip(&self.committed).map(|(e, c)| e - c).sum()
+    }
+}

@@ -1,0 +1,107 @@
+//! The sentence that a person reads at 3 a.m.: what, why, and from which numbers.
+
+use std::fmt::Write as _;
+
+use super::decision::{Bound, Condition, Inputs};
+use super::text::Brief;
+
+/// What the sentence is about.
+pub(super) struct Story<'a> {
+    pub spec: u32,
+    pub replicas: u32,
+    /// Whether the change is made, or why not.
+    pub held_by: Option<&'static str>,
+    pub bound: Bound,
+    pub inputs: &'a Inputs,
+    /// Seconds that the newest message waits.
+    pub delay: Option<f64>,
+    pub target_delay: f64,
+    pub conditions: &'a [Condition],
+}
+
+impl Story<'_> {
+    pub fn tell(&self) -> String {
+        let mut text = String::with_capacity(200);
+        // Writing to a String cannot fail.
+        let _ = self.write(&mut text);
+        text
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        if self.replicas == self.spec {
+            write!(out, "{} replicas: ", self.spec)?;
+        } else {
+            write!(out, "{} → {} replicas: ", self.spec, self.replicas)?;
+        }
+        out.push_str(self.reason());
+        self.numbers(out)?;
+        for condition in self.conditions {
+            write!(out, "; {}", condition.kind.as_str())?;
+            if let Some(first) = condition.partitions.first() {
+                write!(out, " {first}")?;
+                if condition.partitions.len() > 1 {
+                    write!(out, " and {} more", condition.partitions.len() - 1)?;
+                }
+            }
+            if !condition.detail.is_empty() {
+                write!(out, " ({})", condition.detail)?;
+            }
+        }
+        if let Some(why) = self.held_by {
+            write!(out, "; not patched: {why}")?;
+        }
+        Ok(())
+    }
+
+    fn reason(&self) -> &'static str {
+        match self.bound {
+            Bound::Paused => "paused",
+            Bound::ScaleConflict => "someone else writes the same /scale",
+            Bound::Unknown => "not enough is known to lower it",
+            Bound::Stuck => "nothing that waits is being worked on",
+            Bound::GroupUnstable => "the group does not come to rest",
+            Bound::PodsNotReady => "pods asked for are not ready",
+            Bound::Breaker => "dead letters hold it",
+            Bound::Downstream => "more replicas brought nothing",
+            Bound::Prefetch => "the work is with consumers that have not acknowledged it",
+            Bound::Partitions => "more cannot work on these partitions",
+            Bound::Max => "maxReplicas",
+            Bound::Min => "minReplicas",
+            Bound::Stabilization => "waiting before a change",
+            Bound::Bootstrap => "the rate of a replica is not known yet",
+            Bound::Idle => "nothing to do",
+            Bound::Rate => "for what arrives",
+            Bound::Lag => "for what waits",
+        }
+    }
+
+    fn numbers(&self, out: &mut String) -> std::fmt::Result {
+        let i = self.inputs;
+        if let Some(arrival) = i.arrival {
+            write!(out, "; {} messages/s arrive", Brief(arrival))?;
+        }
+        if let Some(lag) = i.lag {
+            write!(out, ", {lag} wait")?;
+            if let Some(delay) = self.delay.filter(|_| lag > 0) {
+                write!(out, " ({} s; target {} s)", Brief(delay), Brief(self.target_delay))?;
+            }
+        }
+        match (i.mu, i.mu_age) {
+            (Some(mu), Some(age)) => {
+                write!(out, "; a replica does {}/s (measured {} s ago)", Brief(mu), Brief(age.round()))?;
+            }
+            (Some(mu), None) => write!(out, "; a replica is taken to do {}/s (not measured)", Brief(mu))?,
+            _ => {}
+        }
+        if let Some(need) = i.need {
+            write!(out, "; need {}", Brief(need))?;
+            if let Some(class) = i.class {
+                write!(out, ", as a size {class}")?;
+            }
+            if let Some(cap) = i.cap {
+                write!(out, " of at most {cap}")?;
+            }
+        }
+        Ok(())
+    }
+}
