@@ -38,7 +38,11 @@ impl State {
         let spec = seen.target.spec;
         let per_replica = self.consumers_per_replica(config);
         let shape = std::mem::take(&mut self.group.shape);
-        let fleet = Fleet { shape: &shape, per_replica, foreign: signals.foreign };
+        let fleet = Fleet {
+            shape: &shape,
+            per_replica,
+            foreign: signals.foreign,
+        };
         let decision = self.size(config, seen, &signals, &fleet, spec);
         self.group.shape = shape;
         decision
@@ -85,7 +89,11 @@ impl State {
     }
 
     fn consumers_per_replica(&self, config: &Config) -> u32 {
-        config.consumers_per_replica.or(self.per_replica).unwrap_or(1).max(1)
+        config
+            .consumers_per_replica
+            .or(self.per_replica)
+            .unwrap_or(1)
+            .max(1)
     }
 
     /// Rates and flags from this poll.
@@ -105,7 +113,11 @@ impl State {
         }
         self.timing.work_seen(now, signals.new_member_committed, config);
         if !self.timing.shuffling() && seen.target.ready == Some(seen.target.spec) {
-            self.per_replica = self.group.members.per_replica(seen.target.ready).or(self.per_replica);
+            self.per_replica = self
+                .group
+                .members
+                .per_replica(seen.target.ready)
+                .or(self.per_replica);
         }
         if dt <= 0.0 {
             return;
@@ -117,9 +129,15 @@ impl State {
         let m = f64::from(self.consumers_per_replica(config));
         let workers = f64::from(seen.target.ready.unwrap_or(seen.target.spec).max(1)) * m;
         let mut samples: Vec<(f64, f64)> = Vec::new();
-        self.group.members.sample(&self.group.parts, now, config.poll_interval, workers, |messages, seconds| {
-            samples.push((messages * m, seconds));
-        });
+        self.group.members.sample(
+            &self.group.parts,
+            now,
+            config.poll_interval,
+            workers,
+            |messages, seconds| {
+                samples.push((messages * m, seconds));
+            },
+        );
         self.rate.measured(now, samples.into_iter());
         self.lower_bound(config, seen, signals, dt);
     }
@@ -130,8 +148,13 @@ impl State {
         const GAPS: f64 = 4.0;
         /// A group that did this many times what it is known to do had its offsets moved by hand.
         const BY_HAND: f64 = 10.0;
-        let Some(ready) = seen.target.ready.filter(|&r| r > 0) else { return };
-        let possible = self.rate.known().map_or(f64::INFINITY, |mu| mu * f64::from(ready) * BY_HAND);
+        let Some(ready) = seen.target.ready.filter(|&r| r > 0) else {
+            return;
+        };
+        let possible = self
+            .rate
+            .known()
+            .map_or(f64::INFINITY, |mu| mu * f64::from(ready) * BY_HAND);
         let tau = super::estimate::arrival::SLOW.max(GAPS * self.timing.gap());
         if signals.departed / dt > possible.max(signals.arrived * BY_HAND) {
             return;
@@ -139,7 +162,8 @@ impl State {
         self.departure.add(signals.departed / dt, dt, tau);
         self.ready_mean.add(f64::from(ready), dt, tau);
         if signals.foreign == 0 && !seen.target.updating {
-            self.rate.at_least(self.departure.cautious() / self.ready_mean.mean());
+            self.rate
+                .at_least(self.departure.cautious() / self.ready_mean.mean());
         }
     }
 
@@ -173,7 +197,11 @@ impl State {
             Demand::of_group(&self.group, arrival, waiting, coming, each, config)
         };
         let need = demand(mu).need(mu, config);
-        let class = if need.replicas > 0.0 { fleet.class(need.replicas, limits.ceiling) } else { 0 };
+        let class = if need.replicas > 0.0 {
+            fleet.class(need.replicas, limits.ceiling)
+        } else {
+            0
+        };
 
         let mut bounds: Vec<Bound> = Vec::new();
         let quiet = known && need.replicas <= 0.0 && !signals.lagging;
@@ -188,7 +216,11 @@ impl State {
             None => fleet.capacity(spec),
         };
         if known {
-            let peak = if low_need > 0.0 { fleet.class(low_need, limits.ceiling) } else { 0 };
+            let peak = if low_need > 0.0 {
+                fleet.class(low_need, limits.ceiling)
+            } else {
+                0
+            };
             self.sizing.needs.push(now, low_need, config.stabilization);
             self.sizing.peaks.push(now, f64::from(peak), config.peak_memory);
         }
@@ -235,10 +267,20 @@ impl State {
                 }
             } else if full && spec > floor {
                 let most = self.sizing.needs.max();
-                let lower = if most > 0.0 { fleet.class(most * DOWN_MARGIN, limits.ceiling) } else { floor.max(1) };
+                let lower = if most > 0.0 {
+                    fleet.class(most * DOWN_MARGIN, limits.ceiling)
+                } else {
+                    floor.max(1)
+                };
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
                 let peak = self.sizing.peaks.max() as u32;
-                let next = down(spec, lower.min(limits.ceiling), peak.min(limits.ceiling), &limits, fleet);
+                let next = down(
+                    spec,
+                    lower.min(limits.ceiling),
+                    peak.min(limits.ceiling),
+                    &limits,
+                    fleet,
+                );
                 let rest = self.sizing.no_down_until.is_some_and(|until| now < until)
                     || seen.target.updating
                     || self.timing.shuffling();
@@ -328,7 +370,12 @@ impl State {
     }
 
     fn status(&self, config: &Config, inputs: &Inputs, shape: &Shape, delay: Option<f64>) -> Status {
-        let worst = self.group.parts.iter().filter(|p| p.lag > 0.0).max_by(|a, b| a.lag.total_cmp(&b.lag));
+        let worst = self
+            .group
+            .parts
+            .iter()
+            .filter(|p| p.lag > 0.0)
+            .max_by(|a, b| a.lag.total_cmp(&b.lag));
         Status {
             partitions: shape.partitions(),
             cap: inputs.cap,
@@ -358,7 +405,10 @@ fn hold(config: &Config, seen: &Observation) -> Decision {
         patch: false,
         bound: Bound::Unknown,
         also: Vec::new(),
-        message: format!("{} replicas: the observation is not later than the last one", seen.target.spec),
+        message: format!(
+            "{} replicas: the observation is not later than the last one",
+            seen.target.spec
+        ),
         inputs: Inputs::default(),
         conditions: Vec::new(),
         next_check: config.poll_interval,

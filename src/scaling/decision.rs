@@ -70,6 +70,32 @@ pub enum Bound {
     Lag,
 }
 
+impl Bound {
+    /// The name as it stands in a status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Paused => "Paused",
+            Self::ScaleConflict => "ScaleConflict",
+            Self::Unknown => "Unknown",
+            Self::Stuck => "Stuck",
+            Self::GroupUnstable => "GroupUnstable",
+            Self::PodsNotReady => "PodsNotReady",
+            Self::Breaker => "Breaker",
+            Self::Downstream => "Downstream",
+            Self::Prefetch => "Prefetch",
+            Self::Partitions => "Partitions",
+            Self::Max => "Max",
+            Self::Min => "Min",
+            Self::Stabilization => "Stabilization",
+            Self::Bootstrap => "Bootstrap",
+            Self::Idle => "Idle",
+            Self::Rate => "Rate",
+            Self::Lag => "Lag",
+        }
+    }
+}
+
 /// The numbers behind a decision. `None`: not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -115,7 +141,11 @@ impl Condition {
     pub const MAX_NAMES: usize = 10;
 
     pub(super) fn new(kind: ConditionKind, detail: String) -> Self {
-        Self { kind, partitions: Vec::new(), detail }
+        Self {
+            kind,
+            partitions: Vec::new(),
+            detail,
+        }
     }
 
     pub(super) fn named(kind: ConditionKind, mut names: Vec<Arc<str>>, mut detail: String) -> Self {
@@ -123,7 +153,11 @@ impl Condition {
             detail = format!("{detail}; {} partitions, {} shown", names.len(), Self::MAX_NAMES);
             names.truncate(Self::MAX_NAMES);
         }
-        Self { kind, partitions: names, detail }
+        Self {
+            kind,
+            partitions: names,
+            detail,
+        }
     }
 }
 

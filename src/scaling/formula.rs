@@ -31,15 +31,29 @@ pub(super) struct Need {
 }
 
 /// Parts each partition's lag into what waits between two commits anyway and the backlog beyond it.
-pub(super) fn backlog(group: &mut Group, arrival: &Arrival, timing: &Timing, config: &Config, seeded: bool) -> f64 {
+pub(super) fn backlog(
+    group: &mut Group,
+    arrival: &Arrival,
+    timing: &Timing,
+    config: &Config,
+    seeded: bool,
+) -> f64 {
     /// Polls that a new leader with a known commit gap takes to tell a flood from a commit interval.
     const SETTLED: usize = 4;
     let wait = config.poll_interval + timing.gap();
-    let calm = if seeded && arrival.polls() < SETTLED { 1.0 } else { arrival.calm() };
+    let calm = if seeded && arrival.polls() < SETTLED {
+        1.0
+    } else {
+        arrival.calm()
+    };
     let mut sum = 0.0;
     for part in group.parts.iter_mut().filter(|p| p.usable) {
         let ordinary = part.slow.mean() * calm * wait;
-        part.backlog = if part.stuck || part.phantom { 0.0 } else { (part.lag - ordinary).max(0.0) };
+        part.backlog = if part.stuck || part.phantom {
+            0.0
+        } else {
+            (part.lag - ordinary).max(0.0)
+        };
         sum += part.backlog;
     }
     sum
@@ -47,7 +61,14 @@ pub(super) fn backlog(group: &mut Group, arrival: &Arrival, timing: &Timing, con
 
 impl Demand {
     /// Of a group, for consumers that do `each` messages/s.
-    pub fn of_group(group: &Group, arrival: f64, backlog: f64, coming: f64, each: f64, config: &Config) -> Self {
+    pub fn of_group(
+        group: &Group,
+        arrival: f64,
+        backlog: f64,
+        coming: f64,
+        each: f64,
+        config: &Config,
+    ) -> Self {
         let (mut drain, mut excess) = (0.0, 0.0);
         for part in group.parts.iter().filter(|p| p.usable) {
             let rate = part.slow.cautious();
@@ -66,11 +87,17 @@ impl Demand {
 
     /// The need for replicas that do `mu` messages/s each.
     pub fn need(&self, mu: f64, config: &Config) -> Need {
-        let (rate, lag) = (self.arrival / config.utilization / mu, (self.arrival + self.drain) / mu);
+        let (rate, lag) = (
+            self.arrival / config.utilization / mu,
+            (self.arrival + self.drain) / mu,
+        );
         let replicas = rate.max(lag);
         if !replicas.is_finite() || replicas <= 0.0 {
             return Need::default();
         }
-        Need { replicas, by: Some(if lag > rate { Bound::Lag } else { Bound::Rate }) }
+        Need {
+            replicas,
+            by: Some(if lag > rate { Bound::Lag } else { Bound::Rate }),
+        }
     }
 }

@@ -20,16 +20,16 @@ mod observation;
 mod rules;
 mod shape;
 mod state;
-mod text;
 #[cfg(test)]
 mod tests;
+mod text;
 mod words;
 
 pub use config::{Breaker, Config, ConfigError, Isolation, Mode, OffsetReset};
 pub use decide::decide;
 pub use decision::{Bound, Condition, ConditionKind, Decision, Inputs, Lag, Learned, Status};
 pub use observation::{
-    Committed, DeadLetter, Group, GroupKind, GroupRead, GroupState, Kafka, Member, Observation, Partition, Pod,
-    RabbitMq, ReadAt, Retry, Target,
+    Committed, DeadLetter, Group, GroupKind, GroupRead, GroupState, Kafka, Member, Observation, Partition,
+    Pod, RabbitMq, ReadAt, Retry, Target,
 };
 pub use state::State;

@@ -79,7 +79,10 @@ pub(in crate::scaling) enum Event {
 
 impl Track {
     pub fn new(tp: Arc<str>) -> Self {
-        Self { tp, ..Self::default() }
+        Self {
+            tp,
+            ..Self::default()
+        }
     }
 
     /// The topic's name.
@@ -106,7 +109,9 @@ impl Track {
         if seen.topic_id.is_some() && self.topic_id != seen.topic_id {
             self.topic_id.clone_from(&seen.topic_id);
         }
-        let (Some(end), None) = (seen.end.filter(|&end| end >= 0), &seen.error) else { return event };
+        let (Some(end), None) = (seen.end.filter(|&end| end >= 0), &seen.error) else {
+            return event;
+        };
         if seen.committed == Committed::Unknown {
             return event;
         }
@@ -119,7 +124,9 @@ impl Track {
         }
         self.fallen = None;
         self.arrivals(end, seen.hw, end_at);
-        let Some(position) = self.position(seen, reset, end, committed_at, &mut event) else { return event };
+        let Some(position) = self.position(seen, reset, end, committed_at, &mut event) else {
+            return event;
+        };
         self.usable = true;
         #[allow(clippy::cast_precision_loss)]
         {
@@ -189,7 +196,11 @@ impl Track {
         let before = self.committed.replace(committed);
         if committed > end {
             self.beyond += 1;
-            return if self.beyond < IMPOSSIBLE_POLLS { None } else { from_reset() };
+            return if self.beyond < IMPOSSIBLE_POLLS {
+                None
+            } else {
+                from_reset()
+            };
         }
         self.beyond = 0;
         match before {
@@ -223,7 +234,8 @@ impl Track {
 
     /// Seconds for which work has waited without a commit. 0: nothing waits.
     pub fn waiting_for(&self, now: f64) -> f64 {
-        self.waiting_since.map_or(0.0, |since| now - since.max(self.moved_at))
+        self.waiting_since
+            .map_or(0.0, |since| now - since.max(self.moved_at))
     }
 
     /// Seconds for which the end has stood although the high watermark went on: a transaction hangs.

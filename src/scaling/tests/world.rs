@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::super::{
-    Committed, Config, Decision, Group, GroupKind, GroupRead, GroupState, Kafka, Member, Observation, Partition,
-    Pod, State, Target, decide,
+    Committed, Config, Decision, Group, GroupKind, GroupRead, GroupState, Kafka, Member, Observation,
+    Partition, Pod, State, Target, decide,
 };
 
 /// One topic, `orders`, and the group that reads it.
@@ -82,7 +82,11 @@ impl World {
         }
     }
 
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )]
     fn work(&mut self, seconds: f64) {
         let members = self.ready as usize;
         if members == 0 {
@@ -95,7 +99,9 @@ impl World {
             let mine: Vec<usize> = (0..self.ends.len()).filter(|p| p % members == member).collect();
             let mut left = each;
             while left > 0 {
-                let Some(&worst) = mine.iter().max_by_key(|&&p| self.ends[p] - self.committed[p]) else { break };
+                let Some(&worst) = mine.iter().max_by_key(|&&p| self.ends[p] - self.committed[p]) else {
+                    break;
+                };
                 if self.ends[worst] <= self.committed[worst] {
                     break;
                 }
@@ -120,7 +126,11 @@ impl World {
             kafka: Some(Kafka {
                 group: GroupRead::Known(Group {
                     kind: GroupKind::Classic,
-                    state: if members == 0 { GroupState::Empty } else { GroupState::Stable },
+                    state: if members == 0 {
+                        GroupState::Empty
+                    } else {
+                        GroupState::Stable
+                    },
                     assignor: "cooperative-sticky".into(),
                     members: (0..members)
                         .map(|m| Member {

@@ -1,0 +1,51 @@
+//! `spillway crds`: the custom resource definitions, as YAML.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use super::CliError;
+use crate::api;
+
+/// The arguments of `spillway crds`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Write one file for each kind into this folder instead of printing
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+}
+
+/// The files: name and text.
+pub fn files() -> Result<Vec<(String, String)>, CliError> {
+    api::crds()
+        .into_iter()
+        .map(|crd| {
+            let text =
+                serde_yaml::to_string(&crd).map_err(|error| CliError::new("write a CRD as YAML", error))?;
+            Ok((format!("{}.yaml", crd.spec.names.plural), text))
+        })
+        .collect()
+}
+
+/// Prints or writes the definitions.
+pub fn execute(args: &Args) -> Result<(), CliError> {
+    let files = files()?;
+    match &args.out {
+        Some(folder) => {
+            for (name, text) in files {
+                let path = folder.join(name);
+                std::fs::write(&path, text)
+                    .map_err(|error| CliError::new(&format!("write {}", path.display()), error))?;
+            }
+        }
+        None => {
+            let mut out = std::io::stdout().lock();
+            for (_, text) in files {
+                // A reader that has seen enough (head) is no error.
+                if writeln!(out, "---\n{}", text.trim_end()).is_err() {
+                    break;
+                }
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! The command line: one file per verb.
+
+pub mod crds;
+pub mod run;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::RunArgs;
+use crate::runtime::telemetry::{self, LogFormat};
+
+/// Keeps Kafka topology as declared, and consumers as many as their backlog needs.
+#[derive(Parser, Debug)]
+#[command(name = "spillway", version, about, propagate_version = true)]
+pub struct Cli {
+    /// What to log: error, warn, info, debug, trace, or a filter such as spillway_operator=debug
+    #[arg(
+        long,
+        env = "SPILLWAY_LOG",
+        default_value = "info",
+        global = true,
+        value_name = "FILTER"
+    )]
+    pub log: String,
+    /// How to log
+    #[arg(
+        long,
+        env = "SPILLWAY_LOG_FORMAT",
+        default_value = "text",
+        global = true,
+        value_name = "FORMAT"
+    )]
+    pub log_format: LogFormat,
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Subcommand, Debug)]
+pub enum Verb {
+    /// Run the operator
+    Run(RunArgs),
+    /// Print the custom resource definitions, for kubectl apply --server-side -f -
+    Crds(crds::Args),
+}
+
+/// Why a verb failed: one line for a person.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CliError(pub String);
+
+impl CliError {
+    /// An error that begins with what failed and ends with the cause.
+    pub fn new(what: &str, cause: impl std::fmt::Display) -> Self {
+        Self(format!("failed to {what}: {cause}"))
+    }
+}
+
+/// Runs the verb.
+pub fn execute(cli: Cli) -> Result<(), CliError> {
+    match cli.verb {
+        Verb::Crds(args) => crds::execute(&args),
+        Verb::Run(args) => {
+            telemetry::init(cli.log_format, &cli.log)
+                .map_err(|error| CliError::new("start logging", error))?;
+            run::execute(args.into())
+        }
+    }
+}

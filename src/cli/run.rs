@@ -1,0 +1,112 @@
+//! `spillway run`: the operator.
+//!
+//! The watches and the HTTP server start at once; the work starts when the Lease is held. On
+//! SIGTERM the work in hand ends, the Lease is given back, and the process goes. When the Lease
+//! is lost, it goes at once: another one leads.
+
+use std::time::Duration;
+
+use kube::Client;
+use tokio_util::sync::CancellationToken;
+
+use super::CliError;
+use crate::config::RunConfig;
+use crate::controllers::start::{self, Caches};
+use crate::runtime::http::{Health, Server};
+use crate::runtime::metrics::Metrics;
+use crate::runtime::{lease, shutdown};
+
+/// How old the heartbeat of a loop may be before the process counts as hung.
+const HEARTBEAT: Duration = Duration::from_secs(120);
+/// How long work in hand may take to end.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Runs until a signal, or until the Lease is lost.
+pub fn execute(config: RunConfig) -> Result<(), CliError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new("start the async runtime", error))?;
+    let result = runtime.block_on(run(config));
+    // Requests that nobody waits for any more must not hold the process up.
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    result
+}
+
+async fn run(config: RunConfig) -> Result<(), CliError> {
+    let stop = shutdown::on_signal().map_err(|error| CliError::new("listen for signals", error))?;
+    let client = Client::try_default()
+        .await
+        .map_err(|error| CliError::new("find a Kubernetes API server", error))?;
+    let health = Health::new(HEARTBEAT);
+    let metrics = Metrics::new();
+    health.ready("caches");
+    let server = Server::bind(config.http_address)
+        .await
+        .map_err(|error| CliError::new("serve HTTP", error))?;
+    let serving = CancellationToken::new();
+    let server = tokio::spawn(server.run(health.clone(), metrics.clone(), serving.clone()));
+
+    let result = lead(&config, client, &health, &metrics, &stop).await;
+
+    serving.cancel();
+    let _ = server.await;
+    result
+}
+
+async fn lead(
+    config: &RunConfig,
+    client: Client,
+    health: &Health,
+    metrics: &Metrics,
+    stop: &CancellationToken,
+) -> Result<(), CliError> {
+    let caches = Caches::start(&client, &config.watch_namespaces);
+    let synced = async {
+        caches.synced().await;
+        health.set_ready("caches", true);
+        tracing::info!("caches are warm");
+    };
+    tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        () = synced => {}
+    }
+    let leadership = tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        leadership = lease::acquire(client.clone(), config.lease.clone()) => {
+            leadership.map_err(|error| CliError::new("become the leader", error))?
+        }
+    };
+    metrics.leader(true);
+    tracing::info!(identity = config.identity, "leading");
+    let working = CancellationToken::new();
+    let work = start::run(
+        client,
+        caches,
+        leadership.fence.clone(),
+        metrics.clone(),
+        health.clone(),
+        config.identity.clone(),
+        working.clone(),
+    );
+    let mut work = std::pin::pin!(work);
+    let lost = tokio::select! {
+        () = &mut work => false,
+        () = stop.cancelled() => false,
+        () = leadership.lost.cancelled() => true,
+    };
+    metrics.leader(false);
+    if lost {
+        // Nothing more may be written, so there is nothing to end in good order.
+        return Err(CliError(
+            "the Lease was lost: another process leads, or the API server is away".into(),
+        ));
+    }
+    working.cancel();
+    if tokio::time::timeout(GRACE, work).await.is_err() {
+        tracing::warn!("work in hand did not end in time and was left");
+    }
+    leadership.release().await;
+    tracing::info!("stopped");
+    Ok(())
+}

@@ -1,0 +1,324 @@
+//! What is known of the objects of one kind, kept up to date by a watch.
+//!
+//! A cache runs from the start of the process, leader or not, so that a standby takes over with
+//! warm caches. It holds what is needed: managed fields are dropped on the way in.
+//!
+//! ```text
+//!  watch ──▶ prune ──▶ store ──▶ index ──▶ subscribers (controllers)
+//! ```
+//!
+//! Guarantees: a subscriber sees every object that exists when it subscribes and every change
+//! after that; the store and the index are up to date before a subscriber hears of a change.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Debug;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
+use kube::runtime::reflector::store::Writer;
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{WatchStreamExt as _, watcher};
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch};
+
+/// What a kind must be to be cached.
+pub trait Cached:
+    Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static
+{
+}
+
+impl<K> Cached for K where
+    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static
+{
+}
+
+/// One change that a subscriber hears of.
+#[derive(Clone, Debug)]
+pub enum Change<K> {
+    /// It is there, new or changed.
+    Applied(Arc<K>),
+    /// It is gone.
+    Deleted(Arc<K>),
+}
+
+/// The objects of one kind.
+pub struct Cache<K: Cached> {
+    store: Store<K>,
+    shared: Arc<Shared<K>>,
+}
+
+struct Shared<K: Cached> {
+    key: fn(&K) -> Option<String>,
+    prune: fn(&mut K),
+    writer: Mutex<Writer<K>>,
+    unlisted: watch::Sender<usize>,
+    index: RwLock<HashMap<String, BTreeSet<(String, String)>>>,
+    subscribers: Mutex<Vec<mpsc::UnboundedSender<Change<K>>>>,
+}
+
+impl<K: Cached> Clone for Cache<K> {
+    fn clone(&self) -> Self {
+        Self {
+            store: self.store.clone(),
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<K: Cached> Cache<K> {
+    /// Starts one watch for each API (one for the whole cluster, or one for each namespace).
+    /// `key` names an object in the index that [`Cache::find`] reads; `prune` drops what nobody
+    /// needs, besides managed fields.
+    pub fn start(
+        apis: Vec<(Option<String>, Api<K>)>,
+        key: fn(&K) -> Option<String>,
+        prune: fn(&mut K),
+    ) -> Self {
+        let mut writer = Writer::<K>::default();
+        let store = writer.as_reader();
+        // Several watches feed one store, so no single listing may replace it: listings are
+        // taken apart into changes, and the store begins empty.
+        writer.apply_watcher_event(&watcher::Event::Init);
+        writer.apply_watcher_event(&watcher::Event::InitDone);
+        let shared = Arc::new(Shared {
+            key,
+            prune,
+            writer: Mutex::new(writer),
+            unlisted: watch::channel(apis.len()).0,
+            index: RwLock::default(),
+            subscribers: Mutex::default(),
+        });
+        for (namespace, api) in apis {
+            let events = watcher(api, watcher::Config::default());
+            tokio::spawn(keep(events, namespace, store.clone(), shared.clone()));
+        }
+        Self { store, shared }
+    }
+
+    /// Returns when every watch has listed what exists.
+    pub async fn synced(&self) {
+        // The sender lives as long as this cache.
+        let _ = self
+            .shared
+            .unlisted
+            .subscribe()
+            .wait_for(|unlisted| *unlisted == 0)
+            .await;
+    }
+
+    /// The object of that name.
+    #[must_use]
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        let key = if namespace.is_empty() {
+            ObjectRef::new(name)
+        } else {
+            ObjectRef::new(name).within(namespace)
+        };
+        self.store.get(&key)
+    }
+
+    /// All objects.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<K>> {
+        self.store.state()
+    }
+
+    /// The objects whose key is `key`.
+    #[must_use]
+    pub fn find(&self, key: &str) -> Vec<Arc<K>> {
+        let names = {
+            let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
+            index.get(key).cloned().unwrap_or_default()
+        };
+        let found = names
+            .iter()
+            .filter_map(|(namespace, name)| self.get(namespace, name));
+        // A key may have moved with an edit: the object itself says.
+        found
+            .filter(|object| (self.shared.key)(object).as_deref() == Some(key))
+            .collect()
+    }
+
+    /// The store that a controller reads its objects from.
+    #[must_use]
+    pub fn store(&self) -> Store<K> {
+        self.store.clone()
+    }
+
+    /// What exists now as `Applied`, then every change.
+    pub fn subscribe(&self) -> impl Stream<Item = Change<K>> + Send + use<K> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        // The subscription comes before the snapshot: what changes in between is seen twice, not never.
+        self.shared
+            .subscribers
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(sender);
+        let now = futures::stream::iter(self.all().into_iter().map(Change::Applied).collect::<Vec<_>>());
+        now.chain(futures::stream::unfold(receiver, async |mut receiver| {
+            receiver.recv().await.map(|change| (change, receiver))
+        }))
+    }
+}
+
+/// One API for the cluster, or one for each namespace.
+#[must_use]
+pub fn apis<K>(client: &Client, namespaces: &[String]) -> Vec<(Option<String>, Api<K>)>
+where
+    K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+{
+    if namespaces.is_empty() {
+        return vec![(None, Api::all(client.clone()))];
+    }
+    let one = |namespace: &String| {
+        (
+            Some(namespace.clone()),
+            Api::namespaced(client.clone(), namespace),
+        )
+    };
+    namespaces.iter().map(one).collect()
+}
+
+/// Feeds one watch into the store, the index and the subscribers, for ever.
+async fn keep<K: Cached>(
+    events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
+    namespace: Option<String>,
+    store: Store<K>,
+    shared: Arc<Shared<K>>,
+) {
+    let mut events = std::pin::pin!(events.default_backoff());
+    // Objects that existed before a listing and are not in it were deleted meanwhile.
+    let mut vanished: HashMap<ObjectRef<K>, Arc<K>> = HashMap::new();
+    let mut first = true;
+    loop {
+        match events.try_next().await {
+            Ok(Some(event)) => match prune(event, shared.prune) {
+                watcher::Event::Init => {
+                    let ours = store
+                        .state()
+                        .into_iter()
+                        .filter(|object| namespace.is_none() || object.meta().namespace == namespace);
+                    vanished = ours
+                        .map(|object| (ObjectRef::from_obj(object.as_ref()), object))
+                        .collect();
+                }
+                watcher::Event::InitApply(object) => {
+                    vanished.remove(&ObjectRef::from_obj(&object));
+                    shared.applied(object);
+                }
+                watcher::Event::InitDone => {
+                    for (_, object) in vanished.drain() {
+                        shared.deleted(object.as_ref().clone());
+                    }
+                    if std::mem::take(&mut first) {
+                        shared.unlisted.send_modify(|unlisted| *unlisted -= 1);
+                    }
+                }
+                watcher::Event::Apply(object) => shared.applied(object),
+                watcher::Event::Delete(object) => shared.deleted(object),
+            },
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(kind = %K::kind(&()), %error, "failed to watch; trying again");
+            }
+        }
+    }
+}
+
+fn prune<K: Cached>(mut event: watcher::Event<K>, more: fn(&mut K)) -> watcher::Event<K> {
+    if let watcher::Event::Apply(object)
+    | watcher::Event::InitApply(object)
+    | watcher::Event::Delete(object) = &mut event
+    {
+        object.managed_fields_mut().clear();
+        object
+            .annotations_mut()
+            .remove("kubectl.kubernetes.io/last-applied-configuration");
+        more(object);
+    }
+    event
+}
+
+impl<K: Cached> Shared<K> {
+    fn applied(&self, object: K) {
+        if let Some(key) = (self.key)(&object) {
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            index.entry(key).or_default().insert(id(&object));
+        }
+        let event = watcher::Event::Apply(object);
+        self.writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .apply_watcher_event(&event);
+        if let watcher::Event::Apply(object) = event {
+            self.tell(&Change::Applied(Arc::new(object)));
+        }
+    }
+
+    fn deleted(&self, object: K) {
+        if let Some(key) = (self.key)(&object) {
+            let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            if let Some(names) = index.get_mut(&key) {
+                names.remove(&id(&object));
+                if names.is_empty() {
+                    index.remove(&key);
+                }
+            }
+        }
+        let event = watcher::Event::Delete(object);
+        self.writer
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .apply_watcher_event(&event);
+        if let watcher::Event::Delete(object) = event {
+            self.tell(&Change::Deleted(Arc::new(object)));
+        }
+    }
+
+    fn tell(&self, change: &Change<K>) {
+        let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
+        subscribers.retain(|subscriber| subscriber.send(change.clone()).is_ok());
+    }
+}
+
+fn id<K: Resource>(object: &K) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// Passes on what a controller has to act on: its own status patches are not among it.
+#[derive(Default)]
+pub struct Relevant(HashMap<(String, String), u64>);
+
+impl Relevant {
+    /// Whether the change is one of the spec, of metadata that people set, or of existence.
+    pub fn passes<K: Cached>(&mut self, change: &Change<K>) -> bool {
+        match change {
+            Change::Deleted(object) => {
+                self.0.remove(&id(object.as_ref()));
+                true
+            }
+            Change::Applied(object) => {
+                let print = fingerprint(object.as_ref());
+                self.0.insert(id(object.as_ref()), print) != Some(print)
+            }
+        }
+    }
+}
+
+fn fingerprint<K: Resource>(object: &K) -> u64 {
+    use std::hash::{DefaultHasher, Hasher as _};
+    let meta = object.meta();
+    let mut hasher = DefaultHasher::new();
+    meta.uid.hash(&mut hasher);
+    meta.generation.hash(&mut hasher);
+    meta.annotations.hash(&mut hasher);
+    meta.labels.hash(&mut hasher);
+    meta.finalizers.hash(&mut hasher);
+    meta.deletion_timestamp.is_some().hash(&mut hasher);
+    for owner in meta.owner_references.iter().flatten() {
+        owner.uid.hash(&mut hasher);
+    }
+    hasher.finish()
+}

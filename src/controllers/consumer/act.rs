@@ -1,0 +1,328 @@
+//! Asks the scaler, and carries out what it says: one patch of `/scale`, status, event, metrics.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use kube::api::{Patch, PatchParams};
+use kube::{Api, Resource as _, ResourceExt as _};
+use serde_json::json;
+
+use super::observe::{Sample, observation};
+use super::registry::{Front, Registration};
+use super::report;
+use super::targets::{Target as Known, TargetKey};
+use crate::api::conditions::Reason;
+use crate::api::consumer::TargetKind;
+use crate::api::{ConsumerStatus, FIELD_MANAGER, annotation};
+use crate::controllers::context::Context;
+use crate::controllers::failure::Failure;
+use crate::controllers::reconciler::annotated;
+use crate::controllers::status;
+use crate::runtime::metrics::ConsumerFigures;
+use crate::scaling::{self, Decision, State, Target};
+
+/// How often figures that moved are written when nothing else changed.
+const FIGURES_EVERY: Duration = Duration::from_secs(60);
+/// How long the API server may take to answer a patch.
+const PATCH_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What is kept of one Consumer between polls.
+pub struct Seat {
+    /// When to look again.
+    pub next: Instant,
+    state: Option<State>,
+    generation: Option<i64>,
+    front: Option<Front>,
+    written: Option<ConsumerStatus>,
+    figures_at: Instant,
+    busy: Arc<AtomicBool>,
+    writing: Arc<AtomicBool>,
+    failed: Arc<AtomicBool>,
+    said: Option<(u32, &'static str)>,
+    heard: Option<String>,
+}
+
+impl Seat {
+    /// A Consumer that is new here: what the last leader learned is where it goes on.
+    #[must_use]
+    pub fn new(registration: &Registration) -> Self {
+        let learned = registration
+            .consumer
+            .status
+            .as_ref()
+            .and_then(|status| status.learned.as_ref());
+        let learned = learned.and_then(|learned| serde_json::from_value(json!(learned)).ok());
+        Self {
+            next: Instant::now(),
+            state: Some(learned.map_or_else(State::default, |learned| State::seeded(&learned))),
+            generation: None,
+            front: None,
+            written: registration.consumer.status.clone(),
+            figures_at: Instant::now(),
+            busy: Arc::default(),
+            writing: Arc::default(),
+            failed: Arc::default(),
+            said: None,
+            heard: None,
+        }
+    }
+
+    /// Whether it is time: by its interval, or because the controller found something new.
+    #[must_use]
+    pub fn due(&self, registration: &Registration, now: Instant) -> bool {
+        now >= self.next
+            || self.generation != registration.consumer.metadata.generation
+            || self.front.as_ref() != Some(&registration.front)
+    }
+}
+
+/// Decides for one Consumer and starts what follows from it.
+pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sample, seat: &mut Seat) {
+    seat.generation = registration.consumer.metadata.generation;
+    seat.front = Some(registration.front.clone());
+    let known = ctx.targets.get(&registration.target);
+    let paused = annotated(registration.consumer.as_ref(), annotation::PAUSED)
+        || ctx.links.get(&registration.broker).is_ok_and(|link| link.paused);
+    let mut wait = registration.poll_interval();
+
+    // With a conflict or an unusable spec there is nothing to decide; a broker that is away is
+    // something that the scaler wants to know.
+    let usable = match &registration.front {
+        Front::Good => true,
+        Front::Bad { reason, .. } => !matches!(
+            reason,
+            Reason::Conflict | Reason::InvalidSpec | Reason::NamespaceNotAllowed | Reason::TargetNotFound
+        ),
+    };
+    let decision = match (&registration.config, &known) {
+        (Some(config), Some(known)) if usable => {
+            let seen = observation(
+                sample,
+                registration,
+                target(ctx, &registration.target, known, paused),
+                ctx.now(),
+            );
+            let state = seat.state.take().unwrap_or_default();
+            let (decision, state) = scaling::decide(config, &seen, state);
+            seat.state = Some(state);
+            wait = decision.next_check.clamp(0.05, wait.max(0.05));
+            Some(decision)
+        }
+        _ => None,
+    };
+    seat.next = Instant::now() + Duration::from_secs_f64(wait);
+
+    if let Some(decision) = &decision {
+        tell(ctx, registration, seat, decision, known.as_ref());
+        if let (true, Some(known)) = (decision.patch, &known) {
+            patch(ctx, registration, seat, decision, known.wanted);
+        }
+    }
+    let before = seat.written.clone().unwrap_or_default();
+    let after = report::status(&report::Input {
+        before: &before,
+        front: &registration.front,
+        decision: decision.as_ref(),
+        replicas: known.as_ref().map(|known| (known.wanted, known.ready)),
+        dry_run: registration.dry_run,
+        paused,
+        error: sample.error.as_deref(),
+        generation: registration.consumer.metadata.generation,
+        now: Timestamp::now(),
+    });
+    write(ctx, registration, seat, before, after);
+}
+
+fn target(ctx: &Context, key: &TargetKey, known: &Known, paused: bool) -> Target {
+    Target {
+        spec: known.wanted,
+        ready: Some(known.ready),
+        unschedulable: None,
+        updating: known.updating,
+        revision: known.revision.as_str().into(),
+        paused,
+        foreign_scaler: ctx.targets.foreign_scaler(key),
+    }
+}
+
+/// Metrics at every poll; a log line and an event when the decision changed.
+fn tell(
+    ctx: &Context,
+    registration: &Registration,
+    seat: &mut Seat,
+    decision: &Decision,
+    known: Option<&Known>,
+) {
+    let (namespace, name) = (&registration.target.namespace, registration.consumer.name_any());
+    let status = &decision.status;
+    ctx.metrics.consumer(
+        namespace,
+        &name,
+        &ConsumerFigures {
+            lag_messages: status.lag.messages,
+            lag_seconds: status.lag.seconds,
+            replicas: known.map(|known| known.wanted),
+            desired_replicas: Some(decision.replicas),
+            arrival_rate: status.arrival,
+            rate_per_replica: status.per_replica,
+        },
+    );
+    let now = (decision.replicas, decision.bound.as_str());
+    if seat.said == Some(now) {
+        return;
+    }
+    let first = seat.said.is_none();
+    let moved = seat
+        .said
+        .is_some_and(|(replicas, _)| replicas != decision.replicas);
+    seat.said = Some(now);
+    ctx.metrics
+        .scaling_decision(namespace, &name, decision.bound.as_str());
+    tracing::info!(
+        kind = "Consumer",
+        namespace,
+        name,
+        replicas = decision.replicas,
+        bound = decision.bound.as_str(),
+        message = decision.message,
+        "decided"
+    );
+    if moved || !first && seat.heard.as_deref() != Some(decision.bound.as_str()) {
+        let note = format!(
+            "{} replicas ({}): {}",
+            decision.replicas,
+            decision.bound.as_str(),
+            decision.message
+        );
+        ctx.events.publish(
+            registration.consumer.object_ref(&()),
+            false,
+            "Decided",
+            "Scale",
+            &note,
+        );
+    }
+    seat.heard = Some(decision.bound.as_str().to_owned());
+}
+
+/// One patch of `/scale`. The poll does not wait for it; the next patch does.
+fn patch(ctx: &Arc<Context>, registration: &Arc<Registration>, seat: &Seat, decision: &Decision, from: u32) {
+    if registration.dry_run || seat.busy.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    let (ctx, registration, busy) = (ctx.clone(), registration.clone(), seat.busy.clone());
+    let to = decision.replicas;
+    let message = decision.message.clone();
+    tokio::spawn(async move {
+        let name = registration.consumer.name_any();
+        let namespace = registration.target.namespace.clone();
+        match tokio::time::timeout(PATCH_TIMEOUT, scale(&ctx, &registration.target, to)).await {
+            Ok(Ok(())) => {
+                ctx.metrics.scale_patch(&namespace, &name, from, to);
+                tracing::info!(kind = "Consumer", namespace, name, from, to, message, "scaled");
+                let note = format!("{from} → {to} replicas: {message}");
+                ctx.events.publish(
+                    registration.consumer.object_ref(&()),
+                    false,
+                    "Scaled",
+                    "Scale",
+                    &note,
+                );
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(kind = "Consumer", namespace, name, from, to, %error, "not scaled");
+                let note = format!("{from} → {to} replicas: {error}");
+                ctx.events.publish(
+                    registration.consumer.object_ref(&()),
+                    true,
+                    "ScaleFailed",
+                    "Scale",
+                    &note,
+                );
+            }
+            Err(_) => tracing::warn!(
+                kind = "Consumer",
+                namespace,
+                name,
+                from,
+                to,
+                "not scaled: the API server did not answer in time"
+            ),
+        }
+        busy.store(false, Ordering::Release);
+    });
+}
+
+async fn scale(ctx: &Context, key: &TargetKey, replicas: u32) -> Result<(), Failure> {
+    ctx.may_write()?;
+    let body = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+    let params = PatchParams {
+        field_manager: Some(FIELD_MANAGER.into()),
+        ..PatchParams::default()
+    };
+    let answer = match key.kind {
+        TargetKind::Deployment => {
+            Api::<Deployment>::namespaced(ctx.client.clone(), &key.namespace)
+                .patch_scale(&key.name, &params, &body)
+                .await
+        }
+        TargetKind::StatefulSet => {
+            Api::<StatefulSet>::namespaced(ctx.client.clone(), &key.namespace)
+                .patch_scale(&key.name, &params, &body)
+                .await
+        }
+    };
+    ctx.metrics.api_write("patch", "scale");
+    let answer = answer.map_err(Failure::kube("patch /scale"))?;
+    ctx.targets
+        .note_patch(key, answer.metadata.resource_version.as_deref(), replicas);
+    Ok(())
+}
+
+/// Writes the status: what is urgent at once, what merely moved once a minute.
+fn write(
+    ctx: &Arc<Context>,
+    registration: &Arc<Registration>,
+    seat: &mut Seat,
+    before: ConsumerStatus,
+    after: ConsumerStatus,
+) {
+    // After a failed write nobody knows what the API server has: the CR's own status is the base.
+    let again = seat.failed.load(Ordering::Acquire);
+    let before = if again {
+        registration.consumer.status.clone().unwrap_or_default()
+    } else {
+        before
+    };
+    let urgent = again || seat.written.is_none() || report::urgent(&before, &after);
+    if before == after || !(urgent || seat.figures_at.elapsed() >= FIGURES_EVERY) {
+        return;
+    }
+    if seat.writing.swap(true, Ordering::AcqRel) {
+        return;
+    }
+    seat.failed.store(false, Ordering::Release);
+    seat.figures_at = Instant::now();
+    seat.written = Some(after.clone());
+    let (ctx, registration) = (ctx.clone(), registration.clone());
+    let (failed, writing) = (seat.failed.clone(), seat.writing.clone());
+    tokio::spawn(async move {
+        let written = tokio::time::timeout(
+            PATCH_TIMEOUT,
+            status::write(&ctx, registration.consumer.as_ref(), &before, &after),
+        )
+        .await;
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                failed.store(true, Ordering::Release);
+                tracing::warn!(kind = "Consumer", name = registration.consumer.name_any(), %error, "status not written");
+            }
+            Err(_) => failed.store(true, Ordering::Release),
+        }
+        writing.store(false, Ordering::Release);
+    });
+}

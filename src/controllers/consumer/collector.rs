@@ -1,0 +1,105 @@
+//! The poll: all Consumers of one broker in one sweep.
+//!
+//! One task for each broker that has Consumers. At each turn it takes the Consumers that are due,
+//! reads everything they need together (groups in parallel, partitions deduplicated), and hands
+//! each its observation. A broker that does not answer gives observations that say so: the
+//! decision, not the collector, knows what to do about it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::act::{self, Seat};
+use super::observe::{Facts, Sample, read};
+use super::registry::Registration;
+use crate::controllers::context::{BrokerKey, Context};
+
+/// How soon a broker's task looks for Consumers again when none is due.
+const IDLE: Duration = Duration::from_millis(250);
+
+/// Keeps one task for each broker that has Consumers, until `stop`.
+pub async fn run(ctx: Arc<Context>, stop: CancellationToken) {
+    let mut changed = ctx.registry.changed();
+    let mut running: HashMap<BrokerKey, tokio::task::JoinHandle<()>> = HashMap::new();
+    loop {
+        running.retain(|_, task| !task.is_finished());
+        for broker in ctx.registry.by_broker().into_keys() {
+            running
+                .entry(broker.clone())
+                .or_insert_with(|| tokio::spawn(poll(ctx.clone(), broker, stop.clone())));
+        }
+        tokio::select! {
+            () = stop.cancelled() => break,
+            _ = changed.changed() => {}
+            () = tokio::time::sleep(Duration::from_secs(1)) => {}
+        }
+    }
+    for (_, task) in running {
+        let _ = task.await;
+    }
+}
+
+/// One broker's Consumers, until there are none.
+async fn poll(ctx: Arc<Context>, broker: BrokerKey, stop: CancellationToken) {
+    let mut seats: HashMap<String, Seat> = HashMap::new();
+    let mut facts = Facts::default();
+    let mut changed = ctx.registry.changed();
+    let heartbeat = format!("lag collector {broker}");
+    loop {
+        ctx.health.heartbeat(&heartbeat);
+        changed.mark_unchanged();
+        let registrations = ctx.registry.of(&broker);
+        if registrations.is_empty() {
+            ctx.health.ended(&heartbeat);
+            return;
+        }
+        let uids: BTreeSet<&str> = registrations.iter().map(|r| r.uid.as_str()).collect();
+        seats.retain(|uid, _| uids.contains(uid.as_str()));
+        let due: Vec<Arc<Registration>> = registrations
+            .iter()
+            .filter(|registration| {
+                let seat = seats
+                    .entry(registration.uid.clone())
+                    .or_insert_with(|| Seat::new(registration));
+                seat.due(registration, Instant::now())
+            })
+            .cloned()
+            .collect();
+        if !due.is_empty() {
+            sweep(&ctx, &broker, &due, &mut seats, &mut facts).await;
+        }
+        let now = Instant::now();
+        let next = seats
+            .values()
+            .map(|seat| seat.next.saturating_duration_since(now))
+            .min()
+            .unwrap_or(IDLE);
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(next) => {}
+            _ = changed.changed() => {}
+        }
+    }
+}
+
+async fn sweep(
+    ctx: &Arc<Context>,
+    broker: &BrokerKey,
+    due: &[Arc<Registration>],
+    seats: &mut HashMap<String, Seat>,
+    facts: &mut Facts,
+) {
+    let begun = Instant::now();
+    let sample = match ctx.links.get(broker) {
+        Ok(link) => read(ctx, &link, due, facts).await,
+        Err(failure) => Sample::nothing(failure.to_string()),
+    };
+    ctx.metrics.lag_sweep(&broker.to_string(), begun.elapsed());
+    for registration in due {
+        if let Some(seat) = seats.get_mut(&registration.uid) {
+            act::decide(ctx, registration, &sample, seat);
+        }
+    }
+}

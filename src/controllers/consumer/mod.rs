@@ -1,0 +1,270 @@
+//! Consumers: the workload is made or found, and its scaling set going.
+//!
+//! ```text
+//!  Consumer ──▶ reconcile: Deployment from template, target, config ──▶ registry
+//!                                                                        │
+//!  broker ──▶ collector: one sweep per broker and poll ──▶ observe ──▶ scaling::decide (pure)
+//!                                                                        │
+//!                                                     act: /scale, status, event, metrics
+//! ```
+//!
+//! * [`workload`]: the Deployment and its injected environment (pure)
+//! * [`targets`]: what is known of Deployments, StatefulSets and autoscalers
+//! * [`registry`]: which Consumers are to be decided for
+//! * [`collector`]: the poll; [`observe`]: from offsets to an observation
+//! * [`report`]: from a decision to status (pure); [`act`]: patch and status
+
+pub mod act;
+pub mod collector;
+pub mod environment;
+pub mod observe;
+pub mod registry;
+pub mod report;
+pub mod targets;
+pub mod workload;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::{Patch, PatchParams};
+use kube::runtime::controller::Action;
+use kube::{Api, Resource as _, ResourceExt as _};
+
+use super::context::{BrokerKey, Context};
+use super::failure::Failure;
+use super::reconciler::annotated;
+use crate::api::conditions::Reason;
+use crate::api::consumer::{ScaleTargetRef, TargetApi, TargetKind};
+use crate::api::{Consumer, FIELD_MANAGER, annotation};
+use crate::topology::Rejection;
+use crate::topology::access::{self, Asking};
+use crate::topology::ownership::{self, Claim};
+use registry::{Front, Registration};
+use targets::TargetKey;
+
+/// One pass over one Consumer: everything but the decisions, which the collector makes.
+pub async fn reconcile(cached: Arc<Consumer>, ctx: Arc<Context>) -> Result<Action, Failure> {
+    let begun = Instant::now();
+    let consumer = ctx.newest(cached);
+    if consumer.metadata.deletion_timestamp.is_some() {
+        return Ok(Action::await_change());
+    }
+    let uid = consumer.uid().unwrap_or_default();
+    let front = prepare(&ctx, &consumer).await;
+    let front = match front {
+        Err(failure @ (Failure::Fenced(_) | Failure::Kube { .. })) if !api_refused(&failure) => {
+            ctx.metrics.reconciled("Consumer", false, begun.elapsed());
+            return Err(failure);
+        }
+        front => front,
+    };
+    let failures = ctx.note(&uid, |notes| {
+        notes.failures = if front.is_ok() {
+            0
+        } else {
+            notes.failures.saturating_add(1)
+        };
+        notes.failures
+    });
+    let (front, action) = match front {
+        Ok(()) => (Front::Good, Action::await_change()),
+        Err(failure) => {
+            let action = match failure.reason() {
+                Reason::TargetNotFound | Reason::Conflict => Action::await_change(),
+                _ => Action::requeue(failure.retry_after(failures)),
+            };
+            let (reason, message) = match &failure {
+                Failure::Kube { .. } => (Reason::TemplateInvalid, failure.to_string()),
+                other => (other.reason(), ctx.secrets.redact(&other.to_string())),
+            };
+            let stalled = failure.stalled() || reason == Reason::TemplateInvalid;
+            (
+                Front::Bad {
+                    reason,
+                    message,
+                    stalled,
+                },
+                action,
+            )
+        }
+    };
+    ctx.metrics
+        .reconciled("Consumer", matches!(front, Front::Good), begun.elapsed());
+    ctx.registry.put(Registration::of(&consumer, front)?);
+    Ok(action)
+}
+
+/// Whether the API server refused what was sent to it: the author's to mend.
+fn api_refused(failure: &Failure) -> bool {
+    matches!(failure, Failure::Kube { action: workload::APPLY, source }
+        if matches!(source.as_ref(), kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422)))
+}
+
+async fn prepare(ctx: &Arc<Context>, consumer: &Consumer) -> Result<(), Failure> {
+    let namespace = consumer.namespace().unwrap_or_default();
+    let Some(kafka) = &consumer.spec.kafka else {
+        return Err(Rejection::new(
+            Reason::InvalidSpec,
+            "a Consumer needs something to read: set kafka",
+        )
+        .into());
+    };
+    registry::config(consumer)?;
+    let broker = BrokerKey::of(&kafka.broker_ref, &namespace);
+    let Some(found) = ctx.brokers.get(&broker.namespace, &broker.name) else {
+        return Err(Failure::waiting(
+            Reason::BrokerNotFound,
+            format!("Broker {broker} does not exist"),
+        ));
+    };
+    let labels = ctx.namespaces.as_ref().and_then(|all| all.get("", &namespace));
+    let labels = labels
+        .as_ref()
+        .and_then(|namespace| namespace.metadata.labels.as_ref());
+    access::namespace_allowed(
+        &found.spec,
+        &broker.namespace,
+        Asking {
+            namespace: &namespace,
+            labels,
+        },
+    )?;
+    owned(ctx, consumer, &broker)?;
+
+    if consumer.spec.template.is_some() && !annotated(consumer, annotation::PAUSED) {
+        make(ctx, consumer, &found).await?;
+    }
+    let target = target(consumer);
+    if ctx.targets.get(&target).is_none() && consumer.spec.template.is_none() {
+        return Err(Failure::waiting(
+            Reason::TargetNotFound,
+            format!(
+                "{} {}/{} does not exist",
+                target.kind.as_str(),
+                target.namespace,
+                target.name
+            ),
+        ));
+    }
+    ctx.links.get(&broker)?;
+    Ok(())
+}
+
+/// The workload that a Consumer scales.
+#[must_use]
+pub fn target(consumer: &Consumer) -> TargetKey {
+    let namespace = consumer.namespace().unwrap_or_default();
+    let reference = consumer
+        .spec
+        .scale_target_ref
+        .clone()
+        .unwrap_or_else(|| ScaleTargetRef {
+            api_version: TargetApi::AppsV1,
+            kind: TargetKind::Deployment,
+            name: consumer.name_any(),
+        });
+    TargetKey {
+        kind: reference.kind,
+        namespace,
+        name: reference.name,
+    }
+}
+
+/// The oldest Consumer of a group and cluster owns it, and so does the oldest of a target.
+fn owned(ctx: &Context, consumer: &Consumer, broker: &BrokerKey) -> Result<(), Failure> {
+    let claim = |other: &Consumer| Claim {
+        created: other.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        uid: other.uid().unwrap_or_default(),
+        namespace: other.namespace().unwrap_or_default(),
+        name: other.name_any(),
+    };
+    let cluster = ctx.links.cluster_id(broker);
+    let group = |other: &Consumer| {
+        let kafka = other.spec.kafka.as_ref()?;
+        let broker = BrokerKey::of(
+            &kafka.broker_ref,
+            other.metadata.namespace.as_deref().unwrap_or_default(),
+        );
+        Some((kafka.group.clone(), ctx.links.cluster_id(&broker)))
+    };
+    let (own_group, own_target) = (group(consumer), target(consumer));
+    let mut rivals = ctx.consumers.all();
+    rivals.retain(|other| {
+        other.uid() != consumer.uid()
+            && (target(other) == own_target || (cluster.is_some() && group(other) == own_group))
+    });
+    let claims: Vec<_> = rivals
+        .iter()
+        .map(|other| claim(other))
+        .chain([claim(consumer)])
+        .collect();
+    match ownership::owner(&claims) {
+        Some(owner) if Some(&owner.uid) != consumer.metadata.uid.as_ref() => Err(Rejection::new(
+            Reason::Conflict,
+            format!(
+                "Consumer {}/{} was created first for the same group or the same workload; two would work against each other",
+                owner.namespace, owner.name
+            ),
+        )
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the Deployment from the template, and brings it in step when the template changed.
+async fn make(ctx: &Arc<Context>, consumer: &Consumer, broker: &crate::api::Broker) -> Result<(), Failure> {
+    let names = environment::names(ctx, consumer);
+    let deployment = workload::deployment(consumer, &environment::of(consumer, broker, &names))?;
+    let key = target(consumer);
+    let wanted = deployment.annotations().get(workload::HASH).cloned();
+    if let Some(existing) = ctx.targets.get(&key) {
+        if existing.owner.as_deref() != consumer.metadata.uid.as_deref() {
+            return Err(Rejection::new(
+                Reason::Conflict,
+                format!(
+                    "Deployment {} exists and was not made for this Consumer: name it in scaleTargetRef, or rename one of the two",
+                    key.name
+                ),
+            )
+            .into());
+        }
+        if existing.hash == wanted {
+            return Ok(());
+        }
+    }
+    ctx.may_write()?;
+    let api: Api<Deployment> = Api::namespaced(ctx.client.clone(), &key.namespace);
+    let params = PatchParams::apply(FIELD_MANAGER).force();
+    let applied = api.patch(&key.name, &params, &Patch::Apply(&deployment)).await;
+    ctx.metrics.api_write("apply", "deployments");
+    applied.map_err(Failure::kube(workload::APPLY))?;
+    tracing::info!(
+        kind = "Consumer",
+        namespace = key.namespace,
+        name = key.name,
+        "Deployment applied"
+    );
+    ctx.events.publish(
+        consumer.object_ref(&()),
+        false,
+        "DeploymentApplied",
+        "Apply",
+        &format!("Deployment {} is as the template says", key.name),
+    );
+    Ok(())
+}
+
+/// A Consumer that is gone.
+pub fn forget(ctx: &Arc<Context>, consumer: &Consumer) {
+    let uid = consumer.uid().unwrap_or_default();
+    ctx.registry.remove(&uid);
+    ctx.metrics
+        .forget_consumer(&consumer.namespace().unwrap_or_default(), &consumer.name_any());
+    ctx.forget(&uid);
+    // A Consumer that lost to this one may be the owner now.
+    for other in ctx.consumers.all() {
+        ctx.wake_consumers
+            .wake(kube::runtime::reflector::ObjectRef::from_obj(other.as_ref()));
+    }
+}

@@ -1,0 +1,532 @@
+//! From a broker to observations: reads what all due Consumers need, once.
+//!
+//! Committed offsets are read first and end offsets after them, so that lag is never too low.
+//! What could not be read stays unknown: an error of one group or partition is that one's alone.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+
+use super::environment;
+use super::registry::Registration;
+use super::targets::TargetKey;
+use crate::api::consumer::Isolation as ApiIsolation;
+use crate::brokers::kafka::{
+    ErrorCode, GroupDescription, GroupKind as Kind, GroupState as Seen, Isolation, KafkaError, OffsetQuery,
+    OffsetSpec, TopicPartition,
+};
+use crate::controllers::context::Context;
+use crate::controllers::links::Link;
+use crate::controllers::sweep::outcome;
+use crate::scaling::{
+    Committed, DeadLetter, Group, GroupKind, GroupRead, GroupState, Kafka, Member, Observation, Partition,
+    Pod, ReadAt, Retry, Target,
+};
+
+/// How long one request of a sweep may take.
+const TIMEOUT: Duration = Duration::from_secs(4);
+/// How many groups are asked for at once.
+const PARALLEL: usize = 64;
+/// How old partitions and topic ids may be.
+const TOPICS_AGE: Duration = Duration::from_secs(5);
+/// How old members may be: they cost more than offsets and change seldom.
+const MEMBERS_AGE: Duration = Duration::from_millis(2_500);
+
+/// What changes seldom, kept from sweep to sweep.
+#[derive(Default)]
+pub struct Facts {
+    topics: HashMap<String, Topic>,
+    topics_at: Option<Instant>,
+    members_at: HashMap<String, Instant>,
+    names: HashMap<(String, i32), Arc<str>>,
+}
+
+#[derive(Clone)]
+struct Topic {
+    id: Arc<str>,
+    partitions: i32,
+}
+
+impl Facts {
+    fn name(&mut self, topic: &str, partition: i32) -> Arc<str> {
+        self.names
+            .entry((topic.to_owned(), partition))
+            .or_insert_with(|| format!("{topic}/{partition}").into())
+            .clone()
+    }
+}
+
+/// What one sweep brought.
+#[derive(Default)]
+pub struct Sample {
+    /// Why nothing could be read at all.
+    pub error: Option<String>,
+    at: f64,
+    committed_at: f64,
+    end_at: f64,
+    topics: HashMap<String, Result<Topic, String>>,
+    committed: HashMap<String, Result<HashMap<TopicPartition, Result<Option<i64>, KafkaError>>, KafkaError>>,
+    groups: HashMap<String, Result<GroupDescription, KafkaError>>,
+    ends: HashMap<OffsetQuery, Result<i64, KafkaError>>,
+    stable: HashMap<OffsetQuery, Result<i64, KafkaError>>,
+    names: HashMap<(String, i32), Arc<str>>,
+    side: HashMap<String, Side>,
+}
+
+/// The dead-letter and retry topics of one Consumer.
+#[derive(Clone, Default)]
+struct Side {
+    dead_letter: Option<String>,
+    retries: Vec<String>,
+}
+
+impl Sample {
+    /// The broker told nothing.
+    #[must_use]
+    pub fn nothing(error: String) -> Self {
+        Self {
+            error: Some(error),
+            ..Self::default()
+        }
+    }
+}
+
+/// Reads what the due Consumers need.
+pub async fn read(ctx: &Arc<Context>, link: &Link, due: &[Arc<Registration>], facts: &mut Facts) -> Sample {
+    let mut sample = Sample::default();
+    for registration in due {
+        sample
+            .side
+            .insert(registration.uid.clone(), side(ctx, registration));
+    }
+    if let Err(error) = topics(ctx, link, due, &mut sample, facts).await {
+        return Sample::nothing(error.to_string());
+    }
+    sample.committed_at = ctx.now();
+    tokio::join!(
+        async { sample.committed = committed(ctx, link, due).await },
+        async { sample.groups = groups(ctx, link, due, &mut facts.members_at).await }
+    );
+    sample.end_at = ctx.now();
+    ends(ctx, link, due, &mut sample).await;
+    sample.at = ctx.now();
+    for (topic, known) in &sample.topics {
+        for partition in 0..known.as_ref().map_or(0, |topic| topic.partitions) {
+            sample
+                .names
+                .insert((topic.clone(), partition), facts.name(topic, partition));
+        }
+    }
+    sample
+}
+
+/// Which dead-letter and retry topics count for a Consumer.
+fn side(ctx: &Context, registration: &Registration) -> Side {
+    let declared = environment::names(ctx, &registration.consumer);
+    let retries = declared
+        .retries
+        .iter()
+        .filter_map(|retry| Some(retry.rsplit_once('=')?.0.to_owned()));
+    Side {
+        dead_letter: registration
+            .consumer
+            .spec
+            .scaling
+            .breaker
+            .dead_letter
+            .clone()
+            .or(declared.dead_letter),
+        retries: retries.collect(),
+    }
+}
+
+/// How many partitions each topic has, and its id.
+async fn topics(
+    ctx: &Context,
+    link: &Link,
+    due: &[Arc<Registration>],
+    sample: &mut Sample,
+    facts: &mut Facts,
+) -> Result<(), KafkaError> {
+    let mut wanted: BTreeSet<String> = due
+        .iter()
+        .flat_map(|registration| registration.topics.clone())
+        .collect();
+    for side in sample.side.values() {
+        wanted.extend(side.dead_letter.iter().cloned());
+        wanted.extend(side.retries.iter().cloned());
+    }
+    let fresh = facts.topics_at.is_some_and(|at| at.elapsed() < TOPICS_AGE)
+        && wanted.iter().all(|topic| facts.topics.contains_key(topic));
+    let mut errors = HashMap::new();
+    if !fresh {
+        let names: Vec<String> = wanted.iter().cloned().collect();
+        let asked = Instant::now();
+        let answers = link.kafka.client.describe_topics(&names, TIMEOUT).await;
+        ctx.metrics.broker_request(
+            &link.key.to_string(),
+            "DescribeTopics",
+            outcome(&answers),
+            asked.elapsed(),
+        );
+        for (name, answer) in answers? {
+            match answer {
+                Ok(topic) => {
+                    let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
+                    facts.topics.insert(
+                        name,
+                        Topic {
+                            id: topic.topic_id.into(),
+                            partitions,
+                        },
+                    );
+                }
+                Err(error) => {
+                    facts.topics.remove(&name);
+                    errors.insert(name, error.message);
+                }
+            }
+        }
+        facts.topics_at = Some(Instant::now());
+    }
+    for topic in wanted {
+        let known = match facts.topics.get(&topic) {
+            Some(known) => Ok(known.clone()),
+            None => Err(errors.remove(&topic).unwrap_or_else(|| "not described".into())),
+        };
+        sample.topics.insert(topic, known);
+    }
+    Ok(())
+}
+
+async fn committed(
+    ctx: &Context,
+    link: &Link,
+    due: &[Arc<Registration>],
+) -> HashMap<String, Result<HashMap<TopicPartition, Result<Option<i64>, KafkaError>>, KafkaError>> {
+    let groups: BTreeSet<String> = due
+        .iter()
+        .map(|registration| registration.group.clone())
+        .collect();
+    let broker = link.key.to_string();
+    futures::stream::iter(groups)
+        .map(async |group| {
+            let asked = Instant::now();
+            let answer = link.kafka.client.committed_offsets(&group, TIMEOUT).await;
+            ctx.metrics
+                .broker_request(&broker, "OffsetFetch", outcome(&answer), asked.elapsed());
+            (group, answer.map(|offsets| offsets.into_iter().collect()))
+        })
+        .buffer_unordered(PARALLEL)
+        .collect()
+        .await
+}
+
+async fn groups(
+    ctx: &Context,
+    link: &Link,
+    due: &[Arc<Registration>],
+    asked_at: &mut HashMap<String, Instant>,
+) -> HashMap<String, Result<GroupDescription, KafkaError>> {
+    let wanted: BTreeSet<String> = due
+        .iter()
+        .map(|registration| registration.group.clone())
+        .collect();
+    let stale: Vec<String> = wanted
+        .into_iter()
+        .filter(|group| asked_at.get(group).is_none_or(|at| at.elapsed() >= MEMBERS_AGE))
+        .collect();
+    if stale.is_empty() {
+        return HashMap::new();
+    }
+    let asked = Instant::now();
+    let answers = link.kafka.client.describe_groups(&stale, TIMEOUT).await;
+    ctx.metrics.broker_request(
+        &link.key.to_string(),
+        "DescribeGroups",
+        outcome(&answers),
+        asked.elapsed(),
+    );
+    asked_at.extend(stale.iter().map(|group| (group.clone(), asked)));
+    match answers {
+        Ok(answers) => answers.into_iter().collect(),
+        Err(error) => stale
+            .into_iter()
+            .map(|group| (group, Err(error.clone())))
+            .collect(),
+    }
+}
+
+/// Both ends of every partition that counts, each asked for once.
+async fn ends(ctx: &Context, link: &Link, due: &[Arc<Registration>], sample: &mut Sample) {
+    let mut queries: BTreeSet<OffsetQuery> = BTreeSet::new();
+    let mut stable: BTreeSet<OffsetQuery> = BTreeSet::new();
+    let query = |topic: &str, partition, spec| OffsetQuery {
+        topic: topic.to_owned(),
+        partition,
+        spec,
+    };
+    for (topic, known) in &sample.topics {
+        for partition in 0..known.as_ref().map_or(0, |topic| topic.partitions) {
+            queries.insert(query(topic, partition, OffsetSpec::Earliest));
+            queries.insert(query(topic, partition, OffsetSpec::Latest));
+        }
+    }
+    for registration in due.iter().filter(|r| r.isolation == ApiIsolation::ReadCommitted) {
+        for topic in &registration.topics {
+            for partition in 0..sample.topics[topic].as_ref().map_or(0, |topic| topic.partitions) {
+                stable.insert(query(topic, partition, OffsetSpec::Latest));
+            }
+        }
+    }
+    let ask = async |queries: BTreeSet<OffsetQuery>, isolation| {
+        if queries.is_empty() {
+            return HashMap::new();
+        }
+        let queries: Vec<_> = queries.into_iter().collect();
+        let asked = Instant::now();
+        let answers = link.kafka.client.list_offsets(&queries, isolation, TIMEOUT).await;
+        ctx.metrics.broker_request(
+            &link.key.to_string(),
+            "ListOffsets",
+            outcome(&answers),
+            asked.elapsed(),
+        );
+        match answers {
+            Ok(answers) => answers.into_iter().collect(),
+            Err(error) => queries
+                .into_iter()
+                .map(|query| (query, Err(error.clone())))
+                .collect(),
+        }
+    };
+    (sample.ends, sample.stable) = tokio::join!(
+        ask(queries, Isolation::ReadUncommitted),
+        ask(stable, Isolation::ReadCommitted)
+    );
+}
+
+/// One Consumer's observation from a sample and its target.
+#[must_use]
+pub fn observation(sample: &Sample, registration: &Registration, target: Target, now: f64) -> Observation {
+    let kafka = if sample.error.is_none() {
+        Some(kafka(sample, registration))
+    } else {
+        None
+    };
+    let side = sample.side.get(&registration.uid).cloned().unwrap_or_default();
+    let end = |topic: &str, partition: i32, spec| {
+        let query = OffsetQuery {
+            topic: topic.to_owned(),
+            partition,
+            spec,
+        };
+        sample
+            .ends
+            .get(&query)
+            .and_then(|answer| answer.as_ref().ok())
+            .copied()
+    };
+    let total = |topic: &str, spec| -> Option<i64> {
+        let known = sample.topics.get(topic)?.as_ref().ok()?;
+        (0..known.partitions)
+            .map(|partition| end(topic, partition, spec))
+            .sum()
+    };
+    let committed = sample
+        .committed
+        .get(&registration.group)
+        .and_then(|answer| answer.as_ref().ok());
+    let waiting = |topic: &String| -> Option<u64> {
+        let known = sample.topics.get(topic)?.as_ref().ok()?;
+        (0..known.partitions)
+            .map(|partition| {
+                let last = end(topic, partition, OffsetSpec::Latest)?;
+                let at = TopicPartition {
+                    topic: topic.clone(),
+                    partition,
+                };
+                let from = match committed?.get(&at) {
+                    Some(Ok(Some(offset))) => *offset,
+                    Some(Err(_)) => return None,
+                    Some(Ok(None)) | None => end(topic, partition, OffsetSpec::Earliest)?,
+                };
+                u64::try_from((last - from).max(0)).ok()
+            })
+            .sum()
+    };
+    Observation {
+        now: if sample.error.is_none() { sample.at } else { now },
+        target,
+        kafka,
+        rabbitmq: None,
+        dead_letter: side.dead_letter.as_ref().map(|topic| DeadLetter {
+            end: total(topic, OffsetSpec::Latest),
+        }),
+        retry: (!side.retries.is_empty()).then(|| Retry {
+            lag: side.retries.iter().map(waiting).sum::<Option<u64>>(),
+        }),
+        offsets_retention: None,
+    }
+}
+
+fn kafka(sample: &Sample, registration: &Registration) -> Kafka {
+    let committed = sample.committed.get(&registration.group);
+    let stable = registration.isolation == ApiIsolation::ReadCommitted;
+    let mut partitions = Vec::new();
+    for topic in &registration.topics {
+        let known = match sample.topics.get(topic) {
+            Some(Ok(known)) => known,
+            // A topic that is not there has a partition that is not known: nothing is zero.
+            missing => {
+                let error = missing.and_then(|known| known.as_ref().err().cloned());
+                partitions.push(Partition {
+                    tp: format!("{topic}/0").into(),
+                    topic_id: None,
+                    start: None,
+                    end: None,
+                    hw: None,
+                    committed: Committed::Unknown,
+                    error: Some(error.unwrap_or_else(|| "not described".into())),
+                });
+                continue;
+            }
+        };
+        for partition in 0..known.partitions {
+            let query = |spec| OffsetQuery {
+                topic: topic.clone(),
+                partition,
+                spec,
+            };
+            let answer = |from: &HashMap<OffsetQuery, Result<i64, KafkaError>>, spec| {
+                from.get(&query(spec))
+                    .and_then(|answer| answer.as_ref().ok())
+                    .copied()
+            };
+            let error = [OffsetSpec::Earliest, OffsetSpec::Latest]
+                .into_iter()
+                .find_map(|spec| {
+                    sample
+                        .ends
+                        .get(&query(spec))?
+                        .as_ref()
+                        .err()
+                        .map(|error| error.message.clone())
+                });
+            let high = answer(&sample.ends, OffsetSpec::Latest);
+            let at = TopicPartition {
+                topic: topic.clone(),
+                partition,
+            };
+            partitions.push(Partition {
+                tp: sample
+                    .names
+                    .get(&(topic.clone(), partition))
+                    .cloned()
+                    .unwrap_or_default(),
+                topic_id: Some(known.id.clone()),
+                start: answer(&sample.ends, OffsetSpec::Earliest),
+                end: if stable {
+                    answer(&sample.stable, OffsetSpec::Latest)
+                } else {
+                    high
+                },
+                hw: high,
+                committed: match committed {
+                    Some(Ok(offsets)) => match offsets.get(&at) {
+                        Some(Ok(Some(offset))) => Committed::At(*offset),
+                        Some(Ok(None)) | None => Committed::None,
+                        Some(Err(_)) => Committed::Unknown,
+                    },
+                    // A group that does not exist has committed nothing.
+                    Some(Err(error)) if error.code == ErrorCode::GroupIdNotFound => Committed::None,
+                    _ => Committed::Unknown,
+                },
+                error,
+            });
+        }
+    }
+    Kafka {
+        read_at: ReadAt {
+            committed: sample.committed_at - sample.at,
+            end: sample.end_at - sample.at,
+        },
+        group: group(sample, &registration.group, &registration.target),
+        partitions,
+    }
+}
+
+fn group(sample: &Sample, name: &str, target: &TargetKey) -> GroupRead {
+    let described = match sample.groups.get(name) {
+        None => return GroupRead::NotRead,
+        Some(Ok(described)) => described,
+        Some(Err(error)) if error.code == ErrorCode::GroupIdNotFound => {
+            return GroupRead::Known(Group {
+                state: GroupState::Dead,
+                ..Group::default()
+            });
+        }
+        Some(Err(_)) => return GroupRead::Unreadable,
+    };
+    let members = described.members.iter().map(|member| Member {
+        id: member.id.as_str().into(),
+        pod: pod(&member.client_id, target),
+        is_static: member.instance_id.is_some(),
+        partitions: member
+            .assignment
+            .iter()
+            .map(|tp| {
+                let known = sample.names.get(&(tp.topic.clone(), tp.partition)).cloned();
+                known.unwrap_or_else(|| format!("{}/{}", tp.topic, tp.partition).into())
+            })
+            .collect(),
+    });
+    GroupRead::Known(Group {
+        kind: match described.kind {
+            Kind::Consumer => GroupKind::Consumer,
+            _ => GroupKind::Classic,
+        },
+        state: match described.state {
+            Seen::Stable => GroupState::Stable,
+            Seen::Empty => GroupState::Empty,
+            Seen::Dead => GroupState::Dead,
+            Seen::PreparingRebalance => GroupState::PreparingRebalance,
+            Seen::CompletingRebalance => GroupState::CompletingRebalance,
+            Seen::Unknown => GroupState::Other,
+        },
+        assignor: described.assignor.as_str().into(),
+        members: members.collect(),
+    })
+}
+
+/// The pod of a member: Spillway gives each pod its name as client id. Any other client id may be
+/// anybody's, which is not the same as a stranger's.
+fn pod(client_id: &str, target: &TargetKey) -> Pod {
+    match client_id
+        .strip_prefix(&target.name)
+        .and_then(|rest| rest.strip_prefix('-'))
+    {
+        Some(_) => Pod::Known(client_id.into()),
+        None => Pod::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::consumer::TargetKind;
+
+    #[test]
+    fn a_member_is_known_by_its_pods_name_and_never_taken_for_a_stranger() {
+        let target = TargetKey {
+            kind: TargetKind::Deployment,
+            namespace: "n".into(),
+            name: "orders".into(),
+        };
+        assert_eq!(pod("orders-7d4-x", &target), Pod::Known("orders-7d4-x".into()));
+        assert_eq!(pod("rdkafka", &target), Pod::Unknown);
+        assert_eq!(pod("orders", &target), Pod::Unknown);
+    }
+}

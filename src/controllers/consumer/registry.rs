@@ -1,0 +1,173 @@
+//! Which Consumers are to be decided for, by the broker that they read from.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kube::ResourceExt as _;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::target;
+use super::targets::TargetKey;
+use crate::api::Consumer;
+use crate::api::conditions::Reason;
+use crate::api::consumer::{Isolation, ScalingMode};
+use crate::controllers::context::BrokerKey;
+use crate::scaling;
+use crate::topology::Rejection;
+
+/// What the controller found before any decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// All that a decision needs is there.
+    Good,
+    /// Something is missing or wrong.
+    Bad {
+        /// The condition's reason.
+        reason: Reason,
+        /// The condition's message.
+        message: String,
+        /// Only an edit can help.
+        stalled: bool,
+    },
+}
+
+/// One Consumer, ready for the collector.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// The CR as it was at its last pass.
+    pub consumer: Arc<Consumer>,
+    /// Its UID.
+    pub uid: String,
+    /// The broker that it reads from.
+    pub broker: BrokerKey,
+    /// The group.
+    pub group: String,
+    /// The topics, without doubles.
+    pub topics: Vec<String>,
+    /// Whether records of open transactions count.
+    pub isolation: Isolation,
+    /// The workload.
+    pub target: TargetKey,
+    /// Decides and says so, but does not patch.
+    pub dry_run: bool,
+    /// How it scales; none where the spec cannot be used.
+    pub config: Option<Arc<scaling::Config>>,
+    /// What the controller found.
+    pub front: Front,
+}
+
+impl Registration {
+    /// Reads a Consumer.
+    pub fn of(consumer: &Consumer, front: Front) -> Result<Self, Rejection> {
+        let missing = || {
+            Rejection::new(
+                Reason::InvalidSpec,
+                "a Consumer needs something to read: set kafka",
+            )
+        };
+        let kafka = consumer.spec.kafka.as_ref().ok_or_else(missing)?;
+        let mut topics = kafka.topics.clone();
+        topics.sort();
+        topics.dedup();
+        Ok(Self {
+            uid: consumer.uid().unwrap_or_default(),
+            broker: BrokerKey::of(&kafka.broker_ref, &consumer.namespace().unwrap_or_default()),
+            group: kafka.group.clone(),
+            topics,
+            isolation: kafka.isolation,
+            target: target(consumer),
+            dry_run: consumer.spec.scaling.mode == ScalingMode::DryRun,
+            config: config(consumer).ok().map(Arc::new),
+            front,
+            consumer: Arc::new(consumer.clone()),
+        })
+    }
+
+    /// How often to look, in seconds.
+    #[must_use]
+    pub fn poll_interval(&self) -> f64 {
+        self.consumer.spec.scaling.tuning.poll_interval.seconds()
+    }
+}
+
+/// The scaler's settings; its serde form is the CR's.
+pub fn config(consumer: &Consumer) -> Result<scaling::Config, Rejection> {
+    let kafka = consumer.spec.kafka.as_ref();
+    serde_json::from_value(json!({
+        "scaling": consumer.spec.scaling,
+        "offsetReset": kafka.map(|kafka| kafka.offset_reset),
+        "isolation": kafka.map(|kafka| kafka.isolation),
+    }))
+    .map_err(|error| {
+        Rejection::new(
+            Reason::InvalidSpec,
+            format!("spec.scaling cannot be used: {error}"),
+        )
+    })
+}
+
+/// All registrations. Whoever waits on [`Registry::changed`] hears of every change.
+pub struct Registry {
+    all: Mutex<HashMap<String, Arc<Registration>>>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self {
+            all: Mutex::default(),
+            changed: watch::channel(0).0,
+        }
+    }
+}
+
+impl Registry {
+    /// Adds or replaces a Consumer.
+    pub fn put(&self, registration: Registration) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(registration.uid.clone(), Arc::new(registration));
+        self.changed.send_modify(|n| *n += 1);
+    }
+
+    /// Takes a Consumer out.
+    pub fn remove(&self, uid: &str) {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.remove(uid).is_some() {
+            self.changed.send_modify(|n| *n += 1);
+        }
+    }
+
+    /// Whether a Consumer misses something, so that news may help it.
+    pub fn misses(&self, uid: &str) -> bool {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(uid)
+            .is_none_or(|registration| registration.front != Front::Good)
+    }
+
+    /// The Consumers of each broker.
+    pub fn by_broker(&self) -> BTreeMap<BrokerKey, Vec<Arc<Registration>>> {
+        let mut by_broker: BTreeMap<BrokerKey, Vec<_>> = BTreeMap::new();
+        for registration in self.all.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            by_broker
+                .entry(registration.broker.clone())
+                .or_default()
+                .push(registration.clone());
+        }
+        by_broker
+    }
+
+    /// The Consumers of one broker.
+    pub fn of(&self, broker: &BrokerKey) -> Vec<Arc<Registration>> {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.values()
+            .filter(|registration| registration.broker == *broker)
+            .cloned()
+            .collect()
+    }
+
+    /// Counts the changes.
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}

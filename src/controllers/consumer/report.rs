@@ -1,0 +1,266 @@
+//! From a decision to what a person sees. Pure.
+
+use jiff::Timestamp;
+
+use super::registry::Front;
+use crate::api::conditions::{self, Reason, Verdict};
+use crate::api::consumer::{ConsumerStatus, DecisionStatus, LagStatus, LearnedStatus, RatesStatus};
+use crate::scaling::{Condition, ConditionKind, Decision};
+
+/// All that a status depends on.
+pub struct Input<'a> {
+    /// The status as it was last written.
+    pub before: &'a ConsumerStatus,
+    /// What the controller found.
+    pub front: &'a Front,
+    /// The decision; none where there is no target or no usable spec.
+    pub decision: Option<&'a Decision>,
+    /// Replicas that are wanted and ready, as the target says.
+    pub replicas: Option<(u32, u32)>,
+    /// Decides and says so, but does not patch.
+    pub dry_run: bool,
+    /// Frozen by annotation.
+    pub paused: bool,
+    /// Why the broker could not be read.
+    pub error: Option<&'a str>,
+    /// The generation that this is about.
+    pub generation: Option<i64>,
+    /// Now.
+    pub now: Timestamp,
+}
+
+/// The status.
+#[must_use]
+pub fn status(input: &Input<'_>) -> ConsumerStatus {
+    let number = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
+    let mut status = input.before.clone();
+    status.observed_generation = input.generation;
+    status.conditions = conditions::merge(
+        &input.before.conditions,
+        &verdicts(input),
+        input.generation,
+        input.now,
+    );
+    status.replicas = input.replicas.map(|(wanted, _)| number(wanted));
+    status.ready_replicas = input.replicas.map(|(_, ready)| number(ready));
+    let Some(decision) = input.decision else {
+        return status;
+    };
+    status.desired_replicas = Some(number(decision.replicas));
+    status.partitions = decision.status.partitions.map(number);
+    status.cap = decision.status.cap.map(number);
+    status.lag = Some(LagStatus {
+        messages: decision.status.lag.messages.and_then(|n| i64::try_from(n).ok()),
+        worst_partition: decision
+            .status
+            .lag
+            .worst_partition
+            .as_ref()
+            .map(ToString::to_string),
+        seconds: decision.status.lag.seconds.map(whole),
+    });
+    status.rates = Some(RatesStatus {
+        arrival: decision.status.arrival.map(text),
+        per_replica: decision.status.per_replica.map(text),
+    });
+    status.learned = learned(decision);
+    let same = input.before.decision.as_ref().filter(|old| {
+        old.replicas == number(decision.replicas)
+            && old.bound == decision.bound.as_str()
+            && old
+                .also
+                .iter()
+                .map(String::as_str)
+                .eq(decision.also.iter().map(|bound| bound.as_str()))
+    });
+    status.decision = Some(match same {
+        // The message stays as it was when the decision was made.
+        Some(old) => old.clone(),
+        None => DecisionStatus {
+            replicas: number(decision.replicas),
+            bound: decision.bound.as_str().into(),
+            also: decision.also.iter().map(|bound| bound.as_str().into()).collect(),
+            message: conditions::cut(&decision.message, conditions::MAX_MESSAGE),
+            since: Timestamp::from_second(input.now.as_second())
+                .unwrap_or(input.now)
+                .to_string(),
+        },
+    });
+    status
+}
+
+/// Whether the difference has to be written at once, or may wait for its minute.
+#[must_use]
+pub fn urgent(before: &ConsumerStatus, after: &ConsumerStatus) -> bool {
+    // A guard's words may carry numbers that move: its standing is what matters.
+    let standing = |status: &ConsumerStatus| -> Vec<(String, String, String)> {
+        status
+            .conditions
+            .iter()
+            .map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone()))
+            .collect()
+    };
+    standing(before) != standing(after)
+        || before.observed_generation != after.observed_generation
+        || before.decision != after.decision
+        || before.replicas != after.replicas
+}
+
+fn learned(decision: &Decision) -> Option<LearnedStatus> {
+    let value = serde_json::to_value(decision.status.learned.rounded()).ok()?;
+    serde_json::from_value(value).ok()
+}
+
+fn verdicts(input: &Input<'_>) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    match input.front {
+        Front::Bad {
+            reason,
+            message,
+            stalled,
+        } => {
+            verdicts.push(Verdict::new(conditions::READY, false, *reason, message.clone()));
+            let kind = if *stalled {
+                conditions::STALLED
+            } else {
+                conditions::RECONCILING
+            };
+            if *reason != Reason::Conflict {
+                verdicts.push(Verdict::new(kind, true, *reason, message.clone()));
+            }
+        }
+        Front::Good => match (input.error, input.replicas) {
+            (Some(error), _) => {
+                verdicts.push(Verdict::new(
+                    conditions::READY,
+                    false,
+                    Reason::BrokerUnreachable,
+                    error,
+                ));
+            }
+            (None, None) => {
+                let message = "the workload is not there yet";
+                verdicts.push(Verdict::new(
+                    conditions::READY,
+                    false,
+                    Reason::Progressing,
+                    message,
+                ));
+            }
+            (None, Some(_)) => {
+                let message = "the workload is there and its lag is read";
+                verdicts.push(Verdict::new(conditions::READY, true, Reason::InStep, message));
+            }
+        },
+    }
+    if input.paused {
+        let message = "paused by annotation: nothing is scaled";
+        verdicts.push(Verdict::new(conditions::PAUSED, true, Reason::Paused, message));
+    }
+    let Some(decision) = input.decision else {
+        return verdicts;
+    };
+    let unknown = decision
+        .conditions
+        .iter()
+        .find(|condition| condition.kind == ConditionKind::DataUnknown);
+    let (active, reason, message) = if input.paused {
+        (false, Reason::Paused, "paused by annotation".to_owned())
+    } else if input.dry_run {
+        (
+            false,
+            Reason::DryRun,
+            "mode is DryRun: decisions are made and not carried out".to_owned(),
+        )
+    } else if let Some(unknown) = unknown {
+        (false, Reason::Unknown, words(unknown))
+    } else {
+        (
+            true,
+            Reason::Scaling,
+            "decisions are made and carried out".to_owned(),
+        )
+    };
+    verdicts.push(Verdict::new(conditions::SCALING_ACTIVE, active, reason, message));
+    for condition in &decision.conditions {
+        verdicts.push(Verdict::new(
+            condition.kind.as_str(),
+            true,
+            Reason::Guard,
+            words(condition),
+        ));
+    }
+    verdicts
+}
+
+fn words(condition: &Condition) -> String {
+    if condition.partitions.is_empty() {
+        return condition.detail.clone();
+    }
+    let names: Vec<&str> = condition.partitions.iter().map(AsRef::as_ref).collect();
+    if condition.detail.is_empty() {
+        names.join(", ")
+    } else {
+        format!("{}: {}", names.join(", "), condition.detail)
+    }
+}
+
+#[allow(clippy::cast_possible_truncation)] // A float that is no i64 saturates, which is what is meant.
+fn whole(seconds: f64) -> i64 {
+    seconds.ceil() as i64
+}
+
+/// A rate with two significant digits, as short as it can be written.
+fn text(rate: f64) -> String {
+    if rate <= 0.0 || !rate.is_finite() {
+        return "0".into();
+    }
+    let digits = rate.log10().floor();
+    let unit = 10f64.powf(digits - 1.0);
+    let rounded = (rate / unit).round() * unit;
+    if digits >= 1.0 {
+        format!("{rounded:.0}")
+    } else {
+        format!("{:.*}", decimals(digits), rounded)
+    }
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Between 1 and 9 by the clamp.
+fn decimals(digits: f64) -> usize {
+    (1.0 - digits).clamp(1.0, 9.0) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_two_digits() {
+        for (rate, shown) in [
+            (0.0, "0"),
+            (617.3, "620"),
+            (98.0, "98"),
+            (9.84, "9.8"),
+            (0.123, "0.12"),
+            (12345.0, "12000"),
+        ] {
+            assert_eq!(text(rate), shown);
+        }
+    }
+
+    #[test]
+    fn a_figure_that_moves_is_not_urgent_and_a_decision_is() {
+        let before = ConsumerStatus::default();
+        let mut after = before.clone();
+        after.lag = Some(LagStatus {
+            messages: Some(7),
+            ..LagStatus::default()
+        });
+        assert!(!urgent(&before, &after));
+        after.decision = Some(DecisionStatus {
+            replicas: 2,
+            ..DecisionStatus::default()
+        });
+        assert!(urgent(&before, &after));
+    }
+}

@@ -1,0 +1,223 @@
+//! What every controller shares: the client, the caches, the links, and the right to write.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Client, Resource, ResourceExt as _};
+
+use super::cache::{Cache, Cached};
+use super::consumer::registry::Registry;
+use super::consumer::targets::Targets;
+use super::events::Events;
+use super::links::Links;
+use super::secrets::Secrets;
+use super::wake::Wake;
+use crate::api::{Broker, BrokerRef, Consumer, Topic};
+use crate::brokers::kafka::KafkaPool;
+use crate::runtime::http::Health;
+use crate::runtime::lease::{Fence, Fenced};
+use crate::runtime::metrics::Metrics;
+use crate::topology::contention::Reverts;
+
+/// Tells whether this process may still write.
+pub trait Guarded: Send + Sync {
+    /// An error once the lease is lost or may be.
+    fn may_write(&self) -> Result<(), Fenced>;
+}
+
+impl Guarded for Fence {
+    fn may_write(&self) -> Result<(), Fenced> {
+        self.check()
+    }
+}
+
+/// A Broker's namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BrokerKey {
+    /// Namespace.
+    pub namespace: String,
+    /// Name.
+    pub name: String,
+}
+
+impl BrokerKey {
+    /// The Broker that `reference` names, seen from `namespace`.
+    #[must_use]
+    pub fn of(reference: &BrokerRef, namespace: &str) -> Self {
+        Self {
+            namespace: reference
+                .namespace
+                .clone()
+                .unwrap_or_else(|| namespace.to_owned()),
+            name: reference.name.clone(),
+        }
+    }
+
+    /// The key of a Broker itself.
+    #[must_use]
+    pub fn from_broker(broker: &Broker) -> Self {
+        Self {
+            namespace: broker.namespace().unwrap_or_default(),
+            name: broker.name_any(),
+        }
+    }
+}
+
+impl fmt::Display for BrokerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// What is kept in memory of one object between passes. It may be lost at any time.
+#[derive(Default)]
+pub struct Notes {
+    /// Failures in a row.
+    pub failures: u32,
+    /// Reverts of drift.
+    pub reverts: Reverts,
+    /// When a topic that is to be deleted was first seen empty.
+    pub empty_since: Option<Instant>,
+}
+
+/// What every controller shares.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// The right to write.
+    pub fence: Fence,
+    /// Numbers for people and alerts.
+    pub metrics: Metrics,
+    /// Events.
+    pub events: Events,
+    /// All Brokers.
+    pub brokers: Cache<Broker>,
+    /// All Topics, by the topic's name at the broker.
+    pub topics: Cache<Topic>,
+    /// All Consumers.
+    pub consumers: Cache<Consumer>,
+    /// All namespaces, for their labels; none where the operator may not look beyond its own.
+    pub namespaces: Option<Cache<Namespace>>,
+    /// Connections.
+    pub links: Links,
+    /// Clients.
+    pub kafka: KafkaPool,
+    /// Secrets that Brokers name.
+    pub secrets: Arc<Secrets>,
+    /// Wakes Brokers.
+    pub wake_brokers: Arc<Wake<Broker>>,
+    /// Wakes Topics.
+    pub wake_topics: Wake<Topic>,
+    /// Wakes Consumers.
+    pub wake_consumers: Wake<Consumer>,
+    /// Workloads and who else scales them.
+    pub targets: Targets,
+    /// Consumers that are to be decided for.
+    pub registry: Registry,
+    /// Whether the process lives.
+    pub health: Health,
+    /// What is kept of each object, by UID.
+    pub notes: Mutex<HashMap<String, Notes>>,
+    /// What was written last, by UID: a watch may not have shown it yet.
+    pub written: Mutex<HashMap<String, Box<dyn std::any::Any + Send>>>,
+    /// When the process started; times in notes are relative to it.
+    pub started: Instant,
+}
+
+impl Context {
+    /// An error once this process may not write any more: asked before every write.
+    pub fn may_write(&self) -> Result<(), Fenced> {
+        self.fence.check()
+    }
+
+    /// Works on the notes of an object.
+    pub fn note<T>(&self, uid: &str, with: impl FnOnce(&mut Notes) -> T) -> T {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        with(notes.entry(uid.to_owned()).or_default())
+    }
+
+    /// Forgets an object that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.notes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
+        self.written
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
+    }
+
+    /// Remembers what the API server answered to a write.
+    pub fn remember_write<K: Resource + Clone + Send + 'static>(&self, object: &K) {
+        if let Some(uid) = object.uid() {
+            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+            written.insert(uid, Box::new(object.clone()));
+        }
+    }
+
+    /// The newest form of an object: the cache's, or what was written since. Without this a pass
+    /// that comes before the watch would work on a status that is already history.
+    pub fn newest<K: Cached>(&self, cached: Arc<K>) -> Arc<K> {
+        let Some(uid) = cached.uid() else { return cached };
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = written.get(&uid).and_then(|object| object.downcast_ref::<K>());
+        match ours.map(|ours| (version(ours), ours)) {
+            Some((Some(ours_version), ours))
+                if version(cached.as_ref()).is_some_and(|v| v < ours_version) =>
+            {
+                Arc::new(ours.clone())
+            }
+            _ => {
+                written.remove(&uid);
+                cached
+            }
+        }
+    }
+
+    /// Wakes every Topic and Consumer of a Broker.
+    pub fn wake_dependents(&self, broker: &BrokerKey) {
+        for topic in self.topics_of(broker) {
+            self.wake_topics.wake(ObjectRef::from_obj(topic.as_ref()));
+        }
+        for consumer in self.consumers.all() {
+            let namespace = consumer.namespace().unwrap_or_default();
+            if consumer
+                .spec
+                .kafka
+                .as_ref()
+                .is_some_and(|kafka| BrokerKey::of(&kafka.broker_ref, &namespace) == *broker)
+            {
+                self.wake_consumers.wake(ObjectRef::from_obj(consumer.as_ref()));
+            }
+        }
+    }
+
+    /// The Topics that name a Broker.
+    pub fn topics_of(&self, broker: &BrokerKey) -> Vec<Arc<Topic>> {
+        let mut topics = self.topics.all();
+        topics.retain(|topic| {
+            BrokerKey::of(
+                &topic.spec.broker_ref,
+                topic.meta().namespace.as_deref().unwrap_or_default(),
+            ) == *broker
+        });
+        topics
+    }
+
+    /// Seconds since the process started.
+    pub fn now(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+}
+
+/// A resource version as a number. Opaque by contract, a number in fact; where it is none, the
+/// cache is believed.
+fn version<K: Resource>(object: &K) -> Option<u64> {
+    object.meta().resource_version.as_ref()?.parse().ok()
+}

@@ -1,0 +1,142 @@
+//! Why a pass did not reach its end, and what that means for the object.
+//!
+//! Each failure reaches a condition once: its reason from the closed set, its message beginning
+//! with what failed and ending with the broker's or the API server's own words.
+
+use std::time::Duration;
+
+use crate::api::conditions::Reason;
+use crate::brokers::kafka::{ErrorCode, KafkaError};
+use crate::runtime::lease::Fenced;
+use crate::topology::Rejection;
+
+/// Why a pass did not reach its end.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The spec cannot be carried out.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// Something that is needed is not there yet, or not usable.
+    #[error("{message}")]
+    Waiting {
+        /// The condition's reason.
+        reason: Reason,
+        /// What is waited for.
+        message: String,
+    },
+    /// Kafka said no, or nothing.
+    #[error(transparent)]
+    Kafka(#[from] KafkaError),
+    /// The API server said no, or nothing.
+    #[error("failed to {action}: {source}")]
+    Kube {
+        /// What was tried.
+        action: &'static str,
+        /// The API server's words.
+        source: Box<kube::Error>,
+    },
+    /// This process may not write any more.
+    #[error(transparent)]
+    Fenced(#[from] Fenced),
+}
+
+impl Failure {
+    /// Waiting for something.
+    pub fn waiting(reason: Reason, message: impl Into<String>) -> Self {
+        Self::Waiting {
+            reason,
+            message: message.into(),
+        }
+    }
+
+    /// The API server refused `action`.
+    pub fn kube(action: &'static str) -> impl FnOnce(kube::Error) -> Self {
+        move |source| Self::Kube {
+            action,
+            source: Box::new(source),
+        }
+    }
+
+    /// The condition's reason.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Rejected(rejection) => rejection.reason,
+            Self::Waiting { reason, .. } => *reason,
+            Self::Kafka(error) => match error.code {
+                ErrorCode::Authentication => Reason::AuthenticationFailed,
+                ErrorCode::Authorization | ErrorCode::GroupAuthorization => Reason::AuthorizationFailed,
+                _ if refused(error) => Reason::BrokerRefused,
+                _ if error.is_unreachable() => Reason::BrokerUnreachable,
+                _ => Reason::Failed,
+            },
+            Self::Kube { .. } | Self::Fenced(_) => Reason::Failed,
+        }
+    }
+
+    /// Whether only an edit can help (kstatus' Stalled).
+    #[must_use]
+    pub fn stalled(&self) -> bool {
+        match self {
+            Self::Rejected(rejection) => !matches!(rejection.reason, Reason::Conflict | Reason::Contended),
+            Self::Kafka(error) => refused(error),
+            _ => false,
+        }
+    }
+
+    /// How long to wait before trying again after the `count`th failure in a row. What only an
+    /// edit can help is looked at rarely: the broker's side may have changed.
+    #[must_use]
+    pub fn retry_after(&self, count: u32) -> Duration {
+        if self.stalled() {
+            return Duration::from_secs(120);
+        }
+        let longest = if matches!(self, Self::Waiting { .. } | Self::Rejected(_)) {
+            60_000
+        } else {
+            15_000
+        };
+        Duration::from_millis((250u64 << count.min(10)).min(longest))
+    }
+}
+
+/// The broker understood and refuses: trying again changes nothing.
+fn refused(error: &KafkaError) -> bool {
+    matches!(
+        error.code,
+        ErrorCode::InvalidConfig
+            | ErrorCode::InvalidTopic
+            | ErrorCode::InvalidPartitions
+            | ErrorCode::InvalidReplicationFactor
+            | ErrorCode::InvalidRequest
+            | ErrorCode::InvalidInput
+            | ErrorCode::PolicyViolation
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_come_quickly_at_first_and_then_at_most_every_fifteen_seconds() {
+        let failure = Failure::Kafka(KafkaError {
+            operation: "list topics".into(),
+            code: ErrorCode::Timeout,
+            message: "timed out".into(),
+        });
+        assert!(failure.retry_after(0) < Duration::from_secs(1));
+        assert_eq!(failure.retry_after(99), Duration::from_secs(15));
+    }
+
+    #[test]
+    fn a_refused_config_is_the_authors_to_mend() {
+        let failure = Failure::Kafka(KafkaError {
+            operation: "create topic".into(),
+            code: ErrorCode::InvalidConfig,
+            message: "Unknown topic config name: x".into(),
+        });
+        assert!(failure.stalled());
+        assert_eq!(failure.reason(), Reason::BrokerRefused);
+    }
+}

@@ -1,0 +1,35 @@
+//! The IO shell: gathers, calls the pure core, carries out, reports.
+//!
+//! ```text
+//!  watches ──▶ cache ──┬─▶ broker ──▶ links ──┬─▶ topic ──▶ Kafka
+//!                      │     └─ sweep (drift) ┘     └─▶ companions (CRs)
+//!                      └─▶ consumer ──▶ registry ──▶ collector ──▶ scaling ──▶ /scale
+//! ```
+//!
+//! A controller never decides: it gathers an input, calls a pure function, carries out the steps
+//! and writes status once.
+//!
+//! * [`cache`], [`wake`], [`context`]: what is known, who has to look again, what all share
+//! * [`reconciler`]: one pass for any topology kind; [`topic`] is such a kind
+//! * [`broker`], [`sweep`]: connections and drift
+//! * [`consumer`] and its folder: workloads and scaling
+//! * [`failure`], [`status`], [`events`]: how a pass reports
+//! * [`secrets`], [`links`]: what Brokers need
+//! * [`start`]: all of it together
+
+pub mod broker;
+pub mod cache;
+pub mod companions;
+pub mod consumer;
+pub mod context;
+pub mod events;
+pub mod failure;
+pub mod links;
+pub mod reconciler;
+pub mod secrets;
+pub mod settings;
+pub mod start;
+pub mod status;
+pub mod sweep;
+pub mod topic;
+pub mod wake;

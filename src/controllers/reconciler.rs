@@ -1,0 +1,636 @@
+//! One pass over one object of any topology kind.
+//!
+//! 1. Take the newest form of the object; deleted ones go to [`remove`].
+//! 2. Dereference (IO): the Broker's link, the namespace's labels, the other claims on the same
+//!    broker object.
+//! 3. Guard (pure): paused? namespace allowed? rules? owner?
+//! 4. Finalizer: only where a deletion has something to do.
+//! 5. The kind's own work: observe, plan (pure), apply.
+//! 6. Report: conditions, once, and only if something changed.
+//!
+//! **Guarantees**: nothing is written to a broker for an object that is paused, not allowed, not
+//! the owner, or while this process may not write. Every failure reaches a condition. A pass that
+//! changes nothing writes nothing.
+//!
+//! **Assumptions**: every step is safe to repeat; a crash between any two is followed by a pass
+//! that plans anew from what is really there.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
+use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
+use kube::{Api, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde_json::json;
+
+use super::cache::{Cache, Cached};
+use super::context::{BrokerKey, Context};
+use super::failure::Failure;
+use super::links::Link;
+use super::status;
+use super::wake::Wake;
+use crate::api::conditions::{self, Reason, Verdict};
+use crate::api::policy::{DeletionPolicy, ManagementPolicy, Policies, PolicyDefaults};
+use crate::api::{BrokerRef, FINALIZER, annotation};
+use crate::brokers::kafka::Lane;
+use crate::topology::access::{self, Asking};
+use crate::topology::ownership::{self, Claim};
+use crate::topology::{Rejection, kafka::deletion};
+
+/// A kind of object that lives at a broker.
+pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Serialize {
+    /// The kind's name, for metrics and logs.
+    const KIND: &'static str;
+    /// The kind's status.
+    type Status: Clone + Default + PartialEq + Serialize + Debug + Send + Sync;
+
+    /// The Broker that it lives on.
+    fn broker_ref(&self) -> &BrokerRef;
+    /// Its name at the broker.
+    fn broker_name(&self) -> String;
+    /// The three choices as the object gives them.
+    fn policies(&self) -> PolicyDefaults;
+    /// The status as it was last written.
+    fn status(&self) -> Option<&Self::Status>;
+    /// The conditions in a status, and the generation that they are about.
+    fn conditions(status: &Self::Status) -> (&[Condition], Option<i64>);
+    /// Puts conditions into a status.
+    fn set_conditions(status: &mut Self::Status, conditions: Vec<Condition>, generation: Option<i64>);
+    /// All objects of the kind.
+    fn cache(ctx: &Context) -> &Cache<Self>;
+    /// Wakes objects of the kind.
+    fn wake(ctx: &Context) -> &Wake<Self>;
+
+    /// Observes, plans and applies. `status` starts as it was last written; what is changed in
+    /// it is kept even when the work fails later.
+    fn work(
+        pass: &Pass<'_, Self>,
+        status: &mut Self::Status,
+    ) -> impl Future<Output = Result<Outcome, Failure>> + Send;
+
+    /// Does what a deletion asks of the broker.
+    fn remove(pass: &Pass<'_, Self>) -> impl Future<Output = Result<deletion::Verdict, Failure>> + Send;
+}
+
+/// What a pass has gathered before the kind's own work.
+pub struct Pass<'a, K> {
+    /// Shared things.
+    pub ctx: &'a Arc<Context>,
+    /// The object.
+    pub object: &'a K,
+    /// The broker.
+    pub link: Arc<Link>,
+    /// The choices in force.
+    pub policies: Policies,
+    /// Whether the spec was edited since the broker was last in step.
+    pub edited: bool,
+    /// Every CR that claims the same broker object, this one included.
+    pub claims: Vec<Claim>,
+    /// A person's edit goes before a resync.
+    pub lane: Lane,
+}
+
+/// How a pass ended.
+pub struct Outcome {
+    /// The `Ready` condition.
+    pub ready: Verdict,
+    /// The `InSync` condition.
+    pub in_sync: Verdict,
+    /// The `DataLost` condition, while it holds.
+    pub data_lost: Option<Verdict>,
+    /// When to look again, where no event will say.
+    pub again: Option<Duration>,
+}
+
+impl Outcome {
+    /// All is as declared.
+    pub fn in_step(message: impl Into<String>) -> Self {
+        let message = message.into();
+        Self {
+            ready: Verdict::new(conditions::READY, true, Reason::InStep, message.clone()),
+            in_sync: Verdict::new(conditions::IN_SYNC, true, Reason::InStep, message),
+            data_lost: None,
+            again: None,
+        }
+    }
+}
+
+/// One pass; see the module.
+pub async fn reconcile<K: TopologyKind>(cached: Arc<K>, ctx: Arc<Context>) -> Result<Action, Failure> {
+    let begun = Instant::now();
+    let object = ctx.newest(cached);
+    let result = if object.meta().deletion_timestamp.is_some() {
+        remove(&ctx, object.as_ref()).await
+    } else {
+        keep(&ctx, object.as_ref()).await
+    };
+    ctx.metrics.reconciled(K::KIND, result.is_ok(), begun.elapsed());
+    result
+}
+
+async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action, Failure> {
+    let before = object.status().cloned().unwrap_or_default();
+    let mut after = before.clone();
+    let result = attempt(ctx, object, &mut after).await;
+    if let Err(failure @ (Failure::Fenced(_) | Failure::Kube { .. })) = result {
+        return Err(failure);
+    }
+    let uid = object.uid().unwrap_or_default();
+    let failures = ctx.note(&uid, |notes| {
+        notes.failures = if result.is_ok() {
+            0
+        } else {
+            notes.failures.saturating_add(1)
+        };
+        notes.failures
+    });
+    let (verdicts, action) = report::<K>(ctx, object, &before, &result, failures);
+    let (previous, _) = K::conditions(&before);
+    let merged = conditions::merge(previous, &verdicts, object.meta().generation, Timestamp::now());
+    announce(ctx, object, previous, &merged);
+    K::set_conditions(&mut after, merged, object.meta().generation);
+    status::write(ctx, object, &before, &after).await?;
+    if annotated(object, annotation::ACKNOWLEDGE_DATA_LOSS) && result.is_ok() {
+        acknowledged(ctx, object).await?;
+    }
+    let (after, _) = K::conditions(&after);
+    let ready = conditions::is_true(after, conditions::READY);
+    ctx.metrics.object(
+        K::KIND,
+        &object.namespace().unwrap_or_default(),
+        &object.name_any(),
+        Some(ready),
+        conditions::find(after, conditions::IN_SYNC)
+            .filter(|c| c.status != "Unknown")
+            .map(|c| c.status == "True"),
+    );
+    if ready != conditions::is_true(previous, conditions::READY) {
+        wake_owners::<K>(ctx, object);
+    }
+    Ok(action)
+}
+
+/// Steps 2 to 5.
+async fn attempt<K: TopologyKind>(
+    ctx: &Arc<Context>,
+    object: &K,
+    status: &mut K::Status,
+) -> Result<Outcome, Failure> {
+    let pass = gather(ctx, object)?;
+    if pass.link.paused || annotated(object, annotation::PAUSED) {
+        return Err(Failure::waiting(
+            Reason::Paused,
+            "paused by annotation: nothing is written to the broker",
+        ));
+    }
+    guard(&pass)?;
+    set_finalizer(ctx, object, pass.policies).await?;
+    K::work(&pass, status).await
+}
+
+/// Takes the acknowledgement off once it has cleared `DataLost`: the next loss wants its own.
+async fn acknowledged<K: TopologyKind>(ctx: &Context, object: &K) -> Result<(), Failure> {
+    ctx.may_write()?;
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
+    let patch = json!({"metadata": {
+        "uid": object.uid(), "annotations": {annotation::ACKNOWLEDGE_DATA_LOSS: null},
+    }});
+    let answer = api
+        .patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
+        .await;
+    ctx.metrics.api_write("patch", "annotations");
+    let object = answer.map_err(Failure::kube("take the acknowledgement off"))?;
+    ctx.remember_write(&object);
+    Ok(())
+}
+
+/// Whether an annotation says `"true"`.
+pub fn annotated<K: Resource>(object: &K, key: &str) -> bool {
+    object
+        .meta()
+        .annotations
+        .as_ref()
+        .and_then(|all| all.get(key))
+        .is_some_and(|value| value == "true")
+}
+
+fn gather<'a, K: TopologyKind>(ctx: &'a Arc<Context>, object: &'a K) -> Result<Pass<'a, K>, Failure> {
+    let namespace = object.namespace().unwrap_or_default();
+    let key = BrokerKey::of(object.broker_ref(), &namespace);
+    if ctx.brokers.get(&key.namespace, &key.name).is_none() {
+        return Err(Failure::waiting(
+            Reason::BrokerNotFound,
+            format!("Broker {key} does not exist"),
+        ));
+    }
+    let link = ctx.links.get(&key)?;
+    let policies = Policies::resolve(object.policies(), link.spec.defaults);
+    let claims = claims(ctx, object, &link.cluster_id);
+    let (_, observed) = object.status().map(K::conditions).unwrap_or_default();
+    let lane = if observed == object.meta().generation && object.meta().deletion_timestamp.is_none() {
+        Lane::Resync
+    } else {
+        Lane::User
+    };
+    Ok(Pass {
+        ctx,
+        object,
+        link,
+        policies,
+        edited: edited(object, object.status()),
+        claims,
+        lane,
+    })
+}
+
+/// Whether the spec was edited since the broker was last in step. A difference that was shown and
+/// left alone (`Differs`) is none; an edit that failed on its way stays one.
+fn edited<K: TopologyKind>(object: &K, status: Option<&K::Status>) -> bool {
+    let (conditions, observed) = status.map(K::conditions).unwrap_or_default();
+    observed != object.meta().generation
+        || conditions::find(conditions, conditions::IN_SYNC)
+            .is_none_or(|c| c.status == "False" && c.reason != Reason::Differs.as_str())
+}
+
+impl<K: TopologyKind> Pass<'_, K> {
+    /// The CR that owns the broker object.
+    #[must_use]
+    pub fn owner(&self) -> Option<&Claim> {
+        ownership::owner(&self.claims)
+    }
+
+    /// Whether this CR is the owner.
+    #[must_use]
+    pub fn is_owner(&self) -> bool {
+        self.owner()
+            .is_some_and(|owner| Some(&owner.uid) == self.object.meta().uid.as_ref())
+    }
+
+    /// Whether another CR takes over when this one goes.
+    #[must_use]
+    pub fn has_heir(&self) -> bool {
+        self.claims.len() > 1
+    }
+}
+
+/// Every CR that claims the same broker object, this one included.
+fn claims<K: TopologyKind>(ctx: &Context, object: &K, cluster_id: &str) -> Vec<Claim> {
+    let uid = object.uid();
+    K::cache(ctx)
+        .find(&object.broker_name())
+        .iter()
+        .filter(|other| {
+            let key = BrokerKey::of(other.broker_ref(), &other.namespace().unwrap_or_default());
+            let defaults = ctx
+                .brokers
+                .get(&key.namespace, &key.name)
+                .map(|b| b.spec.defaults)
+                .unwrap_or_default();
+            let observes =
+                Policies::resolve(other.policies(), defaults).management == ManagementPolicy::Observe;
+            other.uid() == uid || (!observes && ctx.links.cluster_id(&key).as_deref() == Some(cluster_id))
+        })
+        .map(|other| Claim {
+            created: other.meta().creation_timestamp.as_ref().map(|time| time.0),
+            uid: other.uid().unwrap_or_default(),
+            namespace: other.namespace().unwrap_or_default(),
+            name: other.name_any(),
+        })
+        .collect()
+}
+
+/// Step 3: the guard rails of the Broker, and of the oldest Broker of the same cluster.
+fn guard<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> {
+    let namespace = pass.object.namespace().unwrap_or_default();
+    let labels = pass
+        .ctx
+        .namespaces
+        .as_ref()
+        .and_then(|all| all.get("", &namespace));
+    let labels = labels
+        .as_ref()
+        .and_then(|namespace| namespace.metadata.labels.as_ref());
+    let oldest = pass
+        .ctx
+        .links
+        .same_cluster(&pass.link.cluster_id)
+        .into_iter()
+        .next();
+    let both = [
+        Some(pass.link.clone()),
+        oldest.filter(|oldest| oldest.uid != pass.link.uid),
+    ];
+    for link in both.iter().flatten() {
+        access::namespace_allowed(
+            &link.spec,
+            &link.key.namespace,
+            Asking {
+                namespace: &namespace,
+                labels,
+            },
+        )?;
+        access::rules_permit(
+            &link.spec.rules,
+            &namespace,
+            &pass.object.broker_name(),
+            pass.policies.deletion,
+        )?;
+    }
+    match pass.owner() {
+        Some(owner) if pass.policies.management == ManagementPolicy::Manage && !pass.is_owner() => {
+            Err(Rejection::new(
+                Reason::Conflict,
+                format!(
+                    "{} {:?} is owned by {} {}/{}, which was created first; delete that one to hand it over, or this one",
+                    K::KIND.to_lowercase(),
+                    pass.object.broker_name(),
+                    K::KIND,
+                    owner.namespace,
+                    owner.name
+                ),
+            )
+            .into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Step 4.
+async fn set_finalizer<K: TopologyKind>(
+    ctx: &Arc<Context>,
+    object: &K,
+    policies: Policies,
+) -> Result<(), Failure> {
+    let wanted =
+        policies.management == ManagementPolicy::Manage && policies.deletion != DeletionPolicy::Retain;
+    finalizer(ctx, object, wanted).await
+}
+
+/// Puts the finalizer on or takes it off; nothing is sent when it is as wanted.
+pub async fn finalizer<K>(ctx: &Context, object: &K, wanted: bool) -> Result<(), Failure>
+where
+    K: Cached + Resource<Scope = NamespaceResourceScope> + Serialize,
+{
+    let mut finalizers = object.finalizers().to_vec();
+    let has = finalizers.iter().any(|name| name == FINALIZER);
+    if has == wanted {
+        return Ok(());
+    }
+    if wanted {
+        finalizers.push(FINALIZER.into());
+    } else {
+        finalizers.retain(|name| name != FINALIZER);
+    }
+    ctx.may_write()?;
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
+    // The resource version keeps a finalizer that somebody else added meanwhile.
+    let patch = json!({"metadata": {
+        "uid": object.uid(), "resourceVersion": object.resource_version(), "finalizers": finalizers,
+    }});
+    let answer = api
+        .patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
+        .await;
+    ctx.metrics.api_write("patch", "finalizers");
+    match answer {
+        Ok(object) => {
+            ctx.remember_write(&object);
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(Failure::kube("write the finalizer")(error)),
+    }
+}
+
+/// Step 6: the conditions that a result stands for, and when to look again.
+fn report<K: TopologyKind>(
+    ctx: &Context,
+    object: &K,
+    before: &K::Status,
+    result: &Result<Outcome, Failure>,
+    failures: u32,
+) -> (Vec<Verdict>, Action) {
+    let (previous, _) = K::conditions(before);
+    let lost = |verdict: Option<Verdict>| {
+        verdict.or_else(|| {
+            let old = conditions::find(previous, conditions::DATA_LOST).filter(|c| c.status == "True")?;
+            let reason = if old.reason == Reason::Replaced.as_str() {
+                Reason::Replaced
+            } else {
+                Reason::Vanished
+            };
+            Some(Verdict::new(
+                conditions::DATA_LOST,
+                true,
+                reason,
+                old.message.clone(),
+            ))
+        })
+    };
+    match result {
+        Ok(outcome) => {
+            let mut verdicts = vec![outcome.ready.clone(), outcome.in_sync.clone()];
+            let acknowledged =
+                annotated(object, annotation::ACKNOWLEDGE_DATA_LOSS) && outcome.data_lost.is_none();
+            verdicts.extend(lost(outcome.data_lost.clone()).filter(|_| !acknowledged));
+            (
+                verdicts,
+                outcome.again.map_or_else(Action::await_change, Action::requeue),
+            )
+        }
+        Err(failure) => {
+            let (reason, message) = (failure.reason(), ctx.secrets.redact(&failure.to_string()));
+            let in_sync = Verdict {
+                kind: conditions::IN_SYNC,
+                status: if edited(object, Some(before)) {
+                    Some(false)
+                } else {
+                    None
+                },
+                reason,
+                message: message.clone(),
+            };
+            let mut verdicts = vec![
+                Verdict::new(conditions::READY, false, reason, message.clone()),
+                in_sync,
+            ];
+            if reason == Reason::Paused {
+                verdicts.push(Verdict::new(conditions::PAUSED, true, reason, message));
+            } else if failure.stalled() {
+                verdicts.push(Verdict::new(conditions::STALLED, true, reason, message));
+            } else if reason != Reason::Conflict {
+                verdicts.push(Verdict::new(conditions::RECONCILING, true, reason, message));
+            }
+            verdicts.extend(lost(None));
+            let action = match reason {
+                // These end with an event: an edit, an owner that goes, a Broker that comes up.
+                Reason::Paused | Reason::Conflict => Action::await_change(),
+                _ => Action::requeue(failure.retry_after(failures)),
+            };
+            (verdicts, action)
+        }
+    }
+}
+
+/// An event and a log line when `Ready` changed its reason.
+fn announce<K: TopologyKind>(ctx: &Context, object: &K, previous: &[Condition], now: &[Condition]) {
+    let Some(ready) = conditions::find(now, conditions::READY) else {
+        return;
+    };
+    let old = conditions::find(previous, conditions::READY);
+    if old.is_some_and(|old| old.reason == ready.reason && old.status == ready.status) {
+        return;
+    }
+    let namespace = object.namespace().unwrap_or_default();
+    let name = object.name_any();
+    if ready.status == "True" {
+        tracing::info!(kind = K::KIND, namespace, name, reason = ready.reason, "ready");
+    } else if ready.reason == Reason::Progressing.as_str() {
+        tracing::debug!(
+            kind = K::KIND,
+            namespace,
+            name,
+            message = ready.message,
+            "not ready yet"
+        );
+    } else {
+        tracing::warn!(
+            kind = K::KIND,
+            namespace,
+            name,
+            reason = ready.reason,
+            message = ready.message,
+            "not ready"
+        );
+    }
+    let noteworthy = ready.status != "True" && ready.reason != Reason::Progressing.as_str();
+    if noteworthy || old.is_some_and(|old| old.status != ready.status && ready.status == "True") {
+        let reference = object.object_ref(&());
+        ctx.events
+            .publish(reference, noteworthy, &ready.reason, "Reconcile", &ready.message);
+    }
+}
+
+/// Companions tell their parents.
+pub fn wake_owners<K: TopologyKind>(ctx: &Context, object: &K) {
+    let namespace = object.namespace().unwrap_or_default();
+    for owner in object
+        .owner_references()
+        .iter()
+        .filter(|owner| owner.kind == K::KIND)
+    {
+        K::wake(ctx).wake(ObjectRef::new(&owner.name).within(&namespace));
+    }
+}
+
+/// Wakes all who claim the same broker object.
+pub fn wake_claimants<K: TopologyKind>(ctx: &Context, object: &K) {
+    for other in K::cache(ctx).find(&object.broker_name()) {
+        if other.uid() != object.uid() {
+            K::wake(ctx).wake(ObjectRef::from_obj(other.as_ref()));
+        }
+    }
+}
+
+/// A deleted object: does what its deletion policy says, then lets it go.
+async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action, Failure> {
+    if !object.finalizers().iter().any(|name| name == FINALIZER) {
+        return Ok(Action::await_change());
+    }
+    let forced = annotated(object, annotation::FORCE_RELEASE);
+    let verdict = if forced {
+        Ok(deletion::Verdict::Release(
+            "released by annotation; the topic stays at the broker",
+        ))
+    } else {
+        removal(ctx, object).await
+    };
+    let namespace = object.namespace().unwrap_or_default();
+    let (failure, again) = match verdict {
+        Ok(deletion::Verdict::Release(why)) => {
+            let name = object.name_any();
+            tracing::info!(kind = K::KIND, namespace, name, why, "released");
+            ctx.metrics.released(K::KIND);
+            finalizer(ctx, object, false).await?;
+            return Ok(Action::await_change());
+        }
+        Ok(deletion::Verdict::Delete) => {
+            tracing::info!(
+                kind = K::KIND,
+                namespace,
+                name = object.name_any(),
+                "deleted at the broker"
+            );
+            finalizer(ctx, object, false).await?;
+            return Ok(Action::await_change());
+        }
+        Ok(deletion::Verdict::LookAgain) => {
+            let message = "the topic looks empty; looking once more before it is deleted";
+            (
+                Failure::waiting(Reason::Progressing, message),
+                Duration::from_secs_f64(deletion::SECOND_LOOK),
+            )
+        }
+        Ok(deletion::Verdict::Keep(why)) => {
+            (Failure::waiting(Reason::NotEmpty, why), Duration::from_secs(15))
+        }
+        Err(failure @ (Failure::Fenced(_) | Failure::Kube { .. })) => return Err(failure),
+        Err(failure) => {
+            let lost = matches!(
+                failure.reason(),
+                Reason::BrokerNotFound | Reason::SecretNotFound | Reason::SecretInvalid
+            );
+            if lost && namespace_terminating(ctx, &namespace).await {
+                tracing::warn!(
+                    kind = K::KIND, namespace, name = object.name_any(), error = %failure,
+                    "released: the namespace is being deleted and the way to the broker is gone; the broker keeps the object"
+                );
+                ctx.metrics.released(K::KIND);
+                finalizer(ctx, object, false).await?;
+                return Ok(Action::await_change());
+            }
+            let count = ctx.note(&object.uid().unwrap_or_default(), |notes| {
+                notes.failures = notes.failures.saturating_add(1);
+                notes.failures
+            });
+            let again = failure.retry_after(count);
+            (failure, again)
+        }
+    };
+    let before = object.status().cloned().unwrap_or_default();
+    let mut after = before.clone();
+    let (verdicts, _) = report::<K>(ctx, object, &before, &Err(failure), 0);
+    let (previous, _) = K::conditions(&before);
+    let merged = conditions::merge(previous, &verdicts, object.meta().generation, Timestamp::now());
+    announce(ctx, object, previous, &merged);
+    K::set_conditions(&mut after, merged, object.meta().generation);
+    status::write(ctx, object, &before, &after).await?;
+    Ok(Action::requeue(again))
+}
+
+async fn removal<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<deletion::Verdict, Failure> {
+    let pass = gather(ctx, object)?;
+    if pass.link.paused || annotated(object, annotation::PAUSED) {
+        return Err(Failure::waiting(
+            Reason::Paused,
+            "paused by annotation: the deletion waits",
+        ));
+    }
+    K::remove(&pass).await
+}
+
+/// Whether a namespace is on its way out.
+async fn namespace_terminating(ctx: &Context, namespace: &str) -> bool {
+    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(ctx.client.clone());
+    match api.get_metadata_opt(namespace).await {
+        Ok(Some(found)) => found.metadata.deletion_timestamp.is_some(),
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}

@@ -1,0 +1,204 @@
+//! The Secrets that Brokers name, each by a watch of its own.
+//!
+//! One watch for each Secret, by name, so that RBAC can grant exactly those (`get`, `list` and
+//! `watch` with `resourceNames`), and a rotated password is used at once. A Secret that nobody
+//! names any more is forgotten.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::Secret;
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::watch_object;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::context::BrokerKey;
+use super::failure::Failure;
+use crate::api::conditions::Reason;
+
+/// How long a first answer about a Secret may take.
+const FIRST_ANSWER: Duration = Duration::from_secs(5);
+
+/// Keys whose values are no secret: a user name in an error message helps.
+const PUBLIC_KEYS: [&str; 3] = ["username", "ca.crt", "tls.crt"];
+
+/// The data of one Secret.
+pub type SecretData = Arc<BTreeMap<String, Vec<u8>>>;
+
+#[derive(Clone, Debug, PartialEq)]
+enum State {
+    Loading,
+    Missing,
+    Unreadable(String),
+    Present(SecretData),
+}
+
+struct Watched {
+    users: BTreeSet<BrokerKey>,
+    state: watch::Receiver<State>,
+    _task: AbortOnDropHandle<()>,
+}
+
+/// All Secrets that are in use.
+pub struct Secrets {
+    client: Client,
+    watched: Mutex<HashMap<(String, String), Watched>>,
+    wake: Box<dyn Fn(&BrokerKey) + Send + Sync>,
+}
+
+impl Secrets {
+    /// Nothing watched yet; `wake` is told which Broker's Secret changed.
+    pub fn new(client: Client, wake: impl Fn(&BrokerKey) + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(Self {
+            client,
+            watched: Mutex::default(),
+            wake: Box::new(wake),
+        })
+    }
+
+    /// Says which Secrets of its own namespace a Broker names now. An empty set lets all go.
+    pub fn require(self: &Arc<Self>, user: &BrokerKey, names: &BTreeSet<String>) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.retain(|(namespace, name), entry| {
+            if !(namespace == &user.namespace && names.contains(name)) {
+                entry.users.remove(user);
+            }
+            !entry.users.is_empty()
+        });
+        for name in names {
+            watched
+                .entry((user.namespace.clone(), name.clone()))
+                .or_insert_with(|| self.start(&user.namespace, name))
+                .users
+                .insert(user.clone());
+        }
+    }
+
+    fn start(self: &Arc<Self>, namespace: &str, name: &str) -> Watched {
+        let (sender, state) = watch::channel(State::Loading);
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
+        let this = Arc::downgrade(self);
+        let (namespace, name) = (namespace.to_owned(), name.to_owned());
+        let task = tokio::spawn(async move {
+            let mut events = std::pin::pin!(watch_object(api, &name).default_backoff());
+            while let Some(event) = events.next().await {
+                let next = match event {
+                    Ok(Some(secret)) => State::Present(Arc::new(
+                        secret
+                            .data
+                            .unwrap_or_default()
+                            .into_iter()
+                            .map(|(key, value)| (key, value.0))
+                            .collect(),
+                    )),
+                    Ok(None) => State::Missing,
+                    Err(error) => {
+                        tracing::warn!(namespace, secret = name, %error, "failed to watch Secret; trying again");
+                        // What was read before stays good: a restart of the API server changes no password.
+                        if matches!(*sender.borrow(), State::Present(_)) {
+                            continue;
+                        }
+                        State::Unreadable(error.to_string())
+                    }
+                };
+                let changed = sender.send_if_modified(|state| {
+                    let changed = *state != next;
+                    *state = next;
+                    changed
+                });
+                let Some(this) = this.upgrade() else { return };
+                if changed {
+                    let users = {
+                        let watched = this.watched.lock().unwrap_or_else(PoisonError::into_inner);
+                        watched
+                            .get(&(namespace.clone(), name.clone()))
+                            .map(|entry| entry.users.clone())
+                            .unwrap_or_default()
+                    };
+                    for user in &users {
+                        (this.wake)(user);
+                    }
+                }
+            }
+        });
+        Watched {
+            users: BTreeSet::new(),
+            state,
+            _task: AbortOnDropHandle::new(task),
+        }
+    }
+
+    /// The Secret's data; waits for the first answer about it.
+    pub async fn get(&self, namespace: &str, name: &str) -> Result<SecretData, Failure> {
+        let state = {
+            let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+            watched
+                .get(&(namespace.to_owned(), name.to_owned()))
+                .map(|entry| entry.state.clone())
+        };
+        let Some(mut state) = state else {
+            return Err(Failure::waiting(
+                Reason::SecretNotFound,
+                format!("Secret {namespace}/{name} is not watched yet"),
+            ));
+        };
+        let answer =
+            tokio::time::timeout(FIRST_ANSWER, state.wait_for(|state| *state != State::Loading)).await;
+        let state = match answer {
+            Ok(Ok(state)) => state.clone(),
+            _ => State::Unreadable("the API server did not answer in time".into()),
+        };
+        match state {
+            State::Present(data) => Ok(data),
+            State::Missing | State::Loading => Err(Failure::waiting(
+                Reason::SecretNotFound,
+                format!("Secret {namespace}/{name} does not exist"),
+            )),
+            State::Unreadable(words) => Err(Failure::waiting(
+                Reason::SecretInvalid,
+                format!("failed to read Secret {namespace}/{name}: {words}"),
+            )),
+        }
+    }
+
+    /// `text` without any value of a Secret that is in use. Values under four bytes are too short
+    /// to tell from ordinary text.
+    pub fn redact(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        for entry in watched.values() {
+            if let State::Present(data) = &*entry.state.borrow() {
+                let hidden = data
+                    .iter()
+                    .filter(|(key, _)| !PUBLIC_KEYS.contains(&key.as_str()));
+                for value in hidden.filter_map(|(_, value)| std::str::from_utf8(value).ok()) {
+                    let value = value.trim();
+                    if value.len() >= 4 && text.contains(value) {
+                        text = text.replace(value, "***");
+                    }
+                }
+            }
+        }
+        text
+    }
+}
+
+/// The text under `key` of a Secret, with a clear word where it is not there.
+pub fn text(data: &SecretData, namespace: &str, name: &str, key: &str) -> Result<String, Failure> {
+    let bytes = data.get(key).ok_or_else(|| {
+        Failure::waiting(
+            Reason::SecretInvalid,
+            format!("Secret {namespace}/{name} has no key {key:?}"),
+        )
+    })?;
+    String::from_utf8(bytes.clone()).map_err(|_| {
+        Failure::waiting(
+            Reason::SecretInvalid,
+            format!("key {key:?} of Secret {namespace}/{name} is not text"),
+        )
+    })
+}

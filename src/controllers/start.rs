@@ -1,0 +1,279 @@
+//! All controllers together: caches first, leadership next, work last.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::{Stream, StreamExt as _};
+use k8s_openapi::api::core::v1::Namespace;
+use kube::runtime::Controller;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::reflector::ObjectRef;
+use kube::{Client, ResourceExt as _};
+use tokio_util::sync::CancellationToken;
+
+use super::cache::{Cache, Cached, Change, Relevant, apis};
+use super::consumer::registry::Registry;
+use super::consumer::targets::Targets;
+use super::context::{BrokerKey, Context};
+use super::events::Events;
+use super::failure::Failure;
+use super::links::Links;
+use super::secrets::Secrets;
+use super::wake::Wake;
+use super::{broker, consumer, reconciler};
+use crate::api::{Broker, Consumer, Topic};
+use crate::brokers::kafka::KafkaPool;
+use crate::runtime::http::Health;
+use crate::runtime::lease::Fence;
+use crate::runtime::metrics::Metrics;
+
+/// How many passes of one kind run at once. Most of a pass is waiting for a batch to fill.
+const CONCURRENCY: u16 = 512;
+/// How long one batched request to a broker may take.
+const BROKER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The caches of a process, warm before it leads.
+pub struct Caches {
+    brokers: Cache<Broker>,
+    topics: Cache<Topic>,
+    consumers: Cache<Consumer>,
+    namespaces: Option<Cache<Namespace>>,
+    targets: Targets,
+}
+
+impl Caches {
+    /// Starts all watches: on the whole cluster, or on some namespaces.
+    #[must_use]
+    pub fn start(client: &Client, namespaces: &[String]) -> Self {
+        Self {
+            brokers: Cache::start(apis(client, namespaces), |_| None, |_| ()),
+            topics: Cache::start(
+                apis(client, namespaces),
+                |topic| Some(topic.topic_name().to_owned()),
+                |_| (),
+            ),
+            consumers: Cache::start(apis(client, namespaces), |_| None, |_| ()),
+            // Namespaces are no namespace's: who may only look into some of them knows no labels.
+            namespaces: namespaces.is_empty().then(|| {
+                Cache::start(
+                    vec![(None, kube::Api::all(client.clone()))],
+                    |_| None,
+                    |namespace: &mut Namespace| {
+                        namespace.spec = None;
+                        namespace.status = None;
+                    },
+                )
+            }),
+            targets: Targets::start(client, namespaces),
+        }
+    }
+
+    /// Returns when all of them have listed what exists.
+    pub async fn synced(&self) {
+        self.brokers.synced().await;
+        self.topics.synced().await;
+        self.consumers.synced().await;
+        if let Some(namespaces) = &self.namespaces {
+            namespaces.synced().await;
+        }
+        self.targets.synced().await;
+    }
+}
+
+/// Runs all controllers until `stop`. What is under way then ends first.
+pub async fn run(
+    client: Client,
+    caches: Caches,
+    fence: Fence,
+    metrics: Metrics,
+    health: Health,
+    identity: String,
+    stop: CancellationToken,
+) {
+    let wake_brokers: Arc<Wake<Broker>> = Arc::default();
+    let wake = wake_brokers.clone();
+    let secrets = Secrets::new(client.clone(), move |broker: &BrokerKey| {
+        wake.wake(ObjectRef::new(&broker.name).within(&broker.namespace));
+    });
+    let ctx = Arc::new(Context {
+        events: Events::start(client.clone(), identity, Arc::new(fence.clone())),
+        client,
+        fence,
+        metrics,
+        brokers: caches.brokers,
+        topics: caches.topics,
+        consumers: caches.consumers,
+        namespaces: caches.namespaces,
+        links: Links::default(),
+        kafka: KafkaPool::new(BROKER_TIMEOUT),
+        secrets,
+        wake_brokers,
+        wake_topics: Wake::default(),
+        wake_consumers: Wake::default(),
+        targets: caches.targets,
+        registry: Registry::default(),
+        health,
+        notes: Mutex::default(),
+        written: Mutex::default(),
+        started: Instant::now(),
+    });
+    tokio::join!(
+        control(
+            &ctx,
+            &ctx.brokers,
+            ctx.wake_brokers.listen(),
+            &stop,
+            broker::reconcile
+        ),
+        control(
+            &ctx,
+            &ctx.topics,
+            ctx.wake_topics.listen(),
+            &stop,
+            reconciler::reconcile::<Topic>
+        ),
+        control(
+            &ctx,
+            &ctx.consumers,
+            ctx.wake_consumers.listen(),
+            &stop,
+            consumer::reconcile
+        ),
+        consumer::collector::run(ctx.clone(), stop.clone()),
+        until(&stop, react(ctx.clone())),
+    );
+}
+
+async fn until(stop: &CancellationToken, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = work => {}
+    }
+}
+
+/// One controller: woken by what changed in its cache, and by what others woke.
+async fn control<K, F>(
+    ctx: &Arc<Context>,
+    cache: &Cache<K>,
+    woken: impl Stream<Item = ObjectRef<K>> + Send + 'static,
+    stop: &CancellationToken,
+    reconcile: fn(Arc<K>, Arc<Context>) -> F,
+) where
+    K: Cached,
+    F: Future<Output = Result<Action, Failure>> + Send + 'static,
+{
+    let mut relevant = Relevant::default();
+    let changed = cache.subscribe().filter_map(move |change| {
+        let passes = relevant.passes(&change);
+        futures::future::ready(match change {
+            Change::Applied(object) if passes => Some(ObjectRef::from_obj(object.as_ref())),
+            _ => None,
+        })
+    });
+    // What was woken may be gone: the controller would call that an error.
+    let store = cache.store();
+    let woken = woken.filter(move |object| futures::future::ready(store.get(object).is_some()));
+    Controller::for_stream(futures::stream::empty(), cache.store())
+        .with_config(Config::default().concurrency(CONCURRENCY))
+        .reconcile_on(futures::stream::select(changed, woken))
+        .graceful_shutdown_on(stop.clone().cancelled_owned())
+        .run(reconcile, retry::<K>, ctx.clone())
+        .for_each(|_| futures::future::ready(()))
+        .await;
+}
+
+/// When to try again after a pass that could not even write its status.
+fn retry<K: Cached>(object: Arc<K>, failure: &Failure, ctx: Arc<Context>) -> Action {
+    let failures = ctx.note(&object.uid().unwrap_or_default(), |notes| {
+        notes.failures = notes.failures.saturating_add(1);
+        notes.failures
+    });
+    tracing::warn!(
+        kind = %K::kind(&()), namespace = object.namespace(), name = object.name_any(), error = %failure,
+        "a pass failed; trying again"
+    );
+    Action::requeue(failure.retry_after(failures))
+}
+
+/// What a change of one object means for others.
+async fn react(ctx: Arc<Context>) {
+    let mut brokers = std::pin::pin!(ctx.brokers.subscribe());
+    let mut topics = std::pin::pin!(ctx.topics.subscribe());
+    let mut consumers = std::pin::pin!(ctx.consumers.subscribe());
+    let mut deployments = std::pin::pin!(ctx.targets.deployments.subscribe());
+    let mut stateful_sets = std::pin::pin!(ctx.targets.stateful_sets.subscribe());
+    let mut relevant = Relevant::default();
+    loop {
+        tokio::select! {
+            Some(change) = brokers.next() => match change {
+                Change::Deleted(object) => broker::forget(&ctx, &object),
+                // Dependents that came first wait for it.
+                Change::Applied(object) if ctx.links.get(&BrokerKey::from_broker(&object)).is_err() => {
+                    ctx.wake_dependents(&BrokerKey::from_broker(&object));
+                }
+                Change::Applied(_) => {}
+            },
+            Some(change) = topics.next() => {
+                let news = relevant.passes(&change);
+                let (Change::Applied(topic) | Change::Deleted(topic)) = &change;
+                if matches!(change, Change::Deleted(_)) {
+                    gone(&ctx, topic);
+                }
+                if news {
+                    wake_readers(&ctx, topic);
+                }
+            },
+            Some(change) = consumers.next() => if let Change::Deleted(object) = change {
+                consumer::forget(&ctx, &object);
+            },
+            Some(change) = deployments.next() => wake_scaler(&ctx, &change),
+            Some(change) = stateful_sets.next() => wake_scaler(&ctx, &change),
+            else => return,
+        }
+    }
+}
+
+/// A Topic is gone: the next in line takes over, its parents miss it, its Broker may be let go.
+fn gone(ctx: &Arc<Context>, topic: &Arc<Topic>) {
+    let namespace = topic.namespace().unwrap_or_default();
+    ctx.metrics.forget_object("Topic", &namespace, &topic.name_any());
+    ctx.forget(&topic.uid().unwrap_or_default());
+    reconciler::wake_claimants(ctx, topic.as_ref());
+    reconciler::wake_owners(ctx, topic.as_ref());
+    let broker = BrokerKey::of(&topic.spec.broker_ref, &namespace);
+    ctx.wake_brokers
+        .wake(ObjectRef::new(&broker.name).within(&broker.namespace));
+}
+
+/// Consumers of a topic whose dead letters and retries may have changed.
+fn wake_readers(ctx: &Context, topic: &Topic) {
+    for consumer in ctx.consumers.all() {
+        let reads = |topics: &[String]| topics.iter().any(|name| name == topic.topic_name());
+        if consumer
+            .spec
+            .kafka
+            .as_ref()
+            .is_some_and(|kafka| reads(&kafka.topics))
+        {
+            ctx.wake_consumers.wake(ObjectRef::from_obj(consumer.as_ref()));
+        }
+    }
+}
+
+/// Consumers whose workload came or went.
+fn wake_scaler<K: Cached>(ctx: &Context, change: &Change<K>) {
+    let (Change::Applied(object) | Change::Deleted(object)) = change;
+    let kind = K::kind(&());
+    for consumer in ctx.consumers.all() {
+        let target = consumer::target(&consumer);
+        let same = target.kind.as_str() == kind
+            && Some(&target.namespace) == object.meta().namespace.as_ref()
+            && Some(&target.name) == object.meta().name.as_ref();
+        if same
+            && (matches!(change, Change::Deleted(_))
+                || ctx.registry.misses(&consumer.uid().unwrap_or_default()))
+        {
+            ctx.wake_consumers.wake(ObjectRef::from_obj(consumer.as_ref()));
+        }
+    }
+}

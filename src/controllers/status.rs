@@ -1,0 +1,131 @@
+//! Writing `status`: only when it changed, and only what changed.
+
+use std::fmt::Debug;
+
+use kube::api::{Patch, PatchParams};
+use kube::core::NamespaceResourceScope;
+use kube::{Api, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value, json};
+
+use super::context::Context;
+use super::failure::Failure;
+
+/// Patches `status` from `before` to `after`. Nothing is sent when they are equal.
+pub async fn write<K, S>(ctx: &Context, object: &K, before: &S, after: &S) -> Result<(), Failure>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + Debug
+        + DeserializeOwned
+        + Send
+        + Sync
+        + 'static,
+    S: Serialize,
+{
+    let Some(changes) = diff(before, after) else {
+        return Ok(());
+    };
+    ctx.may_write()?;
+    let api: Api<K> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
+    // The UID keeps the patch from an object that was deleted and made again meanwhile.
+    let patch = json!({"metadata": {"uid": object.uid()}, "status": changes});
+    let written = api
+        .patch_status(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
+        .await;
+    ctx.metrics.api_write("patch", "status");
+    match written {
+        Ok(written) => {
+            ctx.remember_write(&written);
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(Failure::kube("write status")(error)),
+    }
+}
+
+/// The JSON merge patch from one value to another, with nulls for what is gone; none when equal.
+pub fn diff<S: Serialize>(before: &S, after: &S) -> Option<Value> {
+    let value = |value: &S| serde_json::to_value(value).unwrap_or_default();
+    merge_patch(&value(before), &value(after))
+}
+
+/// The JSON merge patch (RFC 7396) from `before` to `after`; none when they are equal.
+fn merge_patch(before: &Value, after: &Value) -> Option<Value> {
+    match (before, after) {
+        (Value::Object(before), Value::Object(after)) => {
+            let mut patch = Map::new();
+            for key in before.keys().filter(|key| !after.contains_key(*key)) {
+                patch.insert(key.clone(), Value::Null);
+            }
+            for (key, value) in after {
+                match before.get(key) {
+                    Some(old) => {
+                        if let Some(change) = merge_patch(old, value) {
+                            patch.insert(key.clone(), change);
+                        }
+                    }
+                    None => {
+                        patch.insert(key.clone(), value.clone());
+                    }
+                }
+            }
+            (!patch.is_empty()).then_some(Value::Object(patch))
+        }
+        (before, after) => (before != after).then(|| after.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// RFC 7396, as the API server applies it.
+    fn apply(target: &mut Value, patch: &Value) {
+        let Value::Object(patch) = patch else {
+            *target = patch.clone();
+            return;
+        };
+        if !target.is_object() {
+            *target = json!({});
+        }
+        for (key, value) in patch {
+            if value.is_null() {
+                target.as_object_mut().unwrap().remove(key);
+            } else {
+                apply(
+                    target
+                        .as_object_mut()
+                        .unwrap()
+                        .entry(key.clone())
+                        .or_insert(Value::Null),
+                    value,
+                );
+            }
+        }
+    }
+
+    fn statuses() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            (0i64..3).prop_map(Value::from),
+            "[ab]".prop_map(Value::from),
+            prop::collection::vec(0i64..3, 0..3).prop_map(Value::from)
+        ];
+        let object = |values| prop::collection::btree_map("[a-c]", values, 0..4);
+        object(prop_oneof![leaf.clone(), object(leaf).prop_map(|m| json!(m))].boxed()).prop_map(|m| json!(m))
+    }
+
+    proptest! {
+        #[test]
+        fn applying_the_patch_gives_the_new_status(before in statuses(), after in statuses()) {
+            let mut target = before.clone();
+            match merge_patch(&before, &after) {
+                Some(patch) => apply(&mut target, &patch),
+                None => prop_assert_eq!(&before, &after),
+            }
+            prop_assert_eq!(target, after);
+        }
+    }
+}

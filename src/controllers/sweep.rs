@@ -1,0 +1,187 @@
+//! The drift sweep: one look at everything a broker has, compared with everything declared on it.
+//!
+//! The number of requests does not grow with the number of objects: one listing of all topics,
+//! and the configs of the managed ones in large batches. A Topic that differs is woken; its own
+//! pass looks again before it writes.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use kube::ResourceExt as _;
+use kube::runtime::reflector::ObjectRef;
+
+use super::context::Context;
+use super::failure::Failure;
+use super::links::Link;
+use super::topic::remembered;
+use crate::api::conditions;
+use crate::api::policy::Policies;
+use crate::api::{Topic, annotation};
+use crate::brokers::kafka::{ConfigEntry, ConfigSource, KafkaError, TopicDescription, TopicMeta};
+use crate::topology::kafka::{self, DesiredTopic, ObservedTopic};
+
+/// How long one listing may take.
+const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What a sweep found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Objects that are declared.
+    pub managed: usize,
+    /// Of these, how many match.
+    pub in_sync: usize,
+    /// Of these, how many differ.
+    pub drifted: usize,
+    /// Topics that nobody declared.
+    pub unmanaged: usize,
+}
+
+/// Looks once; wakes what differs.
+pub async fn run(ctx: &Arc<Context>, link: &Link) -> Result<Counts, Failure> {
+    let broker = link.key.to_string();
+    let asked = Instant::now();
+    let listed = link.kafka.client.list_topics(TIMEOUT).await;
+    ctx.metrics
+        .broker_request(&broker, "ListTopics", outcome(&listed), asked.elapsed());
+    let listed: HashMap<String, TopicMeta> = listed?
+        .into_iter()
+        .map(|topic| (topic.name.clone(), topic))
+        .collect();
+
+    let topics = ctx.topics_of(&link.key);
+    let names: Vec<String> = topics
+        .iter()
+        .map(|topic| topic.topic_name().to_owned())
+        .filter(|name| listed.contains_key(name))
+        .collect();
+    let mut seen = Seen {
+        listed: &listed,
+        described: HashMap::new(),
+        configs: HashMap::new(),
+    };
+    if !names.is_empty() {
+        let asked = Instant::now();
+        let answers = link.kafka.client.describe_topics(&names, TIMEOUT).await;
+        ctx.metrics
+            .broker_request(&broker, "DescribeTopics", outcome(&answers), asked.elapsed());
+        seen.described = answers?
+            .into_iter()
+            .filter_map(|(name, answer)| Some((name, answer.ok()?)))
+            .collect();
+        let asked = Instant::now();
+        let answers = link.kafka.client.describe_configs(&names, TIMEOUT).await;
+        ctx.metrics
+            .broker_request(&broker, "DescribeConfigs", outcome(&answers), asked.elapsed());
+        seen.configs = answers?
+            .into_iter()
+            .filter_map(|(name, answer)| Some((name, answer.ok()?)))
+            .collect();
+    }
+
+    let mut counts = Counts {
+        managed: topics.len(),
+        ..Counts::default()
+    };
+    for topic in &topics {
+        let Ok(desired) = DesiredTopic::of(topic) else {
+            continue;
+        };
+        let Some(observed) = seen.topic(&desired.name) else {
+            continue;
+        };
+        let topic = ctx.newest(topic.clone());
+        if in_step(&topic, link, &desired, observed.as_ref()) {
+            counts.in_sync += 1;
+        } else {
+            counts.drifted += 1;
+            ctx.wake_topics.wake(ObjectRef::from_obj(topic.as_ref()));
+        }
+    }
+    let declared: HashSet<&str> = topics.iter().map(|topic| topic.topic_name()).collect();
+    counts.unmanaged = listed
+        .values()
+        .filter(|topic| !topic.internal && !declared.contains(topic.name.as_str()))
+        .count();
+    Ok(counts)
+}
+
+/// What one look brought.
+struct Seen<'a> {
+    listed: &'a HashMap<String, TopicMeta>,
+    described: HashMap<String, TopicDescription>,
+    configs: HashMap<String, Vec<ConfigEntry>>,
+}
+
+impl Seen<'_> {
+    /// What is known of a topic: there, not there (inner none), or not known (outer none).
+    fn topic(&self, name: &str) -> Option<Option<ObservedTopic>> {
+        if !self.listed.contains_key(name) {
+            return Some(None);
+        }
+        let described = self.described.get(name)?;
+        let config: BTreeMap<String, String> = self
+            .configs
+            .get(name)?
+            .iter()
+            .filter(|entry| entry.source == ConfigSource::DynamicTopic)
+            .filter_map(|entry| Some((entry.name.clone(), entry.value.clone()?)))
+            .collect();
+        Some(Some(ObservedTopic {
+            id: described.topic_id.clone(),
+            partitions: i32::try_from(described.partitions.len()).unwrap_or(i32::MAX),
+            replication_factor: described.partitions.first().map_or(0, |partition| {
+                i32::try_from(partition.replicas.len()).unwrap_or(0)
+            }),
+            config,
+        }))
+    }
+}
+
+/// The result of a request, as metrics name it.
+pub fn outcome<T>(result: &Result<T, KafkaError>) -> &'static str {
+    match result {
+        Ok(_) => "ok",
+        Err(error) if error.is_unreachable() => "unreachable",
+        Err(_) => "error",
+    }
+}
+
+/// Whether the Topic's own pass would find nothing to do and nothing to say.
+fn in_step(topic: &Topic, link: &Link, desired: &DesiredTopic, observed: Option<&ObservedTopic>) -> bool {
+    let Some(status) = &topic.status else { return false };
+    if status.observed_generation != topic.metadata.generation || topic.metadata.deletion_timestamp.is_some()
+    {
+        return true; // Its own pass is on its way.
+    }
+    let policies = Policies::resolve(topic.spec.policies(), link.spec.defaults);
+    let memory = remembered(status);
+    let plan = kafka::plan(&kafka::Input {
+        desired,
+        observed,
+        memory: &memory,
+        management: policies.management,
+        adoption: policies.adoption,
+        drift: link.spec.drift_policy,
+        edited: false,
+        approved: topic
+            .annotations()
+            .get(annotation::APPROVE_PLAN)
+            .map(String::as_str),
+    });
+    let said = |words: &[String]| *words == status.plan[..];
+    match plan {
+        // A difference that the status already shows needs no second look.
+        Ok(plan) => {
+            let words: Vec<String> = plan
+                .steps
+                .iter()
+                .map(|step| conditions::cut(&step.to_string(), conditions::MAX_MESSAGE))
+                .collect();
+            let same = observed.is_none_or(|seen| status.partitions == Some(seen.partitions));
+            said(&words) && same && plan.loss.is_none()
+        }
+        Err(_) => conditions::find(&status.conditions, conditions::READY)
+            .is_some_and(|ready| ready.status == "False"),
+    }
+}

@@ -1,0 +1,504 @@
+//! Topics: what the generic pass needs to know of Kafka.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{Resource as _, ResourceExt as _};
+
+use super::cache::Cache;
+use super::companions;
+use super::context::Context;
+use super::failure::Failure;
+use super::reconciler::{Outcome, Pass, TopologyKind};
+use super::status;
+use super::wake::Wake;
+use crate::api::conditions::{self, Reason, Verdict};
+use crate::api::policy::{DeletionPolicy, PolicyDefaults};
+use crate::api::{BrokerRef, Topic, TopicStatus, annotation};
+use crate::brokers::kafka::{
+    ErrorCode, Isolation, KafkaError, NewTopic, ObservedTopic as Seen, OffsetQuery, OffsetSpec,
+    TopicConfigChange,
+};
+use crate::topology::kafka::{self, DesiredTopic, Gate, Loss, Memory, ObservedTopic, Plan, Step, deletion};
+use crate::topology::{Rejection, kafka::companions as wanted};
+
+/// How long a request about one topic may take.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a topic that was just made may stay unknown to the broker that is asked.
+const APPEARS_WITHIN: Duration = Duration::from_secs(5);
+
+impl TopologyKind for Topic {
+    const KIND: &'static str = "Topic";
+    type Status = TopicStatus;
+
+    fn broker_ref(&self) -> &BrokerRef {
+        &self.spec.broker_ref
+    }
+
+    fn broker_name(&self) -> String {
+        self.topic_name().to_owned()
+    }
+
+    fn policies(&self) -> PolicyDefaults {
+        self.spec.policies()
+    }
+
+    fn status(&self) -> Option<&TopicStatus> {
+        self.status.as_ref()
+    }
+
+    fn conditions(status: &TopicStatus) -> (&[Condition], Option<i64>) {
+        (&status.conditions, status.observed_generation)
+    }
+
+    fn set_conditions(status: &mut TopicStatus, conditions: Vec<Condition>, generation: Option<i64>) {
+        status.conditions = conditions;
+        status.observed_generation = generation;
+    }
+
+    fn cache(ctx: &Context) -> &Cache<Self> {
+        &ctx.topics
+    }
+
+    fn wake(ctx: &Context) -> &Wake<Self> {
+        &ctx.wake_topics
+    }
+
+    async fn work(pass: &Pass<'_, Self>, status: &mut TopicStatus) -> Result<Outcome, Failure> {
+        let desired = DesiredTopic::of(pass.object)?;
+        let companions = wanted::of(pass.object)?;
+        status.dead_letter.clone_from(&companions.dead_letter);
+        status.retries.clone_from(&companions.retries);
+
+        let observed = observe(pass, &desired.name).await?;
+        let memory = remembered(status);
+        let plan = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory))?;
+        show(&plan, status);
+        if let Some(outcome) = hold(pass, &plan, observed.as_ref(), status)? {
+            return Ok(outcome);
+        }
+
+        // Where messages go when they fail comes before where they come from.
+        let missing = companions::keep(pass, &companions.all).await?;
+        let observed = match observed {
+            Some(observed) if plan.steps.is_empty() => observed,
+            _ => carry_out(pass, &desired, &plan, status).await?,
+        };
+        status.plan.clear();
+        status.plan_hash = None;
+        status.applied_config_keys = plan.applied_keys.iter().cloned().collect();
+        describe(&observed, status);
+        let mut outcome = Outcome::in_step(format!("topic {:?} is as declared", desired.name));
+        outcome.data_lost = lost(&plan, &desired.name);
+        if !missing.is_empty() {
+            let message = format!("waiting for {}", missing.join(", "));
+            outcome.ready = Verdict::new(conditions::READY, false, Reason::CompanionNotReady, message);
+        }
+        Ok(outcome)
+    }
+
+    async fn remove(pass: &Pass<'_, Self>) -> Result<deletion::Verdict, Failure> {
+        let name = pass.object.topic_name().to_owned();
+        let uid = pass.object.uid().unwrap_or_default();
+        let observed = observe(pass, &name).await?;
+        let extent = match &observed {
+            Some(observed) if pass.policies.deletion == DeletionPolicy::DeleteIfEmpty => {
+                Some(extent(pass, &name, observed.partitions).await?)
+            }
+            _ => None,
+        };
+        let empty_for = pass.ctx.note(&uid, |notes| {
+            notes.empty_since.map(|since| since.elapsed().as_secs_f64())
+        });
+        let verdict = deletion::decide(&deletion::Input {
+            policy: pass.policies.deletion,
+            management: pass.policies.management,
+            owner: pass.is_owner(),
+            heir: pass.has_heir(),
+            forced: false,
+            known_id: pass
+                .object
+                .status
+                .as_ref()
+                .and_then(|status| status.topic_id.as_deref()),
+            observed: observed.as_ref(),
+            extent: extent.as_ref(),
+            empty_for,
+        });
+        pass.ctx.note(&uid, |notes| {
+            notes.empty_since = match verdict {
+                deletion::Verdict::LookAgain => notes.empty_since.or_else(|| Some(Instant::now())),
+                _ => None,
+            };
+        });
+        if verdict == deletion::Verdict::Delete {
+            pass.ctx.may_write()?;
+            match pass.link.kafka.batcher.delete_topic(name, pass.lane).await {
+                Ok(()) => {}
+                Err(error) if error.code == ErrorCode::UnknownTopicOrPartition => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(verdict)
+    }
+}
+
+/// All that the plan depends on.
+fn input<'a>(
+    pass: &'a Pass<'_, Topic>,
+    desired: &'a DesiredTopic,
+    observed: Option<&'a ObservedTopic>,
+    memory: &'a Memory,
+) -> kafka::Input<'a> {
+    kafka::Input {
+        desired,
+        observed,
+        memory,
+        management: pass.policies.management,
+        adoption: pass.policies.adoption,
+        drift: pass.link.spec.drift_policy,
+        edited: pass.edited,
+        approved: pass
+            .object
+            .annotations()
+            .get(annotation::APPROVE_PLAN)
+            .map(String::as_str),
+    }
+}
+
+/// What the status remembers.
+pub fn remembered(status: &TopicStatus) -> Memory {
+    Memory {
+        topic_id: status.topic_id.clone(),
+        applied_keys: status.applied_config_keys.iter().cloned().collect(),
+    }
+}
+
+/// The planner's form of what the client read.
+#[must_use]
+pub fn seen(topic: Seen) -> ObservedTopic {
+    ObservedTopic {
+        id: topic.topic_id,
+        partitions: topic.partitions,
+        replication_factor: i32::from(topic.replication_factor),
+        config: topic.config,
+    }
+}
+
+async fn observe(pass: &Pass<'_, Topic>, name: &str) -> Result<Option<ObservedTopic>, Failure> {
+    Ok(pass
+        .link
+        .kafka
+        .batcher
+        .describe_topic(name.to_owned(), pass.lane)
+        .await?
+        .map(seen))
+}
+
+/// Puts the plan into the status, in words.
+fn show(plan: &Plan, status: &mut TopicStatus) {
+    status.plan = plan
+        .steps
+        .iter()
+        .map(|step| conditions::cut(&step.to_string(), conditions::MAX_MESSAGE))
+        .collect();
+    status.plan_hash = (!plan.steps.is_empty()).then(|| plan.hash.clone());
+}
+
+fn describe(observed: &ObservedTopic, status: &mut TopicStatus) {
+    status.topic_id = (!observed.id.is_empty()).then(|| observed.id.clone());
+    status.partitions = Some(observed.partitions);
+    status.replication_factor = Some(observed.replication_factor);
+}
+
+/// The outcome where the plan's gate is shut, and a failure where drift is corrected too often.
+fn hold(
+    pass: &Pass<'_, Topic>,
+    plan: &Plan,
+    observed: Option<&ObservedTopic>,
+    status: &mut TopicStatus,
+) -> Result<Option<Outcome>, Failure> {
+    let name = pass.object.topic_name();
+    let words = status.plan.join("; ");
+    let differs = |ready: Option<(Reason, String)>, message: String| {
+        let in_sync = Verdict::new(
+            conditions::IN_SYNC,
+            plan.steps.is_empty(),
+            Reason::Differs,
+            message.clone(),
+        );
+        let ready = match ready {
+            Some((reason, message)) => Verdict::new(conditions::READY, false, reason, message),
+            None => Verdict::new(conditions::READY, true, Reason::InStep, message),
+        };
+        Some(Outcome {
+            ready,
+            in_sync,
+            data_lost: lost(plan, name),
+            again: None,
+        })
+    };
+    let outcome = match plan.gate {
+        Gate::Go => {
+            let drift = status.topic_id.is_some() && !pass.edited && !plan.steps.is_empty();
+            if drift {
+                let now = pass.ctx.now();
+                let uid = pass.object.uid().unwrap_or_default();
+                if !pass.ctx.note(&uid, |notes| notes.reverts.may_revert(now)) {
+                    return Err(Rejection::new(
+                        Reason::Contended,
+                        format!("topic {name:?} was brought back 5 times in 10 minutes and differs again ({words}): something else writes it, too"),
+                    )
+                    .into());
+                }
+                pass.ctx.note(&uid, |notes| notes.reverts.record(now));
+                pass.ctx.metrics.drift_corrected(Topic::KIND);
+                pass.ctx.events.publish(
+                    pass.object.object_ref(&()),
+                    true,
+                    "DriftCorrected",
+                    "Apply",
+                    &words,
+                );
+            }
+            None
+        }
+        Gate::Observe => {
+            if let Some(observed) = observed {
+                status.partitions = Some(observed.partitions);
+                status.replication_factor = Some(observed.replication_factor);
+            }
+            match observed {
+                None => differs(
+                    Some((
+                        Reason::NotFound,
+                        format!("topic {name:?} does not exist, and Observe does not make it"),
+                    )),
+                    format!("topic {name:?} does not exist"),
+                ),
+                Some(_) if plan.steps.is_empty() => Some(Outcome::in_step(format!(
+                    "topic {name:?} is as declared; it is only observed"
+                ))),
+                Some(_) => {
+                    let message = format!("topic {name:?} differs and is only observed: {words}");
+                    differs(Some((Reason::Differs, message.clone())), message)
+                }
+            }
+        }
+        Gate::Report => differs(
+            None,
+            format!("drift, reported and left alone (driftPolicy: Report): {words}"),
+        ),
+        Gate::Approval => {
+            let message = format!(
+                "topic {name:?} was there before and differs: {words}. To go ahead: kubectl annotate topic.spillway.dev {} {}={} --overwrite",
+                pass.object.name_any(),
+                annotation::APPROVE_PLAN,
+                plan.hash
+            );
+            differs(Some((Reason::ApprovalNeeded, message.clone())), message)
+        }
+        Gate::Foreign => {
+            let message = format!("topic {name:?} was there before, and adoption: Never leaves it alone");
+            differs(Some((Reason::Conflict, message.clone())), message)
+        }
+    };
+    Ok(outcome)
+}
+
+/// Takes the steps, and reads back what came of them.
+async fn carry_out(
+    pass: &Pass<'_, Topic>,
+    desired: &DesiredTopic,
+    plan: &Plan,
+    status: &mut TopicStatus,
+) -> Result<ObservedTopic, Failure> {
+    let name = &desired.name;
+    remember_new_keys(pass, plan, status).await?;
+    if plan.steps.len() > 1 {
+        rehearse(pass, name, &plan.steps).await?;
+    }
+    for step in &plan.steps {
+        pass.ctx.may_write()?;
+        take(pass, name, step).await?;
+        tracing::info!(
+            kind = Topic::KIND, namespace = pass.object.namespace(), name = pass.object.name_any(), topic = name,
+            step = %step, "done"
+        );
+        pass.ctx.events.publish(
+            pass.object.object_ref(&()),
+            false,
+            step.event(),
+            "Apply",
+            &step.to_string(),
+        );
+    }
+    if plan.loss == Some(Loss::Vanished) {
+        pass.ctx.metrics.vanished(Topic::KIND);
+    }
+    if let Some(verdict) = lost(plan, name) {
+        pass.ctx.events.publish(
+            pass.object.object_ref(&()),
+            true,
+            "DataLost",
+            "Observe",
+            &verdict.message,
+        );
+    }
+    // The controller knows a new topic before the broker that is asked does.
+    let deadline = Instant::now() + APPEARS_WITHIN;
+    loop {
+        match observe(pass, name).await? {
+            Some(observed) if reached(&plan.steps, &observed) => return Ok(observed),
+            _ if Instant::now() > deadline => {
+                return Err(Failure::waiting(
+                    Reason::Progressing,
+                    format!("topic {name:?} was changed; the broker does not show it yet"),
+                ));
+            }
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// Whether what is seen is from after the steps.
+fn reached(steps: &[Step], observed: &ObservedTopic) -> bool {
+    steps.iter().all(|step| match step {
+        Step::Create { partitions, .. } => partitions.is_none_or(|wanted| observed.partitions >= wanted),
+        Step::Grow { to, .. } => observed.partitions >= *to,
+        Step::Configure { .. } => true,
+    })
+}
+
+/// Keys that were never Spillway's are written down before they are set: a crash in between
+/// must not turn them into somebody else's.
+async fn remember_new_keys(
+    pass: &Pass<'_, Topic>,
+    plan: &Plan,
+    status: &mut TopicStatus,
+) -> Result<(), Failure> {
+    let known: BTreeSet<String> = status.applied_config_keys.iter().cloned().collect();
+    let sets = plan
+        .steps
+        .iter()
+        .any(|step| matches!(step, Step::Configure { .. }));
+    if !sets || plan.applied_keys.is_subset(&known) {
+        return Ok(());
+    }
+    let before = pass.object.status.clone().unwrap_or_default();
+    let mut after = before.clone();
+    after.applied_config_keys = known.union(&plan.applied_keys).cloned().collect();
+    status::write(pass.ctx, pass.object, &before, &after).await?;
+    status.applied_config_keys = after.applied_config_keys;
+    Ok(())
+}
+
+/// Asks the broker whether it would take every step, before the first one is taken.
+async fn rehearse(pass: &Pass<'_, Topic>, name: &str, steps: &[Step]) -> Result<(), Failure> {
+    let client = &pass.link.kafka.client;
+    for step in steps {
+        let answers = match step {
+            Step::Create { .. } => continue,
+            Step::Grow { to, .. } => {
+                client
+                    .create_partitions(&[(name.to_owned(), *to)], true, TIMEOUT)
+                    .await?
+            }
+            Step::Configure { .. } => {
+                let (set, delete) = step.config_change();
+                let change = TopicConfigChange {
+                    topic: name.to_owned(),
+                    set,
+                    delete,
+                };
+                client.incremental_alter_configs(&[change], true, TIMEOUT).await?
+            }
+        };
+        for (_, answer) in answers {
+            answer?;
+        }
+    }
+    Ok(())
+}
+
+async fn take(pass: &Pass<'_, Topic>, name: &str, step: &Step) -> Result<(), KafkaError> {
+    let batcher = &pass.link.kafka.batcher;
+    match step {
+        Step::Create {
+            partitions,
+            replication_factor,
+            config,
+        } => {
+            let topic = NewTopic {
+                name: name.to_owned(),
+                partitions: *partitions,
+                replication_factor: *replication_factor,
+                config: config.clone(),
+            };
+            batcher.create_topic(topic, pass.lane).await
+        }
+        Step::Grow { to, .. } => batcher.create_partitions(name.to_owned(), *to, pass.lane).await,
+        Step::Configure { .. } => {
+            let (set, delete) = step.config_change();
+            batcher
+                .alter_configs(
+                    TopicConfigChange {
+                        topic: name.to_owned(),
+                        set,
+                        delete,
+                    },
+                    pass.lane,
+                )
+                .await
+        }
+    }
+}
+
+/// What to say of a topic that is not the one that is remembered.
+fn lost(plan: &Plan, name: &str) -> Option<Verdict> {
+    let (reason, what) = match plan.loss? {
+        Loss::Vanished => (
+            Reason::Vanished,
+            "vanished from the broker and was made again, empty",
+        ),
+        Loss::Replaced => (
+            Reason::Replaced,
+            "was deleted at the broker and made again by somebody else",
+        ),
+    };
+    let message = format!(
+        "topic {name:?} {what}; its messages are gone. Acknowledge with the annotation {}=true",
+        annotation::ACKNOWLEDGE_DATA_LOSS
+    );
+    Some(Verdict::new(conditions::DATA_LOST, true, reason, message))
+}
+
+/// The first and last offset of each partition.
+async fn extent(pass: &Pass<'_, Topic>, name: &str, partitions: i32) -> Result<deletion::Extent, Failure> {
+    let queries: Vec<_> = (0..partitions)
+        .flat_map(|partition| {
+            [OffsetSpec::Earliest, OffsetSpec::Latest].map(|spec| OffsetQuery {
+                topic: name.to_owned(),
+                partition,
+                spec,
+            })
+        })
+        .collect();
+    let answers = pass
+        .link
+        .kafka
+        .client
+        .list_offsets(&queries, Isolation::ReadUncommitted, TIMEOUT)
+        .await?;
+    let offset = |partition, spec| {
+        answers.iter().find_map(|(query, answer)| {
+            (query.partition == partition && query.spec == spec)
+                .then(|| answer.as_ref().ok().copied())
+                .flatten()
+        })
+    };
+    Ok((0..partitions)
+        .map(|partition| offset(partition, OffsetSpec::Earliest).zip(offset(partition, OffsetSpec::Latest)))
+        .collect())
+}
