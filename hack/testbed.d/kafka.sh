@@ -1,0 +1,217 @@
+# shellcheck shell=bash
+# Kafka in KRaft mode: one broker, or three with KAFKA_BROKERS=3, each broker and controller in one process.
+# Listeners: PLAINTEXT, SASL_PLAINTEXT (SCRAM-SHA-512, SCRAM-SHA-256, PLAIN), SASL_SSL, and SSL with a client certificate.
+
+KAFKA_DATA=$RUN/data/kafka
+KAFKA_USER=spillway
+KAFKA_PASSWORD=spillway-secret
+
+kafka_artefact() { echo "$ARTEFACTS/kafka-$KAFKA_VERSION-$(digest "$BED_SOURCE/kafka/pom.xml")"; }
+kafka_install() { artefact kafka "$(basename "$(kafka_artefact)")" kafka; }
+
+# kafka_java MAIN ARGUMENTS…: the flags trade peak speed for a start within seconds and a small heap.
+KAFKA_JAVA=(java -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto -Xmx512m -Djava.awt.headless=true)
+kafka_class_path() { echo "$(kafka_artefact)/libs/*"; }
+
+# kafka_port BROKER OFFSET
+kafka_port() { echo $((PORT_KAFKA + 10 * ($1 - 1) + $2)); }
+
+# kafka_wanted: how many brokers a fresh start makes; kafka_count: how many this bed has (0 before the first start).
+kafka_wanted() {
+  case ${KAFKA_BROKERS:-1} in
+    1 | 3) echo "${KAFKA_BROKERS:-1}" ;;
+    *) die "KAFKA_BROKERS is '$KAFKA_BROKERS': it can be 1 or 3" ;;
+  esac
+}
+kafka_count() { cat "$KAFKA_DATA/brokers" 2>/dev/null || echo 0; }
+
+# kafka_bootstrap OFFSET [BROKERS]: the servers of one listener, as clients want them.
+kafka_bootstrap() {
+  local broker brokers list=()
+  brokers=${2:-$(kafka_count)}
+  for ((broker = 1; broker <= brokers; broker++)); do list+=("127.0.0.1:$(kafka_port "$broker" "$1")"); done
+  (
+    IFS=,
+    echo "${list[*]}"
+  )
+}
+
+kafka_part_up() {
+  local broker brokers wanted
+  wanted=$(kafka_wanted)
+  kafka_install
+  brokers=$(kafka_count)
+  if ((brokers == 0)); then
+    brokers=$wanted
+    mkdir -p "$KAFKA_DATA"
+    echo "$brokers" >"$KAFKA_DATA/brokers"
+  elif [[ -n ${KAFKA_BROKERS:-} ]] && ((brokers != wanted)); then
+    die "kafka is up with $brokers broker(s) and KAFKA_BROKERS=$KAFKA_BROKERS asks for another number: run down first"
+  fi
+  ca_ready "$KAFKA_DATA/pki" "Spillway test bed Kafka"
+  leaf_ready "$KAFKA_DATA/pki" broker /CN=localhost IP:127.0.0.1,DNS:localhost
+  leaf_ready "$KAFKA_DATA/pki" client "/CN=$KAFKA_USER" ""
+  cat "$KAFKA_DATA/pki/broker.key" "$KAFKA_DATA/pki/broker.crt" >"$KAFKA_DATA/pki/broker.pem"
+  [[ -e $KAFKA_DATA/cluster-id ]] || kafka_cluster_id >"$KAFKA_DATA/cluster-id"
+  for ((broker = 1; broker <= brokers; broker++)); do kafka_broker_configure "$broker" "$brokers"; done
+  for ((broker = 1; broker <= brokers; broker++)); do kafka_unit_start kafka "kafka-$broker"; done
+  for ((broker = 1; broker <= brokers; broker++)); do kafka_unit_ready "kafka-$broker"; done
+}
+
+kafka_cluster_id() { openssl rand 16 | base64 | tr '+/' '-_' | tr -d '='; }
+
+# kafka_broker_configure BROKER BROKERS: writes its properties and formats its folder, once.
+kafka_broker_configure() {
+  local broker=$1 brokers=$2 dir=$KAFKA_DATA/kafka-$1 voters='' n replicas
+  [[ ! -e $dir/server.properties ]] || return 0
+  for ((n = 1; n <= brokers; n++)); do voters+="${voters:+,}$n@127.0.0.1:$(kafka_port "$n" 4)"; done
+  replicas=$brokers
+  local plaintext sasl sasl_ssl mutual controller
+  plaintext=127.0.0.1:$(kafka_port "$broker" 0)
+  sasl=127.0.0.1:$(kafka_port "$broker" 1)
+  sasl_ssl=127.0.0.1:$(kafka_port "$broker" 2)
+  mutual=127.0.0.1:$(kafka_port "$broker" 3)
+  controller=127.0.0.1:$(kafka_port "$broker" 4)
+  mkdir -p "$dir"
+  {
+    kafka_common_properties "$broker" "$voters" "$dir/log" "$replicas"
+    cat <<CONF
+listeners=PLAINTEXT://$plaintext,SASL://$sasl,SASLSSL://$sasl_ssl,MUTUAL://$mutual,CONTROLLER://$controller
+advertised.listeners=PLAINTEXT://$plaintext,SASL://$sasl,SASLSSL://$sasl_ssl,MUTUAL://$mutual
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,SASLSSL:SASL_SSL,MUTUAL:SSL,CONTROLLER:PLAINTEXT
+sasl.enabled.mechanisms=SCRAM-SHA-512,SCRAM-SHA-256,PLAIN
+ssl.keystore.type=PEM
+ssl.keystore.location=$KAFKA_DATA/pki/broker.pem
+ssl.truststore.type=PEM
+ssl.truststore.location=$KAFKA_DATA/pki/ca.crt
+listener.name.mutual.ssl.client.auth=required
+CONF
+    local listener mechanism
+    for listener in sasl saslssl; do
+      for mechanism in scram-sha-512 scram-sha-256; do
+        echo "listener.name.$listener.$mechanism.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;"
+      done
+      echo "listener.name.$listener.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_$KAFKA_USER=\"$KAFKA_PASSWORD\";"
+    done
+  } >"$dir/server.properties.new"
+  kafka_format "$dir" "$KAFKA_DATA/cluster-id" \
+    --add-scram "SCRAM-SHA-512=[name=$KAFKA_USER,password=$KAFKA_PASSWORD]" \
+    --add-scram "SCRAM-SHA-256=[name=$KAFKA_USER,password=$KAFKA_PASSWORD]"
+}
+
+# kafka_common_properties NODE VOTERS LOG_FOLDER REPLICAS
+kafka_common_properties() {
+  cat <<CONF
+process.roles=broker,controller
+node.id=$1
+controller.quorum.voters=$2
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=PLAINTEXT
+log.dirs=$3
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+offsets.topic.replication.factor=$4
+transaction.state.log.replication.factor=$4
+transaction.state.log.min.isr=$(($4 > 1 ? 2 : 1))
+share.coordinator.state.topic.replication.factor=$4
+share.coordinator.state.topic.min.isr=$(($4 > 1 ? 2 : 1))
+offsets.topic.num.partitions=10
+transaction.state.log.num.partitions=10
+share.coordinator.state.topic.num.partitions=10
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=true
+super.users=User:ANONYMOUS
+CONF
+}
+
+# kafka_format DIR CLUSTER_ID_FILE ARGUMENTS…: the folder counts as configured when the format has succeeded.
+kafka_format() {
+  local dir=$1 id
+  id=$(<"$2")
+  shift 2
+  rm -rf "$dir/log"
+  quiet "${KAFKA_JAVA[@]}" -cp "$(kafka_class_path)" -Dlog4j2.configurationFile="$BED_SOURCE/kafka/log4j2.properties" \
+    kafka.tools.StorageTool format -t "$id" -c "$dir/server.properties.new" "$@" ||
+    die "could not format Kafka's folder $dir"
+  mv "$dir/server.properties.new" "$dir/server.properties"
+}
+
+kafka_unit_ports() { grep -oP '^listeners=\K.*' "$KAFKA_DATA/$1/server.properties" | grep -oP '127\.0\.0\.1:\K[0-9]+'; }
+
+# kafka_unit_start PART UNIT
+kafka_unit_start() {
+  local ports
+  ! unit_runs "$2" || return 0
+  mapfile -t ports < <(kafka_unit_ports "$2")
+  unit_start "$1" "$2" "${ports[@]}" -- "${KAFKA_JAVA[@]}" -cp "$(kafka_class_path)" \
+    -Dlog4j2.configurationFile="$BED_SOURCE/kafka/log4j2.properties" kafka.Kafka "$KAFKA_DATA/$2/server.properties"
+}
+
+# kafka_unit_ready UNIT: it answers, and knows as many live brokers as run beside it.
+kafka_unit_ready() {
+  local voters running
+  voters=$(kafka_unit_voters "$1")
+  running=$(kafka_unit_peers "$1")
+  if ((running * 2 <= voters)); then
+    say "$1" "started; $running of $voters controllers run, a majority must before it can serve"
+    return 0
+  fi
+  unit_ready "$1" 90 kafka_unit_answers "$1"
+}
+
+kafka_unit_answers() { kafka_answers "$(kafka_unit_ports "$1" | head -n 1)" "$(kafka_unit_peers "$1")"; }
+
+kafka_unit_voters() { grep -oP '^controller.quorum.voters=\K.*' "$KAFKA_DATA/$1/server.properties" | tr ',' '\n' | wc -l; }
+
+# kafka_unit_peers UNIT: how many of its part's brokers run, itself included.
+kafka_unit_peers() {
+  local unit count=0
+  while read -r unit; do
+    ! unit_runs "$unit" || count=$((count + 1))
+  done < <(units_of "$(<"$RUN/units/$1/part")")
+  echo "$count"
+}
+
+# kafka_answers PORT BROKERS: sends Metadata (version 1, no topics) and reads the number of live brokers.
+kafka_answers() {
+  local answer
+  # shellcheck disable=SC2016
+  answer=$(timeout 3 bash -c '
+    exec 3<>"/dev/tcp/127.0.0.1/$1"
+    printf "\0\0\0\x11\0\x03\0\x01\0\0\0\x01\0\x03bed\0\0\0\0" >&3
+    head -c 12 <&3 | od -An -v -tu1 -j8' answers "$1" 2>/dev/null) || return 1
+  # shellcheck disable=SC2086
+  set -- "$2" $answer
+  (($# == 5 && $5 >= $1))
+}
+
+# kafka_extra NAME PORT: a further Kafka of its own, PLAINTEXT only; its controller listens on PORT + 1.
+kafka_extra() {
+  [[ $# -eq 2 ]] || die "usage: extra-kafka NAME PORT"
+  local name=$1 port=$2 unit=kafka-$1 dir=$KAFKA_DATA/kafka-$1
+  [[ $name =~ ^[a-z][a-z0-9-]{0,30}$ ]] || die "the name '$name' must be lower-case letters, digits and '-', and begin with a letter"
+  [[ $port =~ ^[0-9]{1,5}$ ]] || die "'$port' is no port number"
+  ((port > 0 && port < 65535)) || die "'$port' is no port number"
+  need_root
+  lock 60
+  packages_ready kafka
+  kafka_install
+  if [[ ! -e $dir/server.properties ]]; then
+    mkdir -p "$dir"
+    kafka_cluster_id >"$dir/cluster-id"
+    {
+      kafka_common_properties 1 "1@127.0.0.1:$((port + 1))" "$dir/log" 1
+      cat <<CONF
+listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))
+advertised.listeners=PLAINTEXT://127.0.0.1:$port
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+CONF
+    } >"$dir/server.properties.new"
+    kafka_format "$dir" "$dir/cluster-id"
+  elif [[ $(kafka_unit_ports "$unit" | head -n 1) != "$port" ]]; then
+    die "$unit already exists on port $(kafka_unit_ports "$unit" | head -n 1): choose another name"
+  fi
+  kafka_unit_start "$unit" "$unit"
+  kafka_unit_ready "$unit"
+  say "$unit" "ready: 127.0.0.1:$port, cluster $(<"$dir/cluster-id")"
+}

@@ -1,0 +1,152 @@
+# shellcheck shell=bash
+# up, down, start, stop, kill, clean: what changes the bed. One of them at a time; each part of an `up` is a process
+# of its own, so that parts come up side by side and one that fails takes no other with it.
+
+ALL_PARTS=(kubernetes kafka rabbitmq)
+
+# given PART: the caller named a broker or a cluster of his own, in the variable that this prints.
+given() {
+  case $1 in
+    kubernetes) [[ -n ${KUBECONFIG:-} && $KUBECONFIG != "$ADMIN_KUBECONFIG" ]] && echo KUBECONFIG ;;
+    kafka)
+      [[ -n ${SPILLWAY_TEST_KAFKA:-} && $SPILLWAY_TEST_KAFKA != "$(kafka_bootstrap 0 1)" &&
+        $SPILLWAY_TEST_KAFKA != "$(kafka_bootstrap 0 3)" ]] && echo SPILLWAY_TEST_KAFKA
+      ;;
+    rabbitmq) [[ -n ${SPILLWAY_TEST_RABBITMQ:-} && $SPILLWAY_TEST_RABBITMQ != "$(rabbitmq_url)" ]] && echo SPILLWAY_TEST_RABBITMQ ;;
+    *) false ;;
+  esac
+}
+
+bed_up() {
+  local part variable parts=() pids=() failed=() i
+  [[ $# -gt 0 ]] || set -- "${ALL_PARTS[@]}"
+  for part in "$@"; do
+    case $part in
+      kubernetes | kafka | rabbitmq | tools) ;;
+      *) die "there is no part '$part': kubernetes, kafka, rabbitmq, tools" ;;
+    esac
+    if variable=$(given "$part"); then
+      say "$part" "not started: $variable names another one"
+    else
+      parts+=("$part")
+    fi
+  done
+  [[ ${#parts[@]} -gt 0 ]] || return 0
+  need_root
+  lock 2
+  folder_ready "$RUN"
+  # After a reboot nothing runs any more, and mounts are gone: that is down, only untidy.
+  if [[ -e $RUN/boot-id && $(<"$RUN/boot-id") != "$(</proc/sys/kernel/random/boot_id)" ]]; then bed_wipe; fi
+  folder_ready "$RUN"
+  cat /proc/sys/kernel/random/boot_id >"$RUN/boot-id"
+  work_end
+  packages_ready "${parts[@]}"
+  trap 'work_end; die "interrupted: run up again to go on, or down to tidy up"' INT TERM
+  for part in "${parts[@]}"; do
+    "$BED_SELF" part-up "$part" 9>&- &
+    pids+=($!)
+  done
+  for i in "${!pids[@]}"; do
+    wait "${pids[$i]}" || failed+=("${parts[$i]}")
+  done
+  trap - INT TERM
+  [[ ${#failed[@]} -eq 0 ]] || die "${failed[*]} did not come up (see above)"
+  say testbed "up: ${parts[*]}"
+}
+
+# The processes of an `up` itself (builds, downloads) have a control group too: none outlives its `up` for long.
+work_end() { cgroup_end "$(cgroup_root)/work"; }
+
+part_up() {
+  local group
+  group=$(cgroup_root)/work
+  mkdir -p "$group"
+  echo $$ >"$group/cgroup.procs"
+  "$1_part_up"
+  tools_link "$1"
+  [[ $1 == tools ]] || touch "$RUN/up-$1"
+  say "$1" "ready"
+}
+
+# bed_wipe: ends every process, then removes what they left. Leaves the artefacts.
+bed_wipe() {
+  local group
+  while read -r group; do cgroup_end "$group"; done < <(cgroup_dirs)
+  node_clean
+  network_down
+  rm -rf --one-file-system "$RUN"
+}
+
+bed_down() {
+  need_root
+  lock 60
+  bed_wipe
+  say testbed "down"
+}
+
+bed_clean() {
+  need_root
+  lock 2
+  bed_wipe
+  # Another bed may run on the same artefacts.
+  local other
+  other=$(find /sys/fs/cgroup -maxdepth 2 -type d -name 'spillway-testbed-*' | head -n 1)
+  [[ -z $other ]] || die "another bed runs (${other##*/}): take it down before the cache folder goes"
+  rm -rf --one-file-system "$BED_DIR"
+  say testbed "clean: $BED_DIR is gone"
+}
+
+# bed_act start|stop|kill NAME: NAME is a part, or one of its processes.
+bed_act() {
+  local action=$1 units=() unit reversed=()
+  [[ $# -eq 2 ]] || die "usage: $action PART"
+  need_root
+  lock 60
+  if unit_known "$2"; then
+    units=("$2")
+  else
+    mapfile -t units < <(units_of "$2")
+  fi
+  [[ ${#units[@]} -gt 0 ]] || die "there is no '$2' in this bed: hack/testbed status shows what there is"
+  case $action in
+    start)
+      for unit in "${units[@]}"; do
+        unit_begin "$unit"
+        # Brokers wait for each other; Kubernetes' processes need the one before them.
+        [[ $unit == kafka-* ]] || unit_await "$unit"
+      done
+      for unit in "${units[@]}"; do [[ $unit != kafka-* ]] || unit_await "$unit"; done
+      ;;
+    stop)
+      for unit in "${units[@]}"; do reversed=("$unit" "${reversed[@]}"); done
+      for unit in "${reversed[@]}"; do unit_stop "$unit"; done
+      ;;
+    kill) for unit in "${units[@]}"; do unit_kill "$unit"; done ;;
+  esac
+  case $action in
+    start) say "$2" "ready" ;;
+    stop) say "$2" "stopped" ;;
+    kill) say "$2" "killed" ;;
+  esac
+}
+
+# unit_begin, unit_await, unit_answers UNIT: each kind of unit knows how it starts, when it is ready, and how to ask.
+unit_begin() {
+  ! unit_runs "$1" || return 0
+  case $1 in
+    kafka-*) kafka_unit_start "$(<"$RUN/units/$1/part")" "$1" ;;
+    rabbitmq) rabbitmq_unit_start ;;
+    *)
+      network_up
+      kubernetes_unit_start "$1"
+      ;;
+  esac
+}
+
+unit_await() {
+  case $1 in
+    kafka-*) kafka_unit_ready "$1" ;;
+    rabbitmq) rabbitmq_unit_ready ;;
+    *) kubernetes_unit_ready "$1" ;;
+  esac
+}
