@@ -39,6 +39,8 @@ bed_up() {
   if [[ -e $RUN/boot-id && $(<"$RUN/boot-id") != "$(</proc/sys/kernel/random/boot_id)" ]]; then bed_wipe; fi
   folder_ready "$RUN"
   cat /proc/sys/kernel/random/boot_id >"$RUN/boot-id"
+  mkdir -p "$BED_DIR/beds"
+  echo "$RUN" >"$BED_DIR/beds/$BED_ID"
   work_end
   packages_ready "${parts[@]}"
   trap 'work_end; die "interrupted: run up again to go on, or down to tidy up"' INT TERM
@@ -50,6 +52,7 @@ bed_up() {
     wait "${pids[$i]}" || failed+=("${parts[$i]}")
   done
   trap - INT TERM
+  work_end
   [[ ${#failed[@]} -eq 0 ]] || die "${failed[*]} did not come up (see above)"
   say testbed "up: ${parts[*]}"
 }
@@ -70,11 +73,13 @@ part_up() {
 
 # bed_wipe: ends every process, then removes what they left. Leaves the artefacts.
 bed_wipe() {
-  local group
-  while read -r group; do cgroup_end "$group"; done < <(cgroup_dirs)
+  local groups
+  mapfile -t groups < <(cgroup_dirs "$CGROUP_NAME")
+  cgroup_end "${groups[@]}"
   node_clean
   network_down
   rm -rf --one-file-system "$RUN"
+  rm -f "$BED_DIR/beds/$BED_ID"
 }
 
 bed_down() {
@@ -88,10 +93,10 @@ bed_clean() {
   need_root
   lock 2
   bed_wipe
-  # Another bed may run on the same artefacts.
   local other
-  other=$(find /sys/fs/cgroup -maxdepth 2 -type d -name 'spillway-testbed-*' | head -n 1)
-  [[ -z $other ]] || die "another bed runs (${other##*/}): take it down before the cache folder goes"
+  for other in "$BED_DIR"/beds/*; do
+    [[ ! -e $other ]] || die "another bed uses these artefacts: SPILLWAY_TESTBED_RUN=$(<"$other") hack/testbed down"
+  done
   rm -rf --one-file-system "$BED_DIR"
   say testbed "clean: $BED_DIR is gone"
 }

@@ -78,7 +78,6 @@ tlsCertFile: $K8S_DATA/pki/kubelet.crt
 tlsPrivateKeyFile: $K8S_DATA/pki/kubelet.key
 containerRuntimeEndpoint: unix://$CONTAINERD_SOCKET
 cgroupDriver: cgroupfs
-cgroupRoot: /$CGROUP_NAME/pods
 cgroupsPerQOS: false
 enforceNodeAllocatable: []
 failSwapOn: false
@@ -137,9 +136,23 @@ node_ready() {
     api_get /api/v1/namespaces/default/serviceaccounts/default >/dev/null
 }
 
-# node_clean: what the node left outside its control groups: mounts, sockets, folders.
+# pods_end: ends every container. With cgroupsPerQOS off their control groups are /k8s.io/ID, so it takes the ids
+# that this bed's containerd has a folder for: another containerd's pods are left alone.
+pods_end() {
+  local bundle ids=() groups=()
+  for bundle in "$K8S_DATA"/node/containerd/state/io.containerd.runtime.v2.task/k8s.io/*/; do
+    [[ ! -d $bundle ]] || ids+=("k8s.io/$(basename "$bundle")")
+  done
+  mapfile -t groups < <(cgroup_dirs "${ids[@]}")
+  cgroup_end "${groups[@]}"
+}
+
+# node_clean: what the node left behind: containers, mounts, sockets, folders.
 node_clean() {
-  local address folder
+  local address folder groups=()
+  pods_end
+  mapfile -t groups < <(cgroup_dirs k8s.io)
+  [[ ${#groups[@]} -eq 0 ]] || rmdir --ignore-fail-on-non-empty "${groups[@]}"
   for address in "$K8S_DATA"/node/containerd/state/io.containerd.runtime.v2.task/k8s.io/*/address; do
     [[ ! -e $address ]] || rm -f "$(sed 's#^unix://##' "$address")"
   done

@@ -13,35 +13,41 @@ cgroup_root() {
   echo "$root/$CGROUP_NAME"
 }
 
-# cgroup_dirs: this bed's folder in every hierarchy that has one (pods have theirs in all of them).
+# cgroup_dirs NAME…: those that exist of the groups NAME, in every hierarchy.
 cgroup_dirs() {
-  awk '$3 ~ /^cgroup2?$/ { print $2 }' /proc/mounts | while read -r root; do
-    if [[ -d $root/$CGROUP_NAME ]]; then echo "$root/$CGROUP_NAME"; fi
-  done
+  local root name
+  while read -r root; do
+    for name in "$@"; do
+      if [[ -d $root/$name ]]; then echo "$root/$name"; fi
+    done
+  done < <(awk '$3 ~ /^cgroup2?$/ { print $2 }' /proc/mounts)
 }
 
-cgroup_pids() { find "$1" -name cgroup.procs -exec cat {} + 2>/dev/null || true; }
+cgroup_pids() { find "$@" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -un || true; }
 
-# cgroup_end DIR: SIGKILL to everything in DIR and below, until nothing is left; then the folders go.
+# cgroup_end DIR…: SIGKILL to everything in the groups and below, until nothing is left; then the groups go.
 cgroup_end() {
-  local dir=$1 pids end=$(($(now_ms) + 20000))
-  [[ -d $dir ]] || return 0
-  while pids=$(cgroup_pids "$dir") && [[ -n $pids ]]; do
-    if [[ -w $dir/cgroup.kill ]]; then
-      echo 1 >"$dir/cgroup.kill"
-    else
-      # A process may end between the listing and the signal.
-      # shellcheck disable=SC2086
-      kill -KILL $pids 2>/dev/null || true
-    fi
+  local dirs=() dir pids end=$(($(now_ms) + 20000))
+  for dir in "$@"; do [[ ! -d $dir ]] || dirs+=("$dir"); done
+  [[ ${#dirs[@]} -gt 0 ]] || return 0
+  while pids=$(cgroup_pids "${dirs[@]}") && [[ -n $pids ]]; do
+    for dir in "${dirs[@]}"; do [[ ! -w $dir/cgroup.kill ]] || echo 1 >"$dir/cgroup.kill"; done
+    # Version 1 has no cgroup.kill. A process may end between the listing and the signal.
+    # shellcheck disable=SC2086
+    kill -KILL $pids 2>/dev/null || true
     (($(now_ms) < end)) || die "processes $(tr '\n' ' ' <<<"$pids")do not end: look at them with ps"
     sleep 0.02
   done
-  wait_for 5 cgroup_removed "$dir" || die "the control group $dir cannot be removed: $(cgroup_pids "$dir" | tr '\n' ' ')"
+  wait_for 5 cgroup_removed "${dirs[@]}" || die "the control groups ${dirs[*]} cannot be removed"
 }
 
 # A group is busy for a moment after its last process ended.
-cgroup_removed() { find "$1" -depth -type d -exec rmdir {} + 2>/dev/null || [[ ! -e $1 ]]; }
+cgroup_removed() {
+  local dir
+  for dir in "$@"; do
+    [[ ! -d $dir ]] || find "$dir" -depth -type d -exec rmdir {} + 2>/dev/null || [[ ! -d $dir ]] || return 1
+  done
+}
 
 start_time() {
   local stat
@@ -116,6 +122,7 @@ unit_stop() {
     wait_for 30 unit_gone "$1" || say "$1" "did not end within 30 s of SIGTERM: killed"
   fi
   cgroup_end "$(cgroup_root)/$1"
+  [[ $1 != containerd ]] || pods_end
   touch "$RUN/units/$1/stopped"
 }
 
