@@ -55,12 +55,12 @@ folder_ready() {
 
 # lock SECONDS: one command at a time changes the bed. Ends by itself with this process: children close fd 9.
 lock() {
+  local file=$BED_DIR/locks/$BED_ID
   folder_ready "$BED_DIR"
-  exec 9>>"$BED_DIR/lock-$BED_ID"
-  if ! flock -w "$1" 9; then
-    die "another hack/testbed command is at work on $RUN (process $(cat "$BED_DIR/lock-$BED_ID.pid" 2>/dev/null || echo unknown)): wait for it, or end it first"
-  fi
-  echo $$ >"$BED_DIR/lock-$BED_ID.pid"
+  mkdir -p "$BED_DIR/locks"
+  exec 9>>"$file"
+  flock -w "$1" 9 || die "another hack/testbed command is at work on $RUN (process $(<"$file")): wait for it, or end it first"
+  echo $$ >"$file"
 }
 
 # wait_for SECONDS COMMAND…: asks until COMMAND succeeds. Fails when the time is over.

@@ -99,7 +99,8 @@ CONF
     --add-scram "SCRAM-SHA-256=[name=$KAFKA_USER,password=$KAFKA_PASSWORD]"
 }
 
-# kafka_common_properties NODE VOTERS LOG_FOLDER REPLICAS
+# kafka_common_properties NODE VOTERS LOG_FOLDER REPLICAS: a killed broker may come back only when its session is over
+# (9 s unless set), which is what fault tests would wait for.
 kafka_common_properties() {
   cat <<CONF
 process.roles=broker,controller
@@ -110,6 +111,8 @@ inter.broker.listener.name=PLAINTEXT
 log.dirs=$3
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 offsets.topic.replication.factor=$4
 transaction.state.log.replication.factor=$4
 transaction.state.log.min.isr=$(($4 > 1 ? 2 : 1))

@@ -82,6 +82,16 @@ rabbitmq_unit_start() {
 
 rabbitmq_unit_ready() { unit_ready rabbitmq 60 rabbitmq_answers; }
 
+# rabbitmq_answers: the management API, and the AMQP listener, which opens later: it greets with a method frame (1).
 rabbitmq_answers() {
-  [[ $(http_code "http://127.0.0.1:$PORT_RABBITMQ_MANAGEMENT/api/vhosts/%2F" -u "$RABBITMQ_USER:$RABBITMQ_PASSWORD") == 200 ]]
+  [[ $(http_code "http://127.0.0.1:$PORT_RABBITMQ_MANAGEMENT/api/vhosts/%2F" -u "$RABBITMQ_USER:$RABBITMQ_PASSWORD") == 200 ]] &&
+    [[ $(rabbitmq_greeting) == 1 ]]
+}
+
+rabbitmq_greeting() {
+  # shellcheck disable=SC2016
+  timeout 3 bash -c '
+    exec 3<>"/dev/tcp/127.0.0.1/$1"
+    printf "AMQP\0\0\x09\x01" >&3
+    head -c 1 <&3 | od -An -tu1 | tr -d " "' greeting "$PORT_RABBITMQ_AMQP" 2>/dev/null
 }
