@@ -21,20 +21,10 @@ pub struct RunArgs {
     )]
     pub watch_namespaces: Vec<String>,
     /// The namespace of the Lease that elects the leader
-    #[arg(
-        long,
-        env = "SPILLWAY_LEASE_NAMESPACE",
-        default_value = "default",
-        value_name = "NAMESPACE"
-    )]
+    #[arg(long, env = "SPILLWAY_LEASE_NAMESPACE", default_value = "default", value_name = "NAMESPACE")]
     pub lease_namespace: String,
     /// The name of that Lease
-    #[arg(
-        long,
-        env = "SPILLWAY_LEASE_NAME",
-        default_value = "spillway",
-        value_name = "NAME"
-    )]
+    #[arg(long, env = "SPILLWAY_LEASE_NAME", default_value = "spillway", value_name = "NAME")]
     pub lease_name: String,
     /// For how long a lease holds without being renewed, in seconds: 3 to 300
     #[arg(long, env = "SPILLWAY_LEASE_SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u64).range(3..=300), value_name = "SECONDS")]
@@ -43,12 +33,7 @@ pub struct RunArgs {
     #[arg(long, env = "SPILLWAY_IDENTITY", value_name = "NAME")]
     pub identity: Option<String>,
     /// Where /healthz, /readyz and /metrics are served
-    #[arg(
-        long,
-        env = "SPILLWAY_HTTP_ADDRESS",
-        default_value = "0.0.0.0:8080",
-        value_name = "ADDRESS"
-    )]
+    #[arg(long, env = "SPILLWAY_HTTP_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
     pub http_address: SocketAddr,
 }
 
@@ -67,22 +52,14 @@ pub struct RunConfig {
 
 impl From<RunArgs> for RunConfig {
     fn from(args: RunArgs) -> Self {
-        let identity = args
-            .identity
-            .filter(|name| !name.is_empty())
-            .unwrap_or_else(identity);
+        let identity = args.identity.filter(|name| !name.is_empty()).unwrap_or_else(identity);
         let mut lease = LeaseSettings::new(args.lease_namespace, args.lease_name, identity.clone());
         lease.duration = Duration::from_secs(args.lease_seconds);
         let mut watch_namespaces = args.watch_namespaces;
         watch_namespaces.retain(|namespace| !namespace.is_empty());
         watch_namespaces.sort();
         watch_namespaces.dedup();
-        Self {
-            watch_namespaces,
-            lease,
-            identity,
-            http_address: args.http_address,
-        }
+        Self { watch_namespaces, lease, identity, http_address: args.http_address }
     }
 }
 
@@ -90,9 +67,5 @@ impl From<RunArgs> for RunConfig {
 fn identity() -> String {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let host = host.trim();
-    format!(
-        "{}_{}",
-        if host.is_empty() { "spillway" } else { host },
-        std::process::id()
-    )
+    format!("{}_{}", if host.is_empty() { "spillway" } else { host }, std::process::id())
 }

@@ -20,6 +20,7 @@ pub mod brokers;
 pub mod cli;
 pub mod config;
 pub mod controllers;
+pub mod digest;
 pub mod runtime;
 pub mod scaling;
 pub mod topology;

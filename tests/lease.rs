@@ -33,16 +33,11 @@ impl Arena {
     }
 
     fn settings(&self, identity: &str) -> LeaseSettings {
-        LeaseSettings {
-            duration: DURATION,
-            ..LeaseSettings::new("default", &self.name, identity)
-        }
+        LeaseSettings { duration: DURATION, ..LeaseSettings::new("default", &self.name, identity) }
     }
 
     async fn lead(&self, identity: &str) -> Leadership {
-        acquire(self.client.clone(), self.settings(identity))
-            .await
-            .unwrap()
+        acquire(self.client.clone(), self.settings(identity)).await.unwrap()
     }
 
     /// A candidate in the background: its leadership, and when it was won.
@@ -114,10 +109,7 @@ async fn a_leader_that_falls_silent_is_fenced_before_another_takes_over() {
     drop(first);
     let silent = Instant::now();
     let closed = loop {
-        assert!(
-            !second.is_finished(),
-            "taken over while the old leader's fence was open"
-        );
+        assert!(!second.is_finished(), "taken over while the old leader's fence was open");
         if fence.check().is_err() {
             break Instant::now();
         }
@@ -153,22 +145,12 @@ async fn a_leader_whose_lease_another_holds_is_lost_at_its_next_renewal() {
     let first = arena.lead("first").await;
     let robbed = json!({"spec": {"holderIdentity": "robber"}});
     let patch = Patch::Merge(&robbed);
-    arena
-        .api()
-        .patch(&arena.name, &PatchParams::default(), &patch)
-        .await
-        .unwrap();
+    arena.api().patch(&arena.name, &PatchParams::default(), &patch).await.unwrap();
 
     let limit = DURATION / 3 + SOON;
-    tokio::time::timeout(limit, first.lost.cancelled())
-        .await
-        .expect("lost by now");
+    tokio::time::timeout(limit, first.lost.cancelled()).await.expect("lost by now");
     assert_eq!(first.fence.check(), Err(Fenced));
-    assert_eq!(
-        arena.spec().await.holder_identity.as_deref(),
-        Some("robber"),
-        "not taken back"
-    );
+    assert_eq!(arena.spec().await.holder_identity.as_deref(), Some("robber"), "not taken back");
     drop(first);
     arena.delete().await;
 }
@@ -179,11 +161,7 @@ async fn a_label_on_the_lease_does_not_unseat_the_leader() {
     let first = arena.lead("first").await;
     let labelled = json!({"metadata": {"labels": {"seen": "yes"}}});
     let patch = Patch::Merge(&labelled);
-    arena
-        .api()
-        .patch(&arena.name, &PatchParams::default(), &patch)
-        .await
-        .unwrap();
+    arena.api().patch(&arena.name, &PatchParams::default(), &patch).await.unwrap();
 
     tokio::time::sleep(DURATION * 3 / 2).await;
     assert!(!first.lost.is_cancelled());
@@ -219,10 +197,7 @@ async fn of_many_candidates_one_wins() {
         (won.unwrap(), index, rest)
     };
     let_it_watch().await;
-    assert!(
-        rest.iter().all(|candidate| !candidate.is_finished()),
-        "two leaders"
-    );
+    assert!(rest.iter().all(|candidate| !candidate.is_finished()), "two leaders");
     for candidate in rest {
         candidate.abort();
     }
@@ -234,15 +209,6 @@ async fn a_namespace_that_does_not_exist_is_an_error_and_no_endless_wait() {
     let arena = Arena::new("nowhere").await;
     let settings = LeaseSettings::new("no-such-namespace-here", "spillway", "me");
     let error = acquire(arena.client.clone(), settings).await.unwrap_err();
-    assert!(
-        matches!(
-            error,
-            LeaseError::Refused {
-                operation: "write",
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, LeaseError::Refused { operation: "write", .. }), "{error}");
     assert!(error.to_string().contains("no-such-namespace-here"), "{error}");
 }

@@ -137,12 +137,7 @@ pub struct Verdict {
 impl Verdict {
     /// A condition that holds or does not.
     pub fn new(kind: &'static str, status: bool, reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            kind,
-            status: Some(status),
-            reason,
-            message: message.into(),
-        }
+        Self { kind, status: Some(status), reason, message: message.into() }
     }
 }
 
@@ -216,24 +211,9 @@ mod tests {
 
     #[test]
     fn a_condition_keeps_its_time_while_its_status_stays() {
-        let first = merge(
-            &[],
-            &[Verdict::new(READY, false, Reason::Progressing, "one")],
-            Some(1),
-            at(10),
-        );
-        let second = merge(
-            &first,
-            &[Verdict::new(READY, false, Reason::Failed, "two")],
-            Some(1),
-            at(20),
-        );
-        let third = merge(
-            &second,
-            &[Verdict::new(READY, true, Reason::InStep, "three")],
-            Some(1),
-            at(30),
-        );
+        let first = merge(&[], &[Verdict::new(READY, false, Reason::Progressing, "one")], Some(1), at(10));
+        let second = merge(&first, &[Verdict::new(READY, false, Reason::Failed, "two")], Some(1), at(20));
+        let third = merge(&second, &[Verdict::new(READY, true, Reason::InStep, "three")], Some(1), at(30));
         assert_eq!(second[0].last_transition_time.0, at(10));
         assert_eq!(second[0].reason, "Failed");
         assert_eq!(third[0].last_transition_time.0, at(30));

@@ -35,18 +35,8 @@ use super::schema;
     printcolumn(name = "Desired", type_ = "integer", json_path = ".status.desiredReplicas"),
     printcolumn(name = "Bound", type_ = "string", json_path = ".status.decision.bound"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(
-        name = "Lag",
-        type_ = "integer",
-        json_path = ".status.lag.messages",
-        priority = 1
-    ),
-    printcolumn(
-        name = "Message",
-        type_ = "string",
-        json_path = ".status.decision.message",
-        priority = 1
-    )
+    printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag.messages", priority = 1),
+    printcolumn(name = "Message", type_ = "string", json_path = ".status.decision.message", priority = 1)
 )]
 #[x_kube(
     validation = Rule::new("has(self.scaleTargetRef) != has(self.template)").message("exactly one of scaleTargetRef and template: name a Deployment that exists, or let Spillway make one"),
@@ -273,10 +263,7 @@ const fn peak_memory() -> Duration {
 
 impl Default for ScaleDown {
     fn default() -> Self {
-        Self {
-            stabilization: stabilization(),
-            peak_memory: peak_memory(),
-        }
+        Self { stabilization: stabilization(), peak_memory: peak_memory() }
     }
 }
 
@@ -301,10 +288,7 @@ const fn idle_after() -> Duration {
 
 impl Default for Idle {
     fn default() -> Self {
-        Self {
-            after: idle_after(),
-            lag_tolerance: one(),
-        }
+        Self { after: idle_after(), lag_tolerance: one() }
     }
 }
 
@@ -343,12 +327,7 @@ const fn min_count() -> u32 {
 
 impl Default for Breaker {
     fn default() -> Self {
-        Self {
-            dead_letter: None,
-            max_ratio: max_ratio(),
-            window: window(),
-            min_count: min_count(),
-        }
+        Self { dead_letter: None, max_ratio: max_ratio(), window: window(), min_count: min_count() }
     }
 }
 
@@ -367,10 +346,7 @@ pub struct OnUnknown {
 
 impl Default for OnUnknown {
     fn default() -> Self {
-        Self {
-            after: idle_after(),
-            replicas: None,
-        }
+        Self { after: idle_after(), replicas: None }
     }
 }
 
@@ -404,12 +380,7 @@ const fn poll_interval() -> Duration {
 
 impl Default for Tuning {
     fn default() -> Self {
-        Self {
-            utilization: utilization(),
-            poll_interval: poll_interval(),
-            cold_start: None,
-            rebalance: None,
-        }
+        Self { utilization: utilization(), poll_interval: poll_interval(), cold_start: None, rebalance: None }
     }
 }
 

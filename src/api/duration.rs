@@ -66,10 +66,7 @@ impl FromStr for Duration {
                 _ => return Err(invalid()),
             };
             let number: u64 = number.parse().map_err(|_| invalid())?;
-            millis = number
-                .checked_mul(factor)
-                .and_then(|n| millis.checked_add(n))
-                .ok_or_else(invalid)?;
+            millis = number.checked_mul(factor).and_then(|n| millis.checked_add(n)).ok_or_else(invalid)?;
             rest = tail;
         }
         Ok(Self(std::time::Duration::from_millis(millis)))
@@ -101,9 +98,7 @@ impl Serialize for Duration {
 
 impl<'de> Deserialize<'de> for Duration {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        std::borrow::Cow::<str>::deserialize(deserializer)?
-            .parse()
-            .map_err(serde::de::Error::custom)
+        std::borrow::Cow::<str>::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -136,28 +131,13 @@ mod tests {
             ("168h", 604_800_000),
             ("0s", 0),
         ] {
-            assert_eq!(
-                text.parse::<Duration>().unwrap().get().as_millis(),
-                millis,
-                "{text}"
-            );
+            assert_eq!(text.parse::<Duration>().unwrap().get().as_millis(), millis, "{text}");
         }
     }
 
     #[test]
     fn refuses_what_has_no_unit_sign_or_end() {
-        for text in [
-            "",
-            "5",
-            "-5s",
-            "s",
-            "5 s",
-            "1.5h",
-            "5d",
-            "5s3",
-            "99999999999s",
-            "五s",
-        ] {
+        for text in ["", "5", "-5s", "s", "5 s", "1.5h", "5d", "5s3", "99999999999s", "五s"] {
             let error = text.parse::<Duration>().unwrap_err().to_string();
             assert!(error.contains("is no duration"), "{text}: {error}");
         }

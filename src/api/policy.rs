@@ -82,10 +82,7 @@ impl Policies {
     #[must_use]
     pub fn resolve(own: PolicyDefaults, broker: PolicyDefaults) -> Self {
         Self {
-            management: own
-                .management_policy
-                .or(broker.management_policy)
-                .unwrap_or_default(),
+            management: own.management_policy.or(broker.management_policy).unwrap_or_default(),
             adoption: own.adoption.or(broker.adoption).unwrap_or_default(),
             deletion: own.deletion_policy.or(broker.deletion_policy).unwrap_or_default(),
         }
@@ -98,10 +95,7 @@ mod tests {
 
     #[test]
     fn an_objects_own_word_comes_before_the_brokers() {
-        let own = PolicyDefaults {
-            deletion_policy: Some(DeletionPolicy::Retain),
-            ..Default::default()
-        };
+        let own = PolicyDefaults { deletion_policy: Some(DeletionPolicy::Retain), ..Default::default() };
         let broker = PolicyDefaults {
             deletion_policy: Some(DeletionPolicy::Delete),
             adoption: Some(Adoption::Never),

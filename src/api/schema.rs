@@ -6,6 +6,7 @@
 use schemars::{Schema, SchemaGenerator, json_schema};
 
 /// A map of topic configs: at most 64 keys, each value at most 4 KiB.
+#[must_use]
 pub fn config_map(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "object",
@@ -15,11 +16,13 @@ pub fn config_map(_: &mut SchemaGenerator) -> Schema {
 }
 
 /// A pod template, carried as it is: the API server checks it when the Deployment is made.
+#[must_use]
 pub fn pod_template(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// Conditions, merged by type.
+#[must_use]
 pub fn conditions(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "array",

@@ -110,11 +110,7 @@ impl Topic {
     /// The topic's name at the broker.
     #[must_use]
     pub fn topic_name(&self) -> &str {
-        self.spec
-            .name
-            .as_deref()
-            .or(self.metadata.name.as_deref())
-            .unwrap_or_default()
+        self.spec.name.as_deref().or(self.metadata.name.as_deref()).unwrap_or_default()
     }
 }
 

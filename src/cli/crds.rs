@@ -29,22 +29,19 @@ pub fn files() -> Result<Vec<(String, String)>, CliError> {
 /// Prints or writes the definitions.
 pub fn execute(args: &Args) -> Result<(), CliError> {
     let files = files()?;
-    match &args.out {
-        Some(folder) => {
-            for (name, text) in files {
-                let path = folder.join(name);
-                std::fs::write(&path, text)
-                    .map_err(|error| CliError::new(&format!("write {}", path.display()), error))?;
-            }
+    if let Some(folder) = &args.out {
+        for (name, text) in files {
+            let path = folder.join(name);
+            std::fs::write(&path, text)
+                .map_err(|error| CliError::new(&format!("write {}", path.display()), error))?;
         }
-        None => {
-            let mut out = std::io::stdout().lock();
-            for (_, text) in files {
-                // A reader that has seen enough (head) is no error.
-                if writeln!(out, "---\n{}", text.trim_end()).is_err() {
-                    break;
-                }
-            }
+        return Ok(());
+    }
+    let mut out = std::io::stdout().lock();
+    for (_, text) in files {
+        // A reader that has seen enough (head) is no error.
+        if writeln!(out, "---\n{}", text.trim_end()).is_err() {
+            break;
         }
     }
     Ok(())

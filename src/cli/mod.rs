@@ -12,23 +12,11 @@ use crate::runtime::telemetry::{self, LogFormat};
 #[derive(Parser, Debug)]
 #[command(name = "spillway", version, about, propagate_version = true)]
 pub struct Cli {
-    /// What to log: error, warn, info, debug, trace, or a filter such as spillway_operator=debug
-    #[arg(
-        long,
-        env = "SPILLWAY_LOG",
-        default_value = "info",
-        global = true,
-        value_name = "FILTER"
-    )]
+    /// What to log: error, warn, info, debug, trace, or a filter such as `spillway_operator=debug`
+    #[arg(long, env = "SPILLWAY_LOG", default_value = "info", global = true, value_name = "FILTER")]
     pub log: String,
     /// How to log
-    #[arg(
-        long,
-        env = "SPILLWAY_LOG_FORMAT",
-        default_value = "text",
-        global = true,
-        value_name = "FORMAT"
-    )]
+    #[arg(long, env = "SPILLWAY_LOG_FORMAT", default_value = "text", global = true, value_name = "FORMAT")]
     pub log_format: LogFormat,
     /// What to do
     #[command(subcommand)]

@@ -35,19 +35,17 @@ pub fn execute(config: RunConfig) -> Result<(), CliError> {
 
 async fn run(config: RunConfig) -> Result<(), CliError> {
     let stop = shutdown::on_signal().map_err(|error| CliError::new("listen for signals", error))?;
-    let client = Client::try_default()
-        .await
-        .map_err(|error| CliError::new("find a Kubernetes API server", error))?;
+    let client =
+        Client::try_default().await.map_err(|error| CliError::new("find a Kubernetes API server", error))?;
     let health = Health::new(HEARTBEAT);
     let metrics = Metrics::new();
     health.ready("caches");
-    let server = Server::bind(config.http_address)
-        .await
-        .map_err(|error| CliError::new("serve HTTP", error))?;
+    let server =
+        Server::bind(config.http_address).await.map_err(|error| CliError::new("serve HTTP", error))?;
     let serving = CancellationToken::new();
     let server = tokio::spawn(server.run(health.clone(), metrics.clone(), serving.clone()));
 
-    let result = lead(&config, client, &health, &metrics, &stop).await;
+    let result = Box::pin(lead(&config, client, &health, &metrics, &stop)).await;
 
     serving.cancel();
     let _ = server.await;
@@ -98,9 +96,7 @@ async fn lead(
     metrics.leader(false);
     if lost {
         // Nothing more may be written, so there is nothing to end in good order.
-        return Err(CliError(
-            "the Lease was lost: another process leads, or the API server is away".into(),
-        ));
+        return Err(CliError("the Lease was lost: another process leads, or the API server is away".into()));
     }
     working.cancel();
     if tokio::time::timeout(GRACE, work).await.is_err() {

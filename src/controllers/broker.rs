@@ -43,10 +43,8 @@ pub async fn reconcile(cached: Arc<Broker>, ctx: Arc<Context>) -> Result<Action,
 
 async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Action, Failure> {
     let key = BrokerKey::from_broker(broker);
-    let needed = ctx
-        .topics_of(&key)
-        .iter()
-        .any(|topic| topic.finalizers().iter().any(|name| name == FINALIZER));
+    let needed =
+        ctx.topics_of(&key).iter().any(|topic| topic.finalizers().iter().any(|name| name == FINALIZER));
     // While a dependent still has something to delete at the broker, the way there stays.
     finalizer(ctx, broker, needed && may_hold(broker)).await?;
     if broker.metadata.deletion_timestamp.is_some() && !needed {
@@ -60,22 +58,15 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Action, Failure> {
     let result = look(ctx, broker, &key, &before).await;
     let uid = broker.uid().unwrap_or_default();
     let failures = ctx.note(&uid, |notes| {
-        notes.failures = if result.is_ok() {
-            0
-        } else {
-            notes.failures.saturating_add(1)
-        };
+        notes.failures = if result.is_ok() { 0 } else { notes.failures.saturating_add(1) };
         notes.failures
     });
     let paused = annotated(broker, annotation::PAUSED);
     let (verdicts, action) = match &result {
         Ok(found) => {
             tell(found, &mut after);
-            let message = format!(
-                "cluster {} with {} brokers",
-                found.cluster.cluster_id,
-                found.cluster.nodes.len()
-            );
+            let message =
+                format!("cluster {} with {} brokers", found.cluster.cluster_id, found.cluster.nodes.len());
             (
                 vec![Verdict::new(conditions::READY, true, Reason::Connected, message)],
                 Action::requeue(jittered(broker)),
@@ -85,18 +76,9 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Action, Failure> {
             let (reason, message) = (failure.reason(), ctx.secrets.redact(&failure.to_string()));
             let mut verdicts = vec![Verdict::new(conditions::READY, false, reason, message.clone())];
             if reason == Reason::ClusterChanged {
-                verdicts.push(Verdict::new(
-                    conditions::CLUSTER_CHANGED,
-                    true,
-                    reason,
-                    message.clone(),
-                ));
+                verdicts.push(Verdict::new(conditions::CLUSTER_CHANGED, true, reason, message.clone()));
             }
-            let state = LinkState::Down {
-                reason,
-                message,
-                cluster_id: before.cluster_id.clone(),
-            };
+            let state = LinkState::Down { reason, message, cluster_id: before.cluster_id.clone() };
             if ctx.links.set(&key, state) {
                 ctx.wake_dependents(&key);
             }
@@ -108,12 +90,8 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Action, Failure> {
         let message = "paused by annotation: nothing is written to this broker";
         verdicts.push(Verdict::new(conditions::PAUSED, true, Reason::Paused, message));
     }
-    after.conditions = conditions::merge(
-        &before.conditions,
-        &verdicts,
-        broker.metadata.generation,
-        Timestamp::now(),
-    );
+    after.conditions =
+        conditions::merge(&before.conditions, &verdicts, broker.metadata.generation, Timestamp::now());
     announce(ctx, broker, &before, &after);
     status::write(ctx, broker, &before, &after).await?;
     ctx.metrics.object(
@@ -140,10 +118,7 @@ async fn look(
 ) -> Result<Found, Failure> {
     let uid = broker.uid().unwrap_or_default();
     let Some(connection) = &broker.spec.kafka else {
-        return Err(Failure::waiting(
-            Reason::InvalidSpec,
-            "the Broker has no connection: set kafka",
-        ));
+        return Err(Failure::waiting(Reason::InvalidSpec, "the Broker has no connection: set kafka"));
     };
     ctx.secrets.require(key, &settings::secret_names(connection));
     let settings = settings::kafka(connection, &key.namespace, &ctx.secrets).await?;
@@ -202,28 +177,16 @@ fn same_cluster(broker: &Broker, before: &BrokerStatus, cluster: &ClusterInfo) -
 
 /// Two Brokers for one cluster: the oldest decides whose namespaces may come.
 fn claimed(ctx: &Context, link: &Link) -> Result<(), Failure> {
-    let oldest = ctx
-        .links
-        .same_cluster(&link.cluster_id)
-        .into_iter()
-        .find(|other| other.uid != link.uid);
+    let oldest = ctx.links.same_cluster(&link.cluster_id).into_iter().find(|other| other.uid != link.uid);
     let Some(oldest) = oldest.filter(|other| (other.created, &other.uid) < (link.created, &link.uid)) else {
         return Ok(());
     };
-    let labels = ctx
-        .namespaces
-        .as_ref()
-        .and_then(|all| all.get("", &link.key.namespace));
-    let labels = labels
-        .as_ref()
-        .and_then(|namespace| namespace.metadata.labels.as_ref());
+    let labels = ctx.namespaces.as_ref().and_then(|all| all.get("", &link.key.namespace));
+    let labels = labels.as_ref().and_then(|namespace| namespace.metadata.labels.as_ref());
     access::namespace_allowed(
         &oldest.spec,
         &oldest.key.namespace,
-        Asking {
-            namespace: &link.key.namespace,
-            labels,
-        },
+        Asking { namespace: &link.key.namespace, labels },
     )
     .map_err(|_| {
         Failure::waiting(
@@ -243,24 +206,18 @@ fn tell(found: &Found, status: &mut BrokerStatus) {
     status.managed = Some(number(found.counts.managed));
     status.in_sync = Some(number(found.counts.in_sync));
     status.drifted = Some(number(found.counts.drifted));
-    status.unmanaged = Some(Unmanaged {
-        topics: number(found.counts.unmanaged),
-    });
+    status.unmanaged = Some(Unmanaged { topics: number(found.counts.unmanaged) });
 }
 
 /// The interval to the next sweep: brokers that were made together do not stay together.
 fn jittered(broker: &Broker) -> Duration {
     use std::hash::{DefaultHasher, Hash as _, Hasher as _};
     let mut hasher = DefaultHasher::new();
-    (
-        &broker.metadata.uid,
-        Instant::now().elapsed().as_nanos(),
-        Timestamp::now().as_nanosecond(),
-    )
+    (&broker.metadata.uid, Instant::now().elapsed().as_nanos(), Timestamp::now().as_nanosecond())
         .hash(&mut hasher);
     let interval = broker.spec.resync_interval.get();
     let tenths = u32::try_from(hasher.finish() % 100).unwrap_or(0);
-    interval - interval * tenths / 1_000
+    interval.saturating_sub(interval * tenths / 1_000)
 }
 
 /// An event and a log line when `Ready` changed its reason.
@@ -273,13 +230,7 @@ fn announce(ctx: &Context, broker: &Broker, before: &BrokerStatus, after: &Broke
     }
     let (namespace, name, good) = (broker.namespace(), broker.name_any(), ready.status == "True");
     if good {
-        tracing::info!(
-            kind = "Broker",
-            namespace,
-            name,
-            message = ready.message,
-            "connected"
-        );
+        tracing::info!(kind = "Broker", namespace, name, message = ready.message, "connected");
     } else {
         tracing::warn!(
             kind = "Broker",
@@ -290,13 +241,7 @@ fn announce(ctx: &Context, broker: &Broker, before: &BrokerStatus, after: &Broke
             "not ready"
         );
     }
-    ctx.events.publish(
-        broker.object_ref(&()),
-        !good,
-        &ready.reason,
-        "Connect",
-        &ready.message,
-    );
+    ctx.events.publish(broker.object_ref(&()), !good, &ready.reason, "Connect", &ready.message);
 }
 
 /// A Broker that is gone.

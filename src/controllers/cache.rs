@@ -60,10 +60,7 @@ struct Shared<K: Cached> {
 
 impl<K: Cached> Clone for Cache<K> {
     fn clone(&self) -> Self {
-        Self {
-            store: self.store.clone(),
-            shared: self.shared.clone(),
-        }
+        Self { store: self.store.clone(), shared: self.shared.clone() }
     }
 }
 
@@ -100,22 +97,14 @@ impl<K: Cached> Cache<K> {
     /// Returns when every watch has listed what exists.
     pub async fn synced(&self) {
         // The sender lives as long as this cache.
-        let _ = self
-            .shared
-            .unlisted
-            .subscribe()
-            .wait_for(|unlisted| *unlisted == 0)
-            .await;
+        let _ = self.shared.unlisted.subscribe().wait_for(|unlisted| *unlisted == 0).await;
     }
 
     /// The object of that name.
     #[must_use]
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
-        let key = if namespace.is_empty() {
-            ObjectRef::new(name)
-        } else {
-            ObjectRef::new(name).within(namespace)
-        };
+        let key =
+            if namespace.is_empty() { ObjectRef::new(name) } else { ObjectRef::new(name).within(namespace) };
         self.store.get(&key)
     }
 
@@ -132,13 +121,9 @@ impl<K: Cached> Cache<K> {
             let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
             index.get(key).cloned().unwrap_or_default()
         };
-        let found = names
-            .iter()
-            .filter_map(|(namespace, name)| self.get(namespace, name));
+        let found = names.iter().filter_map(|(namespace, name)| self.get(namespace, name));
         // A key may have moved with an edit: the object itself says.
-        found
-            .filter(|object| (self.shared.key)(object).as_deref() == Some(key))
-            .collect()
+        found.filter(|object| (self.shared.key)(object).as_deref() == Some(key)).collect()
     }
 
     /// The store that a controller reads its objects from.
@@ -151,11 +136,7 @@ impl<K: Cached> Cache<K> {
     pub fn subscribe(&self) -> impl Stream<Item = Change<K>> + Send + use<K> {
         let (sender, receiver) = mpsc::unbounded_channel();
         // The subscription comes before the snapshot: what changes in between is seen twice, not never.
-        self.shared
-            .subscribers
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(sender);
+        self.shared.subscribers.lock().unwrap_or_else(PoisonError::into_inner).push(sender);
         let now = futures::stream::iter(self.all().into_iter().map(Change::Applied).collect::<Vec<_>>());
         now.chain(futures::stream::unfold(receiver, async |mut receiver| {
             receiver.recv().await.map(|change| (change, receiver))
@@ -172,12 +153,7 @@ where
     if namespaces.is_empty() {
         return vec![(None, Api::all(client.clone()))];
     }
-    let one = |namespace: &String| {
-        (
-            Some(namespace.clone()),
-            Api::namespaced(client.clone(), namespace),
-        )
-    };
+    let one = |namespace: &String| (Some(namespace.clone()), Api::namespaced(client.clone(), namespace));
     namespaces.iter().map(one).collect()
 }
 
@@ -200,9 +176,7 @@ async fn keep<K: Cached>(
                         .state()
                         .into_iter()
                         .filter(|object| namespace.is_none() || object.meta().namespace == namespace);
-                    vanished = ours
-                        .map(|object| (ObjectRef::from_obj(object.as_ref()), object))
-                        .collect();
+                    vanished = ours.map(|object| (ObjectRef::from_obj(object.as_ref()), object)).collect();
                 }
                 watcher::Event::InitApply(object) => {
                     vanished.remove(&ObjectRef::from_obj(&object));
@@ -233,9 +207,7 @@ fn prune<K: Cached>(mut event: watcher::Event<K>, more: fn(&mut K)) -> watcher::
     | watcher::Event::Delete(object) = &mut event
     {
         object.managed_fields_mut().clear();
-        object
-            .annotations_mut()
-            .remove("kubectl.kubernetes.io/last-applied-configuration");
+        object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
         more(object);
     }
     event
@@ -248,10 +220,7 @@ impl<K: Cached> Shared<K> {
             index.entry(key).or_default().insert(id(&object));
         }
         let event = watcher::Event::Apply(object);
-        self.writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .apply_watcher_event(&event);
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).apply_watcher_event(&event);
         if let watcher::Event::Apply(object) = event {
             self.tell(&Change::Applied(Arc::new(object)));
         }
@@ -268,10 +237,7 @@ impl<K: Cached> Shared<K> {
             }
         }
         let event = watcher::Event::Delete(object);
-        self.writer
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .apply_watcher_event(&event);
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner).apply_watcher_event(&event);
         if let watcher::Event::Delete(object) = event {
             self.tell(&Change::Deleted(Arc::new(object)));
         }

@@ -24,11 +24,7 @@ pub async fn keep(pass: &Pass<'_, Topic>, wanted: &[Companion]) -> Result<Vec<St
         if companion.topic() == pass.object.topic_name() {
             return Err(Rejection::new(
                 Reason::InvalidSpec,
-                format!(
-                    "topic {:?} cannot be its own {}",
-                    companion.topic(),
-                    companion.role.label()
-                ),
+                format!("topic {:?} cannot be its own {}", companion.topic(), companion.role.label()),
             )
             .into());
         }
@@ -89,10 +85,7 @@ async fn make(pass: &Pass<'_, Topic>, companion: &Companion) -> Result<(), Failu
     topic.metadata.labels = Some([(label::COMPANION.to_owned(), companion.role.label().to_owned())].into());
     topic.metadata.owner_references = Some(reference(pass.object).into_iter().collect());
     pass.ctx.may_write()?;
-    let params = PostParams {
-        field_manager: Some(FIELD_MANAGER.into()),
-        ..PostParams::default()
-    };
+    let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     let made = api(pass).create(&params, &topic).await;
     pass.ctx.metrics.api_write("create", "topics");
     match made {
@@ -133,11 +126,7 @@ async fn share(pass: &Pass<'_, Topic>, existing: &Topic, companion: &Companion) 
         owners.push(own.clone());
     }
     let first = owners.first().is_some_and(|owner| owner.uid == own.uid);
-    let spec = if first {
-        follow(&existing.spec, &companion.spec)
-    } else {
-        existing.spec.clone()
-    };
+    let spec = if first { follow(&existing.spec, &companion.spec) } else { existing.spec.clone() };
     if !new && spec == existing.spec {
         return Ok(());
     }
@@ -147,10 +136,7 @@ async fn share(pass: &Pass<'_, Topic>, existing: &Topic, companion: &Companion) 
 
 /// What a companion becomes: as wanted, but never with fewer partitions than it asked for.
 fn follow(is: &TopicSpec, wanted: &TopicSpec) -> TopicSpec {
-    TopicSpec {
-        partitions: wanted.partitions.max(is.partitions),
-        ..wanted.clone()
-    }
+    TopicSpec { partitions: wanted.partitions.max(is.partitions), ..wanted.clone() }
 }
 
 /// Lets go of companions that are not wanted any more. The CR goes with its last parent; its
@@ -180,10 +166,7 @@ async fn drop_unwanted(pass: &Pass<'_, Topic>, wanted: &[Companion]) -> Result<(
             if others.is_empty() {
                 pass.ctx.may_write()?;
                 let params = DeleteParams {
-                    preconditions: Some(Preconditions {
-                        uid: topic.uid(),
-                        resource_version: None,
-                    }),
+                    preconditions: Some(Preconditions { uid: topic.uid(), resource_version: None }),
                     ..DeleteParams::default()
                 };
                 let deleted = api(pass).delete(&topic.name_any(), &params).await;
@@ -214,9 +197,7 @@ async fn patch(
     if let Some(spec) = spec {
         body["spec"] = spec;
     }
-    let patched = api(pass)
-        .patch(&topic.name_any(), &PatchParams::default(), &Patch::Merge(&body))
-        .await;
+    let patched = api(pass).patch(&topic.name_any(), &PatchParams::default(), &Patch::Merge(&body)).await;
     pass.ctx.metrics.api_write("patch", "topics");
     let patched = patched.map_err(Failure::kube("change a companion"))?;
     pass.ctx.remember_write(&patched);
@@ -224,8 +205,5 @@ async fn patch(
 }
 
 fn api(pass: &Pass<'_, Topic>) -> Api<Topic> {
-    Api::namespaced(
-        pass.ctx.client.clone(),
-        &pass.object.namespace().unwrap_or_default(),
-    )
+    Api::namespaced(pass.ctx.client.clone(), &pass.object.namespace().unwrap_or_default())
 }

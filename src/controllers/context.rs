@@ -50,10 +50,7 @@ impl BrokerKey {
     #[must_use]
     pub fn of(reference: &BrokerRef, namespace: &str) -> Self {
         Self {
-            namespace: reference
-                .namespace
-                .clone()
-                .unwrap_or_else(|| namespace.to_owned()),
+            namespace: reference.namespace.clone().unwrap_or_else(|| namespace.to_owned()),
             name: reference.name.clone(),
         }
     }
@@ -61,10 +58,7 @@ impl BrokerKey {
     /// The key of a Broker itself.
     #[must_use]
     pub fn from_broker(broker: &Broker) -> Self {
-        Self {
-            namespace: broker.namespace().unwrap_or_default(),
-            name: broker.name_any(),
-        }
+        Self { namespace: broker.namespace().unwrap_or_default(), name: broker.name_any() }
     }
 }
 
@@ -143,14 +137,8 @@ impl Context {
 
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
-        self.notes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid);
-        self.written
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid);
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
     /// Remembers what the API server answered to a write.
@@ -183,7 +171,7 @@ impl Context {
     /// Wakes every Topic and Consumer of a Broker.
     pub fn wake_dependents(&self, broker: &BrokerKey) {
         for topic in self.topics_of(broker) {
-            self.wake_topics.wake(ObjectRef::from_obj(topic.as_ref()));
+            self.wake_topics.wake(&ObjectRef::from_obj(topic.as_ref()));
         }
         for consumer in self.consumers.all() {
             let namespace = consumer.namespace().unwrap_or_default();
@@ -193,7 +181,7 @@ impl Context {
                 .as_ref()
                 .is_some_and(|kafka| BrokerKey::of(&kafka.broker_ref, &namespace) == *broker)
             {
-                self.wake_consumers.wake(ObjectRef::from_obj(consumer.as_ref()));
+                self.wake_consumers.wake(&ObjectRef::from_obj(consumer.as_ref()));
             }
         }
     }
@@ -202,10 +190,8 @@ impl Context {
     pub fn topics_of(&self, broker: &BrokerKey) -> Vec<Arc<Topic>> {
         let mut topics = self.topics.all();
         topics.retain(|topic| {
-            BrokerKey::of(
-                &topic.spec.broker_ref,
-                topic.meta().namespace.as_deref().unwrap_or_default(),
-            ) == *broker
+            BrokerKey::of(&topic.spec.broker_ref, topic.meta().namespace.as_deref().unwrap_or_default())
+                == *broker
         });
         topics
     }

@@ -26,13 +26,8 @@ impl Events {
     /// Starts the task that writes.
     pub fn start(client: Client, instance: String, guarded: Arc<dyn Guarded>) -> Self {
         let (sender, mut receiver) = mpsc::channel::<(Event, ObjectReference)>(WAITING);
-        let recorder = Recorder::new(
-            client,
-            Reporter {
-                controller: "spillway".into(),
-                instance: Some(instance),
-            },
-        );
+        let recorder =
+            Recorder::new(client, Reporter { controller: "spillway".into(), instance: Some(instance) });
         tokio::spawn(async move {
             let mut pace = tokio::time::interval(Duration::from_millis(1_000 / PER_SECOND));
             pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Burst);
@@ -52,11 +47,7 @@ impl Events {
     /// Hands in an event; it is dropped, with a line in the log, when too many wait.
     pub fn publish(&self, about: ObjectReference, warning: bool, reason: &str, action: &str, note: &str) {
         let event = Event {
-            type_: if warning {
-                EventType::Warning
-            } else {
-                EventType::Normal
-            },
+            type_: if warning { EventType::Warning } else { EventType::Normal },
             reason: reason.to_owned(),
             note: Some(cut(note, MAX_NOTE)),
             action: action.to_owned(),

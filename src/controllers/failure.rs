@@ -43,18 +43,12 @@ pub enum Failure {
 impl Failure {
     /// Waiting for something.
     pub fn waiting(reason: Reason, message: impl Into<String>) -> Self {
-        Self::Waiting {
-            reason,
-            message: message.into(),
-        }
+        Self::Waiting { reason, message: message.into() }
     }
 
     /// The API server refused `action`.
     pub fn kube(action: &'static str) -> impl FnOnce(kube::Error) -> Self {
-        move |source| Self::Kube {
-            action,
-            source: Box::new(source),
-        }
+        move |source| Self::Kube { action, source: Box::new(source) }
     }
 
     /// The condition's reason.
@@ -91,11 +85,7 @@ impl Failure {
         if self.stalled() {
             return Duration::from_secs(120);
         }
-        let longest = if matches!(self, Self::Waiting { .. } | Self::Rejected(_)) {
-            60_000
-        } else {
-            15_000
-        };
+        let longest = if matches!(self, Self::Waiting { .. } | Self::Rejected(_)) { 60_000 } else { 15_000 };
         Duration::from_millis((250u64 << count.min(10)).min(longest))
     }
 }

@@ -57,10 +57,7 @@ impl Links {
             Some(LinkState::Down { reason, message, .. }) => {
                 Err(Failure::waiting(*reason, format!("Broker {key}: {message}")))
             }
-            None => Err(Failure::waiting(
-                Reason::Progressing,
-                format!("Broker {key} is being connected to"),
-            )),
+            None => Err(Failure::waiting(Reason::Progressing, format!("Broker {key} is being connected to"))),
         }
     }
 
@@ -84,16 +81,8 @@ impl Links {
                     || !Arc::ptr_eq(&old.kafka, &new.kafka)
             }
             (
-                Some(LinkState::Down {
-                    reason: a,
-                    message: b,
-                    ..
-                }),
-                LinkState::Down {
-                    reason: c,
-                    message: d,
-                    ..
-                },
+                Some(LinkState::Down { reason: a, message: b, .. }),
+                LinkState::Down { reason: c, message: d, .. },
             ) => a != c || b != d,
             _ => true,
         };

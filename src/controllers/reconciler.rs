@@ -144,11 +144,7 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
     }
     let uid = object.uid().unwrap_or_default();
     let failures = ctx.note(&uid, |notes| {
-        notes.failures = if result.is_ok() {
-            0
-        } else {
-            notes.failures.saturating_add(1)
-        };
+        notes.failures = if result.is_ok() { 0 } else { notes.failures.saturating_add(1) };
         notes.failures
     });
     let (verdicts, action) = report::<K>(ctx, object, &before, &result, failures);
@@ -202,9 +198,7 @@ async fn acknowledged<K: TopologyKind>(ctx: &Context, object: &K) -> Result<(), 
     let patch = json!({"metadata": {
         "uid": object.uid(), "annotations": {annotation::ACKNOWLEDGE_DATA_LOSS: null},
     }});
-    let answer = api
-        .patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
-        .await;
+    let answer = api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
     ctx.metrics.api_write("patch", "annotations");
     let object = answer.map_err(Failure::kube("take the acknowledgement off"))?;
     ctx.remember_write(&object);
@@ -213,22 +207,14 @@ async fn acknowledged<K: TopologyKind>(ctx: &Context, object: &K) -> Result<(), 
 
 /// Whether an annotation says `"true"`.
 pub fn annotated<K: Resource>(object: &K, key: &str) -> bool {
-    object
-        .meta()
-        .annotations
-        .as_ref()
-        .and_then(|all| all.get(key))
-        .is_some_and(|value| value == "true")
+    object.meta().annotations.as_ref().and_then(|all| all.get(key)).is_some_and(|value| value == "true")
 }
 
 fn gather<'a, K: TopologyKind>(ctx: &'a Arc<Context>, object: &'a K) -> Result<Pass<'a, K>, Failure> {
     let namespace = object.namespace().unwrap_or_default();
     let key = BrokerKey::of(object.broker_ref(), &namespace);
     if ctx.brokers.get(&key.namespace, &key.name).is_none() {
-        return Err(Failure::waiting(
-            Reason::BrokerNotFound,
-            format!("Broker {key} does not exist"),
-        ));
+        return Err(Failure::waiting(Reason::BrokerNotFound, format!("Broker {key} does not exist")));
     }
     let link = ctx.links.get(&key)?;
     let policies = Policies::resolve(object.policies(), link.spec.defaults);
@@ -239,15 +225,7 @@ fn gather<'a, K: TopologyKind>(ctx: &'a Arc<Context>, object: &'a K) -> Result<P
     } else {
         Lane::User
     };
-    Ok(Pass {
-        ctx,
-        object,
-        link,
-        policies,
-        edited: edited(object, object.status()),
-        claims,
-        lane,
-    })
+    Ok(Pass { ctx, object, link, policies, edited: edited(object, object.status()), claims, lane })
 }
 
 /// Whether the spec was edited since the broker was last in step. A difference that was shown and
@@ -269,8 +247,7 @@ impl<K: TopologyKind> Pass<'_, K> {
     /// Whether this CR is the owner.
     #[must_use]
     pub fn is_owner(&self) -> bool {
-        self.owner()
-            .is_some_and(|owner| Some(&owner.uid) == self.object.meta().uid.as_ref())
+        self.owner().is_some_and(|owner| Some(&owner.uid) == self.object.meta().uid.as_ref())
     }
 
     /// Whether another CR takes over when this one goes.
@@ -288,11 +265,8 @@ fn claims<K: TopologyKind>(ctx: &Context, object: &K, cluster_id: &str) -> Vec<C
         .iter()
         .filter(|other| {
             let key = BrokerKey::of(other.broker_ref(), &other.namespace().unwrap_or_default());
-            let defaults = ctx
-                .brokers
-                .get(&key.namespace, &key.name)
-                .map(|b| b.spec.defaults)
-                .unwrap_or_default();
+            let defaults =
+                ctx.brokers.get(&key.namespace, &key.name).map(|b| b.spec.defaults).unwrap_or_default();
             let observes =
                 Policies::resolve(other.policies(), defaults).management == ManagementPolicy::Observe;
             other.uid() == uid || (!observes && ctx.links.cluster_id(&key).as_deref() == Some(cluster_id))
@@ -309,33 +283,12 @@ fn claims<K: TopologyKind>(ctx: &Context, object: &K, cluster_id: &str) -> Vec<C
 /// Step 3: the guard rails of the Broker, and of the oldest Broker of the same cluster.
 fn guard<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> {
     let namespace = pass.object.namespace().unwrap_or_default();
-    let labels = pass
-        .ctx
-        .namespaces
-        .as_ref()
-        .and_then(|all| all.get("", &namespace));
-    let labels = labels
-        .as_ref()
-        .and_then(|namespace| namespace.metadata.labels.as_ref());
-    let oldest = pass
-        .ctx
-        .links
-        .same_cluster(&pass.link.cluster_id)
-        .into_iter()
-        .next();
-    let both = [
-        Some(pass.link.clone()),
-        oldest.filter(|oldest| oldest.uid != pass.link.uid),
-    ];
+    let labels = pass.ctx.namespaces.as_ref().and_then(|all| all.get("", &namespace));
+    let labels = labels.as_ref().and_then(|namespace| namespace.metadata.labels.as_ref());
+    let oldest = pass.ctx.links.same_cluster(&pass.link.cluster_id).into_iter().next();
+    let both = [Some(pass.link.clone()), oldest.filter(|oldest| oldest.uid != pass.link.uid)];
     for link in both.iter().flatten() {
-        access::namespace_allowed(
-            &link.spec,
-            &link.key.namespace,
-            Asking {
-                namespace: &namespace,
-                labels,
-            },
-        )?;
+        access::namespace_allowed(&link.spec, &link.key.namespace, Asking { namespace: &namespace, labels })?;
         access::rules_permit(
             &link.spec.rules,
             &namespace,
@@ -394,9 +347,7 @@ where
     let patch = json!({"metadata": {
         "uid": object.uid(), "resourceVersion": object.resource_version(), "finalizers": finalizers,
     }});
-    let answer = api
-        .patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
-        .await;
+    let answer = api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
     ctx.metrics.api_write("patch", "finalizers");
     match answer {
         Ok(object) => {
@@ -420,17 +371,9 @@ fn report<K: TopologyKind>(
     let lost = |verdict: Option<Verdict>| {
         verdict.or_else(|| {
             let old = conditions::find(previous, conditions::DATA_LOST).filter(|c| c.status == "True")?;
-            let reason = if old.reason == Reason::Replaced.as_str() {
-                Reason::Replaced
-            } else {
-                Reason::Vanished
-            };
-            Some(Verdict::new(
-                conditions::DATA_LOST,
-                true,
-                reason,
-                old.message.clone(),
-            ))
+            let reason =
+                if old.reason == Reason::Replaced.as_str() { Reason::Replaced } else { Reason::Vanished };
+            Some(Verdict::new(conditions::DATA_LOST, true, reason, old.message.clone()))
         })
     };
     match result {
@@ -439,27 +382,17 @@ fn report<K: TopologyKind>(
             let acknowledged =
                 annotated(object, annotation::ACKNOWLEDGE_DATA_LOSS) && outcome.data_lost.is_none();
             verdicts.extend(lost(outcome.data_lost.clone()).filter(|_| !acknowledged));
-            (
-                verdicts,
-                outcome.again.map_or_else(Action::await_change, Action::requeue),
-            )
+            (verdicts, outcome.again.map_or_else(Action::await_change, Action::requeue))
         }
         Err(failure) => {
             let (reason, message) = (failure.reason(), ctx.secrets.redact(&failure.to_string()));
             let in_sync = Verdict {
                 kind: conditions::IN_SYNC,
-                status: if edited(object, Some(before)) {
-                    Some(false)
-                } else {
-                    None
-                },
+                status: if edited(object, Some(before)) { Some(false) } else { None },
                 reason,
                 message: message.clone(),
             };
-            let mut verdicts = vec![
-                Verdict::new(conditions::READY, false, reason, message.clone()),
-                in_sync,
-            ];
+            let mut verdicts = vec![Verdict::new(conditions::READY, false, reason, message.clone()), in_sync];
             if reason == Reason::Paused {
                 verdicts.push(Verdict::new(conditions::PAUSED, true, reason, message));
             } else if failure.stalled() {
@@ -491,14 +424,8 @@ fn announce<K: TopologyKind>(ctx: &Context, object: &K, previous: &[Condition], 
     let name = object.name_any();
     if ready.status == "True" {
         tracing::info!(kind = K::KIND, namespace, name, reason = ready.reason, "ready");
-    } else if ready.reason == Reason::Progressing.as_str() {
-        tracing::debug!(
-            kind = K::KIND,
-            namespace,
-            name,
-            message = ready.message,
-            "not ready yet"
-        );
+    } else if under_way(ready) {
+        tracing::debug!(kind = K::KIND, namespace, name, message = ready.message, "not ready yet");
     } else {
         tracing::warn!(
             kind = K::KIND,
@@ -509,23 +436,23 @@ fn announce<K: TopologyKind>(ctx: &Context, object: &K, previous: &[Condition], 
             "not ready"
         );
     }
-    let noteworthy = ready.status != "True" && ready.reason != Reason::Progressing.as_str();
+    let noteworthy = ready.status != "True" && !under_way(ready);
     if noteworthy || old.is_some_and(|old| old.status != ready.status && ready.status == "True") {
         let reference = object.object_ref(&());
-        ctx.events
-            .publish(reference, noteworthy, &ready.reason, "Reconcile", &ready.message);
+        ctx.events.publish(reference, noteworthy, &ready.reason, "Reconcile", &ready.message);
     }
+}
+
+/// Whether a state that is not ready is an ordinary step on the way there.
+fn under_way(ready: &Condition) -> bool {
+    [Reason::Progressing, Reason::CompanionNotReady].iter().any(|reason| ready.reason == reason.as_str())
 }
 
 /// Companions tell their parents.
 pub fn wake_owners<K: TopologyKind>(ctx: &Context, object: &K) {
     let namespace = object.namespace().unwrap_or_default();
-    for owner in object
-        .owner_references()
-        .iter()
-        .filter(|owner| owner.kind == K::KIND)
-    {
-        K::wake(ctx).wake(ObjectRef::new(&owner.name).within(&namespace));
+    for owner in object.owner_references().iter().filter(|owner| owner.kind == K::KIND) {
+        K::wake(ctx).wake(&ObjectRef::new(&owner.name).within(&namespace));
     }
 }
 
@@ -533,7 +460,7 @@ pub fn wake_owners<K: TopologyKind>(ctx: &Context, object: &K) {
 pub fn wake_claimants<K: TopologyKind>(ctx: &Context, object: &K) {
     for other in K::cache(ctx).find(&object.broker_name()) {
         if other.uid() != object.uid() {
-            K::wake(ctx).wake(ObjectRef::from_obj(other.as_ref()));
+            K::wake(ctx).wake(&ObjectRef::from_obj(other.as_ref()));
         }
     }
 }
@@ -545,9 +472,7 @@ async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Actio
     }
     let forced = annotated(object, annotation::FORCE_RELEASE);
     let verdict = if forced {
-        Ok(deletion::Verdict::Release(
-            "released by annotation; the topic stays at the broker",
-        ))
+        Ok(deletion::Verdict::Release("released by annotation; the topic stays at the broker"))
     } else {
         removal(ctx, object).await
     };
@@ -561,21 +486,13 @@ async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Actio
             return Ok(Action::await_change());
         }
         Ok(deletion::Verdict::Delete) => {
-            tracing::info!(
-                kind = K::KIND,
-                namespace,
-                name = object.name_any(),
-                "deleted at the broker"
-            );
+            tracing::info!(kind = K::KIND, namespace, name = object.name_any(), "deleted at the broker");
             finalizer(ctx, object, false).await?;
             return Ok(Action::await_change());
         }
         Ok(deletion::Verdict::LookAgain) => {
             let message = "the topic looks empty; looking once more before it is deleted";
-            (
-                Failure::waiting(Reason::Progressing, message),
-                Duration::from_secs_f64(deletion::SECOND_LOOK),
-            )
+            (Failure::waiting(Reason::Progressing, message), Duration::from_secs_f64(deletion::SECOND_LOOK))
         }
         Ok(deletion::Verdict::Keep(why)) => {
             (Failure::waiting(Reason::NotEmpty, why), Duration::from_secs(15))
@@ -617,10 +534,7 @@ async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Actio
 async fn removal<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<deletion::Verdict, Failure> {
     let pass = gather(ctx, object)?;
     if pass.link.paused || annotated(object, annotation::PAUSED) {
-        return Err(Failure::waiting(
-            Reason::Paused,
-            "paused by annotation: the deletion waits",
-        ));
+        return Err(Failure::waiting(Reason::Paused, "paused by annotation: the deletion waits"));
     }
     K::remove(&pass).await
 }

@@ -53,11 +53,7 @@ pub struct Secrets {
 impl Secrets {
     /// Nothing watched yet; `wake` is told which Broker's Secret changed.
     pub fn new(client: Client, wake: impl Fn(&BrokerKey) + Send + Sync + 'static) -> Arc<Self> {
-        Arc::new(Self {
-            client,
-            watched: Mutex::default(),
-            wake: Box::new(wake),
-        })
+        Arc::new(Self { client, watched: Mutex::default(), wake: Box::new(wake) })
     }
 
     /// Says which Secrets of its own namespace a Broker names now. An empty set lets all go.
@@ -125,20 +121,14 @@ impl Secrets {
                 }
             }
         });
-        Watched {
-            users: BTreeSet::new(),
-            state,
-            _task: AbortOnDropHandle::new(task),
-        }
+        Watched { users: BTreeSet::new(), state, _task: AbortOnDropHandle::new(task) }
     }
 
     /// The Secret's data; waits for the first answer about it.
     pub async fn get(&self, namespace: &str, name: &str) -> Result<SecretData, Failure> {
         let state = {
             let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-            watched
-                .get(&(namespace.to_owned(), name.to_owned()))
-                .map(|entry| entry.state.clone())
+            watched.get(&(namespace.to_owned(), name.to_owned())).map(|entry| entry.state.clone())
         };
         let Some(mut state) = state else {
             return Err(Failure::waiting(
@@ -172,9 +162,7 @@ impl Secrets {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         for entry in watched.values() {
             if let State::Present(data) = &*entry.state.borrow() {
-                let hidden = data
-                    .iter()
-                    .filter(|(key, _)| !PUBLIC_KEYS.contains(&key.as_str()));
+                let hidden = data.iter().filter(|(key, _)| !PUBLIC_KEYS.contains(&key.as_str()));
                 for value in hidden.filter_map(|(_, value)| std::str::from_utf8(value).ok()) {
                     let value = value.trim();
                     if value.len() >= 4 && text.contains(value) {
@@ -190,10 +178,7 @@ impl Secrets {
 /// The text under `key` of a Secret, with a clear word where it is not there.
 pub fn text(data: &SecretData, namespace: &str, name: &str, key: &str) -> Result<String, Failure> {
     let bytes = data.get(key).ok_or_else(|| {
-        Failure::waiting(
-            Reason::SecretInvalid,
-            format!("Secret {namespace}/{name} has no key {key:?}"),
-        )
+        Failure::waiting(Reason::SecretInvalid, format!("Secret {namespace}/{name} has no key {key:?}"))
     })?;
     String::from_utf8(bytes.clone()).map_err(|_| {
         Failure::waiting(

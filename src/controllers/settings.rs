@@ -17,12 +17,7 @@ pub fn secret_names(connection: &KafkaConnection) -> BTreeSet<String> {
     tls.clone()
         .filter_map(|tls| tls.ca_secret_ref.as_ref().map(|secret| secret.name.clone()))
         .chain(tls.filter_map(|tls| tls.client_secret_ref.as_ref().map(|secret| secret.name.clone())))
-        .chain(
-            connection
-                .sasl
-                .iter()
-                .map(|sasl| sasl.credentials_secret_ref.name.clone()),
-        )
+        .chain(connection.sasl.iter().map(|sasl| sasl.credentials_secret_ref.name.clone()))
         .collect()
 }
 
@@ -36,10 +31,8 @@ pub async fn kafka(
     let tls = match &connection.tls {
         None => None,
         Some(tls) => {
-            let mut settings = TlsSettings {
-                insecure_skip_verify: tls.insecure_skip_verify,
-                ..TlsSettings::default()
-            };
+            let mut settings =
+                TlsSettings { insecure_skip_verify: tls.insecure_skip_verify, ..TlsSettings::default() };
             if let Some(ca) = &tls.ca_secret_ref {
                 settings.ca_pem = Some(read(&ca.name, &ca.key).await?);
             }
@@ -65,10 +58,7 @@ pub async fn kafka(
                     .trim_end_matches(['\r', '\n'])
                     .to_owned(),
                 password: Secret::new(
-                    read(&from.name, &from.password_key)
-                        .await?
-                        .trim_end_matches(['\r', '\n'])
-                        .to_owned(),
+                    read(&from.name, &from.password_key).await?.trim_end_matches(['\r', '\n']).to_owned(),
                 ),
             })
         }

@@ -93,7 +93,7 @@ pub async fn run(
     let wake_brokers: Arc<Wake<Broker>> = Arc::default();
     let wake = wake_brokers.clone();
     let secrets = Secrets::new(client.clone(), move |broker: &BrokerKey| {
-        wake.wake(ObjectRef::new(&broker.name).within(&broker.namespace));
+        wake.wake(&ObjectRef::new(&broker.name).within(&broker.namespace));
     });
     let ctx = Arc::new(Context {
         events: Events::start(client.clone(), identity, Arc::new(fence.clone())),
@@ -118,27 +118,9 @@ pub async fn run(
         started: Instant::now(),
     });
     tokio::join!(
-        control(
-            &ctx,
-            &ctx.brokers,
-            ctx.wake_brokers.listen(),
-            &stop,
-            broker::reconcile
-        ),
-        control(
-            &ctx,
-            &ctx.topics,
-            ctx.wake_topics.listen(),
-            &stop,
-            reconciler::reconcile::<Topic>
-        ),
-        control(
-            &ctx,
-            &ctx.consumers,
-            ctx.wake_consumers.listen(),
-            &stop,
-            consumer::reconcile
-        ),
+        control(&ctx, &ctx.brokers, ctx.wake_brokers.listen(), &stop, broker::reconcile),
+        control(&ctx, &ctx.topics, ctx.wake_topics.listen(), &stop, reconciler::reconcile::<Topic>),
+        control(&ctx, &ctx.consumers, ctx.wake_consumers.listen(), &stop, consumer::reconcile),
         consumer::collector::run(ctx.clone(), stop.clone()),
         until(&stop, react(ctx.clone())),
     );
@@ -183,6 +165,7 @@ async fn control<K, F>(
 }
 
 /// When to try again after a pass that could not even write its status.
+#[allow(clippy::needless_pass_by_value)] // The controller's signature.
 fn retry<K: Cached>(object: Arc<K>, failure: &Failure, ctx: Arc<Context>) -> Action {
     let failures = ctx.note(&object.uid().unwrap_or_default(), |notes| {
         notes.failures = notes.failures.saturating_add(1);
@@ -241,21 +224,15 @@ fn gone(ctx: &Arc<Context>, topic: &Arc<Topic>) {
     reconciler::wake_claimants(ctx, topic.as_ref());
     reconciler::wake_owners(ctx, topic.as_ref());
     let broker = BrokerKey::of(&topic.spec.broker_ref, &namespace);
-    ctx.wake_brokers
-        .wake(ObjectRef::new(&broker.name).within(&broker.namespace));
+    ctx.wake_brokers.wake(&ObjectRef::new(&broker.name).within(&broker.namespace));
 }
 
 /// Consumers of a topic whose dead letters and retries may have changed.
 fn wake_readers(ctx: &Context, topic: &Topic) {
     for consumer in ctx.consumers.all() {
         let reads = |topics: &[String]| topics.iter().any(|name| name == topic.topic_name());
-        if consumer
-            .spec
-            .kafka
-            .as_ref()
-            .is_some_and(|kafka| reads(&kafka.topics))
-        {
-            ctx.wake_consumers.wake(ObjectRef::from_obj(consumer.as_ref()));
+        if consumer.spec.kafka.as_ref().is_some_and(|kafka| reads(&kafka.topics)) {
+            ctx.wake_consumers.wake(&ObjectRef::from_obj(consumer.as_ref()));
         }
     }
 }
@@ -273,7 +250,7 @@ fn wake_scaler<K: Cached>(ctx: &Context, change: &Change<K>) {
             && (matches!(change, Change::Deleted(_))
                 || ctx.registry.misses(&consumer.uid().unwrap_or_default()))
         {
-            ctx.wake_consumers.wake(ObjectRef::from_obj(consumer.as_ref()));
+            ctx.wake_consumers.wake(&ObjectRef::from_obj(consumer.as_ref()));
         }
     }
 }

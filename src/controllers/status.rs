@@ -31,9 +31,7 @@ where
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
     // The UID keeps the patch from an object that was deleted and made again meanwhile.
     let patch = json!({"metadata": {"uid": object.uid()}, "status": changes});
-    let written = api
-        .patch_status(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
-        .await;
+    let written = api.patch_status(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
     ctx.metrics.api_write("patch", "status");
     match written {
         Ok(written) => {
@@ -95,14 +93,7 @@ mod tests {
             if value.is_null() {
                 target.as_object_mut().unwrap().remove(key);
             } else {
-                apply(
-                    target
-                        .as_object_mut()
-                        .unwrap()
-                        .entry(key.clone())
-                        .or_insert(Value::Null),
-                    value,
-                );
+                apply(target.as_object_mut().unwrap().entry(key.clone()).or_insert(Value::Null), value);
             }
         }
     }

@@ -14,7 +14,7 @@ use kube::runtime::reflector::ObjectRef;
 use super::context::Context;
 use super::failure::Failure;
 use super::links::Link;
-use super::topic::remembered;
+use super::topic::{remembered, words};
 use crate::api::conditions;
 use crate::api::policy::Policies;
 use crate::api::{Topic, annotation};
@@ -42,12 +42,9 @@ pub async fn run(ctx: &Arc<Context>, link: &Link) -> Result<Counts, Failure> {
     let broker = link.key.to_string();
     let asked = Instant::now();
     let listed = link.kafka.client.list_topics(TIMEOUT).await;
-    ctx.metrics
-        .broker_request(&broker, "ListTopics", outcome(&listed), asked.elapsed());
-    let listed: HashMap<String, TopicMeta> = listed?
-        .into_iter()
-        .map(|topic| (topic.name.clone(), topic))
-        .collect();
+    ctx.metrics.broker_request(&broker, "ListTopics", outcome(&listed), asked.elapsed());
+    let listed: HashMap<String, TopicMeta> =
+        listed?.into_iter().map(|topic| (topic.name.clone(), topic)).collect();
 
     let topics = ctx.topics_of(&link.key);
     let names: Vec<String> = topics
@@ -55,56 +52,46 @@ pub async fn run(ctx: &Arc<Context>, link: &Link) -> Result<Counts, Failure> {
         .map(|topic| topic.topic_name().to_owned())
         .filter(|name| listed.contains_key(name))
         .collect();
-    let mut seen = Seen {
-        listed: &listed,
-        described: HashMap::new(),
-        configs: HashMap::new(),
-    };
+    let mut seen = Seen { listed: &listed, described: HashMap::new(), configs: HashMap::new() };
     if !names.is_empty() {
         let asked = Instant::now();
         let answers = link.kafka.client.describe_topics(&names, TIMEOUT).await;
-        ctx.metrics
-            .broker_request(&broker, "DescribeTopics", outcome(&answers), asked.elapsed());
-        seen.described = answers?
-            .into_iter()
-            .filter_map(|(name, answer)| Some((name, answer.ok()?)))
-            .collect();
+        ctx.metrics.broker_request(&broker, "DescribeTopics", outcome(&answers), asked.elapsed());
+        seen.described =
+            answers?.into_iter().filter_map(|(name, answer)| Some((name, answer.ok()?))).collect();
         let asked = Instant::now();
         let answers = link.kafka.client.describe_configs(&names, TIMEOUT).await;
-        ctx.metrics
-            .broker_request(&broker, "DescribeConfigs", outcome(&answers), asked.elapsed());
-        seen.configs = answers?
-            .into_iter()
-            .filter_map(|(name, answer)| Some((name, answer.ok()?)))
-            .collect();
+        ctx.metrics.broker_request(&broker, "DescribeConfigs", outcome(&answers), asked.elapsed());
+        seen.configs = answers?.into_iter().filter_map(|(name, answer)| Some((name, answer.ok()?))).collect();
     }
 
-    let mut counts = Counts {
-        managed: topics.len(),
-        ..Counts::default()
-    };
+    let mut counts = Counts { managed: topics.len(), ..Counts::default() };
     for topic in &topics {
         let Ok(desired) = DesiredTopic::of(topic) else {
             continue;
         };
-        let Some(observed) = seen.topic(&desired.name) else {
+        let Ok(observed) = seen.topic(&desired.name) else {
             continue;
         };
         let topic = ctx.newest(topic.clone());
-        if in_step(&topic, link, &desired, observed.as_ref()) {
+        let (matches, news) = compare(&topic, link, &desired, observed.as_ref());
+        if matches {
             counts.in_sync += 1;
         } else {
             counts.drifted += 1;
-            ctx.wake_topics.wake(ObjectRef::from_obj(topic.as_ref()));
+        }
+        if news {
+            ctx.wake_topics.wake(&ObjectRef::from_obj(topic.as_ref()));
         }
     }
     let declared: HashSet<&str> = topics.iter().map(|topic| topic.topic_name()).collect();
-    counts.unmanaged = listed
-        .values()
-        .filter(|topic| !topic.internal && !declared.contains(topic.name.as_str()))
-        .count();
+    counts.unmanaged =
+        listed.values().filter(|topic| !topic.internal && !declared.contains(topic.name.as_str())).count();
     Ok(counts)
 }
+
+/// The broker did not say: never taken for "not there".
+struct Unknown;
 
 /// What one look brought.
 struct Seen<'a> {
@@ -114,25 +101,27 @@ struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// What is known of a topic: there, not there (inner none), or not known (outer none).
-    fn topic(&self, name: &str) -> Option<Option<ObservedTopic>> {
+    /// What is known of a topic: there, not there (`Ok(None)`), or not known.
+    fn topic(&self, name: &str) -> Result<Option<ObservedTopic>, Unknown> {
         if !self.listed.contains_key(name) {
-            return Some(None);
+            return Ok(None);
         }
-        let described = self.described.get(name)?;
+        let described = self.described.get(name).ok_or(Unknown)?;
         let config: BTreeMap<String, String> = self
             .configs
-            .get(name)?
+            .get(name)
+            .ok_or(Unknown)?
             .iter()
             .filter(|entry| entry.source == ConfigSource::DynamicTopic)
             .filter_map(|entry| Some((entry.name.clone(), entry.value.clone()?)))
             .collect();
-        Some(Some(ObservedTopic {
+        Ok(Some(ObservedTopic {
             id: described.topic_id.clone(),
             partitions: i32::try_from(described.partitions.len()).unwrap_or(i32::MAX),
-            replication_factor: described.partitions.first().map_or(0, |partition| {
-                i32::try_from(partition.replicas.len()).unwrap_or(0)
-            }),
+            replication_factor: described
+                .partitions
+                .first()
+                .map_or(0, |partition| i32::try_from(partition.replicas.len()).unwrap_or(0)),
             config,
         }))
     }
@@ -147,13 +136,17 @@ pub fn outcome<T>(result: &Result<T, KafkaError>) -> &'static str {
     }
 }
 
-/// Whether the Topic's own pass would find nothing to do and nothing to say.
-fn in_step(topic: &Topic, link: &Link, desired: &DesiredTopic, observed: Option<&ObservedTopic>) -> bool {
-    let Some(status) = &topic.status else { return false };
-    if status.observed_generation != topic.metadata.generation || topic.metadata.deletion_timestamp.is_some()
-    {
-        return true; // Its own pass is on its way.
-    }
+/// Whether the topic matches, and whether its own pass would find something that its status does
+/// not already say.
+fn compare(
+    topic: &Topic,
+    link: &Link,
+    desired: &DesiredTopic,
+    observed: Option<&ObservedTopic>,
+) -> (bool, bool) {
+    let Some(status) = &topic.status else {
+        return (false, true);
+    };
     let policies = Policies::resolve(topic.spec.policies(), link.spec.defaults);
     let memory = remembered(status);
     let plan = kafka::plan(&kafka::Input {
@@ -164,24 +157,20 @@ fn in_step(topic: &Topic, link: &Link, desired: &DesiredTopic, observed: Option<
         adoption: policies.adoption,
         drift: link.spec.drift_policy,
         edited: false,
-        approved: topic
-            .annotations()
-            .get(annotation::APPROVE_PLAN)
-            .map(String::as_str),
+        approved: topic.annotations().get(annotation::APPROVE_PLAN).map(String::as_str),
     });
-    let said = |words: &[String]| *words == status.plan[..];
-    match plan {
-        // A difference that the status already shows needs no second look.
+    let own_pass_is_coming = status.observed_generation != topic.metadata.generation
+        || topic.metadata.deletion_timestamp.is_some();
+    let ready = conditions::is_true(&status.conditions, conditions::READY);
+    let (matches, known) = match plan {
         Ok(plan) => {
-            let words: Vec<String> = plan
-                .steps
-                .iter()
-                .map(|step| conditions::cut(&step.to_string(), conditions::MAX_MESSAGE))
-                .collect();
             let same = observed.is_none_or(|seen| status.partitions == Some(seen.partitions));
-            said(&words) && same && plan.loss.is_none()
+            (
+                plan.steps.is_empty() && plan.loss.is_none(),
+                words(&plan) == status.plan && same && plan.loss.is_none(),
+            )
         }
-        Err(_) => conditions::find(&status.conditions, conditions::READY)
-            .is_some_and(|ready| ready.status == "False"),
-    }
+        Err(_) => (false, !ready),
+    };
+    (matches, !known && !own_pass_is_coming)
 }

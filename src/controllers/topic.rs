@@ -108,20 +108,15 @@ impl TopologyKind for Topic {
             }
             _ => None,
         };
-        let empty_for = pass.ctx.note(&uid, |notes| {
-            notes.empty_since.map(|since| since.elapsed().as_secs_f64())
-        });
+        let empty_for =
+            pass.ctx.note(&uid, |notes| notes.empty_since.map(|since| since.elapsed().as_secs_f64()));
         let verdict = deletion::decide(&deletion::Input {
             policy: pass.policies.deletion,
             management: pass.policies.management,
             owner: pass.is_owner(),
             heir: pass.has_heir(),
             forced: false,
-            known_id: pass
-                .object
-                .status
-                .as_ref()
-                .and_then(|status| status.topic_id.as_deref()),
+            known_id: pass.object.status.as_ref().and_then(|status| status.topic_id.as_deref()),
             observed: observed.as_ref(),
             extent: extent.as_ref(),
             empty_for,
@@ -159,15 +154,12 @@ fn input<'a>(
         adoption: pass.policies.adoption,
         drift: pass.link.spec.drift_policy,
         edited: pass.edited,
-        approved: pass
-            .object
-            .annotations()
-            .get(annotation::APPROVE_PLAN)
-            .map(String::as_str),
+        approved: pass.object.annotations().get(annotation::APPROVE_PLAN).map(String::as_str),
     }
 }
 
 /// What the status remembers.
+#[must_use]
 pub fn remembered(status: &TopicStatus) -> Memory {
     Memory {
         topic_id: status.topic_id.clone(),
@@ -187,22 +179,19 @@ pub fn seen(topic: Seen) -> ObservedTopic {
 }
 
 async fn observe(pass: &Pass<'_, Topic>, name: &str) -> Result<Option<ObservedTopic>, Failure> {
-    Ok(pass
-        .link
-        .kafka
-        .batcher
-        .describe_topic(name.to_owned(), pass.lane)
-        .await?
-        .map(seen))
+    Ok(pass.link.kafka.batcher.describe_topic(name.to_owned(), pass.lane).await?.map(seen))
+}
+
+/// The plan in words, as it stands in a status.
+#[must_use]
+pub fn words(plan: &Plan) -> Vec<String> {
+    plan.steps.iter().map(|step| conditions::cut(&step.to_string(), conditions::MAX_MESSAGE)).collect()
 }
 
 /// Puts the plan into the status, in words.
 fn show(plan: &Plan, status: &mut TopicStatus) {
-    status.plan = plan
-        .steps
-        .iter()
-        .map(|step| conditions::cut(&step.to_string(), conditions::MAX_MESSAGE))
-        .collect();
+    status.plan =
+        plan.steps.iter().map(|step| conditions::cut(&step.to_string(), conditions::MAX_MESSAGE)).collect();
     status.plan_hash = (!plan.steps.is_empty()).then(|| plan.hash.clone());
 }
 
@@ -222,22 +211,13 @@ fn hold(
     let name = pass.object.topic_name();
     let words = status.plan.join("; ");
     let differs = |ready: Option<(Reason, String)>, message: String| {
-        let in_sync = Verdict::new(
-            conditions::IN_SYNC,
-            plan.steps.is_empty(),
-            Reason::Differs,
-            message.clone(),
-        );
+        let in_sync =
+            Verdict::new(conditions::IN_SYNC, plan.steps.is_empty(), Reason::Differs, message.clone());
         let ready = match ready {
             Some((reason, message)) => Verdict::new(conditions::READY, false, reason, message),
             None => Verdict::new(conditions::READY, true, Reason::InStep, message),
         };
-        Some(Outcome {
-            ready,
-            in_sync,
-            data_lost: lost(plan, name),
-            again: None,
-        })
+        Some(Outcome { ready, in_sync, data_lost: lost(plan, name), again: None })
     };
     let outcome = match plan.gate {
         Gate::Go => {
@@ -254,13 +234,7 @@ fn hold(
                 }
                 pass.ctx.note(&uid, |notes| notes.reverts.record(now));
                 pass.ctx.metrics.drift_corrected(Topic::KIND);
-                pass.ctx.events.publish(
-                    pass.object.object_ref(&()),
-                    true,
-                    "DriftCorrected",
-                    "Apply",
-                    &words,
-                );
+                pass.ctx.events.publish(pass.object.object_ref(&()), true, "DriftCorrected", "Apply", &words);
             }
             None
         }
@@ -277,19 +251,18 @@ fn hold(
                     )),
                     format!("topic {name:?} does not exist"),
                 ),
-                Some(_) if plan.steps.is_empty() => Some(Outcome::in_step(format!(
-                    "topic {name:?} is as declared; it is only observed"
-                ))),
+                Some(_) if plan.steps.is_empty() => {
+                    Some(Outcome::in_step(format!("topic {name:?} is as declared; it is only observed")))
+                }
                 Some(_) => {
                     let message = format!("topic {name:?} differs and is only observed: {words}");
                     differs(Some((Reason::Differs, message.clone())), message)
                 }
             }
         }
-        Gate::Report => differs(
-            None,
-            format!("drift, reported and left alone (driftPolicy: Report): {words}"),
-        ),
+        Gate::Report => {
+            differs(None, format!("drift, reported and left alone (driftPolicy: Report): {words}"))
+        }
         Gate::Approval => {
             let message = format!(
                 "topic {name:?} was there before and differs: {words}. To go ahead: kubectl annotate topic.spillway.dev {} {}={} --overwrite",
@@ -326,25 +299,13 @@ async fn carry_out(
             kind = Topic::KIND, namespace = pass.object.namespace(), name = pass.object.name_any(), topic = name,
             step = %step, "done"
         );
-        pass.ctx.events.publish(
-            pass.object.object_ref(&()),
-            false,
-            step.event(),
-            "Apply",
-            &step.to_string(),
-        );
+        pass.ctx.events.publish(pass.object.object_ref(&()), false, step.event(), "Apply", &step.to_string());
     }
     if plan.loss == Some(Loss::Vanished) {
         pass.ctx.metrics.vanished(Topic::KIND);
     }
     if let Some(verdict) = lost(plan, name) {
-        pass.ctx.events.publish(
-            pass.object.object_ref(&()),
-            true,
-            "DataLost",
-            "Observe",
-            &verdict.message,
-        );
+        pass.ctx.events.publish(pass.object.object_ref(&()), true, "DataLost", "Observe", &verdict.message);
     }
     // The controller knows a new topic before the broker that is asked does.
     let deadline = Instant::now() + APPEARS_WITHIN;
@@ -379,10 +340,7 @@ async fn remember_new_keys(
     status: &mut TopicStatus,
 ) -> Result<(), Failure> {
     let known: BTreeSet<String> = status.applied_config_keys.iter().cloned().collect();
-    let sets = plan
-        .steps
-        .iter()
-        .any(|step| matches!(step, Step::Configure { .. }));
+    let sets = plan.steps.iter().any(|step| matches!(step, Step::Configure { .. }));
     if !sets || plan.applied_keys.is_subset(&known) {
         return Ok(());
     }
@@ -401,17 +359,11 @@ async fn rehearse(pass: &Pass<'_, Topic>, name: &str, steps: &[Step]) -> Result<
         let answers = match step {
             Step::Create { .. } => continue,
             Step::Grow { to, .. } => {
-                client
-                    .create_partitions(&[(name.to_owned(), *to)], true, TIMEOUT)
-                    .await?
+                client.create_partitions(&[(name.to_owned(), *to)], true, TIMEOUT).await?
             }
             Step::Configure { .. } => {
                 let (set, delete) = step.config_change();
-                let change = TopicConfigChange {
-                    topic: name.to_owned(),
-                    set,
-                    delete,
-                };
+                let change = TopicConfigChange { topic: name.to_owned(), set, delete };
                 client.incremental_alter_configs(&[change], true, TIMEOUT).await?
             }
         };
@@ -425,11 +377,7 @@ async fn rehearse(pass: &Pass<'_, Topic>, name: &str, steps: &[Step]) -> Result<
 async fn take(pass: &Pass<'_, Topic>, name: &str, step: &Step) -> Result<(), KafkaError> {
     let batcher = &pass.link.kafka.batcher;
     match step {
-        Step::Create {
-            partitions,
-            replication_factor,
-            config,
-        } => {
+        Step::Create { partitions, replication_factor, config } => {
             let topic = NewTopic {
                 name: name.to_owned(),
                 partitions: *partitions,
@@ -441,16 +389,7 @@ async fn take(pass: &Pass<'_, Topic>, name: &str, step: &Step) -> Result<(), Kaf
         Step::Grow { to, .. } => batcher.create_partitions(name.to_owned(), *to, pass.lane).await,
         Step::Configure { .. } => {
             let (set, delete) = step.config_change();
-            batcher
-                .alter_configs(
-                    TopicConfigChange {
-                        topic: name.to_owned(),
-                        set,
-                        delete,
-                    },
-                    pass.lane,
-                )
-                .await
+            batcher.alter_configs(TopicConfigChange { topic: name.to_owned(), set, delete }, pass.lane).await
         }
     }
 }
@@ -458,14 +397,8 @@ async fn take(pass: &Pass<'_, Topic>, name: &str, step: &Step) -> Result<(), Kaf
 /// What to say of a topic that is not the one that is remembered.
 fn lost(plan: &Plan, name: &str) -> Option<Verdict> {
     let (reason, what) = match plan.loss? {
-        Loss::Vanished => (
-            Reason::Vanished,
-            "vanished from the broker and was made again, empty",
-        ),
-        Loss::Replaced => (
-            Reason::Replaced,
-            "was deleted at the broker and made again by somebody else",
-        ),
+        Loss::Vanished => (Reason::Vanished, "vanished from the broker and was made again, empty"),
+        Loss::Replaced => (Reason::Replaced, "was deleted at the broker and made again by somebody else"),
     };
     let message = format!(
         "topic {name:?} {what}; its messages are gone. Acknowledge with the annotation {}=true",
@@ -485,12 +418,7 @@ async fn extent(pass: &Pass<'_, Topic>, name: &str, partitions: i32) -> Result<d
             })
         })
         .collect();
-    let answers = pass
-        .link
-        .kafka
-        .client
-        .list_offsets(&queries, Isolation::ReadUncommitted, TIMEOUT)
-        .await?;
+    let answers = pass.link.kafka.client.list_offsets(&queries, Isolation::ReadUncommitted, TIMEOUT).await?;
     let offset = |partition, spec| {
         answers.iter().find_map(|(query, answer)| {
             (query.partition == partition && query.spec == spec)

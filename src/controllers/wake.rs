@@ -20,7 +20,7 @@ where
     K::DynamicType: Clone + Send,
 {
     /// Wakes one object.
-    pub fn wake(&self, object: ObjectRef<K>) {
+    pub fn wake(&self, object: &ObjectRef<K>) {
         let mut listeners = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         listeners.retain(|listener| listener.send(object.clone()).is_ok());
     }

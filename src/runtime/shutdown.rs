@@ -10,18 +10,13 @@ use tokio_util::sync::CancellationToken;
 ///
 /// Needs a Tokio runtime. Fails if the process may not install signal handlers.
 pub fn on_signal() -> io::Result<CancellationToken> {
-    let mut signals = Signals {
-        terminate: signal(SignalKind::terminate())?,
-        interrupt: signal(SignalKind::interrupt())?,
-    };
+    let mut signals =
+        Signals { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
     let token = CancellationToken::new();
     let cancel = token.clone();
     tokio::spawn(async move {
         let first = signals.next().await;
-        tracing::info!(
-            signal = first.name,
-            "shutting down; a second signal ends the process at once"
-        );
+        tracing::info!(signal = first.name, "shutting down; a second signal ends the process at once");
         cancel.cancel();
         let second = signals.next().await;
         tracing::warn!(signal = second.name, "ended without cleaning up");

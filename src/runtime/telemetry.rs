@@ -33,17 +33,12 @@ pub enum TelemetryError {
 /// Sends the process's logs to standard error; once in a process. `filter` is a level (`info`) or a
 /// list of `target=level`.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let subscriber = tracing_subscriber::fmt()
-        .with_env_filter(parse(filter)?)
-        .with_writer(stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(parse(filter)?).with_writer(stderr);
     match format {
         LogFormat::Text => subscriber.with_ansi(stderr().is_terminal()).try_init(),
-        LogFormat::Json => subscriber
-            .json()
-            .flatten_event(true)
-            .with_current_span(true)
-            .with_span_list(false)
-            .try_init(),
+        LogFormat::Json => {
+            subscriber.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+        }
     }
     .map_err(|error| TelemetryError::Installed(error.to_string()))
 }
@@ -51,10 +46,7 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
 fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
     EnvFilter::builder()
         .parse(filter)
-        .map_err(|error| TelemetryError::Filter {
-            filter: filter.into(),
-            reason: error.to_string(),
-        })
+        .map_err(|error| TelemetryError::Filter { filter: filter.into(), reason: error.to_string() })
 }
 
 #[cfg(test)]

@@ -130,12 +130,7 @@ impl Default for Config {
             peak_memory: 900.0,
             idle_after: 300.0,
             lag_tolerance: 1,
-            breaker: Breaker {
-                dead_letter: None,
-                max_ratio: 0.2,
-                window: 60.0,
-                min_count: 20,
-            },
+            breaker: Breaker { dead_letter: None, max_ratio: 0.2, window: 60.0, min_count: 20 },
             unknown_after: 300.0,
             unknown_replicas: None,
             utilization: 0.8,
@@ -241,9 +236,7 @@ impl TryFrom<RawConfig> for Config {
             },
             unknown_after: seconds(unknown.after, d.unknown_after),
             unknown_replicas: unknown.replicas,
-            utilization: tuning
-                .utilization
-                .map_or(d.utilization, |percent| percent / 100.0),
+            utilization: tuning.utilization.map_or(d.utilization, |percent| percent / 100.0),
             poll_interval: seconds(tuning.poll_interval, d.poll_interval),
             cold_start: tuning.cold_start.map(|v| v.0),
             rebalance: tuning.rebalance.map(|v| v.0),
@@ -301,67 +294,27 @@ impl Config {
         let day = 86_400.0;
         let in_range = |value: f64, low: f64, high: f64| value.is_finite() && value >= low && value <= high;
         let checks: [(bool, &'static str, &'static str); 12] = [
-            (
-                in_range(self.target_delay, 1.0, day),
-                "targetDelay",
-                "between 1s and 24h",
-            ),
+            (in_range(self.target_delay, 1.0, day), "targetDelay", "between 1s and 24h"),
             (
                 self.rate_per_replica.is_none_or(|r| in_range(r, 1e-3, 1e9)),
                 "ratePerReplica",
                 "between 0.001 and 1e9 messages/s",
             ),
             (
-                self.consumers_per_replica
-                    .is_none_or(|m| (1..=1_000).contains(&m)),
+                self.consumers_per_replica.is_none_or(|m| (1..=1_000).contains(&m)),
                 "consumersPerReplica",
                 "between 1 and 1000",
             ),
+            (in_range(self.stabilization, 0.0, day), "scaleDown.stabilization", "between 0s and 24h"),
+            (in_range(self.peak_memory, 0.0, 7.0 * day), "scaleDown.peakMemory", "between 0s and 168h"),
+            (in_range(self.idle_after, 1.0, 7.0 * day), "idle.after", "between 1s and 168h"),
+            (in_range(self.breaker.max_ratio, 1e-4, 1.0), "breaker.maxRatio", "between 0.0001 and 1"),
+            (in_range(self.breaker.window, 1.0, day), "breaker.window", "between 1s and 24h"),
+            (in_range(self.unknown_after, 0.0, 7.0 * day), "onUnknown.after", "between 0s and 168h"),
+            (in_range(self.utilization, 0.1, 1.0), "tuning.utilization", "between 10 and 100"),
+            (in_range(self.poll_interval, 0.1, 300.0), "tuning.pollInterval", "between 100ms and 5m"),
             (
-                in_range(self.stabilization, 0.0, day),
-                "scaleDown.stabilization",
-                "between 0s and 24h",
-            ),
-            (
-                in_range(self.peak_memory, 0.0, 7.0 * day),
-                "scaleDown.peakMemory",
-                "between 0s and 168h",
-            ),
-            (
-                in_range(self.idle_after, 1.0, 7.0 * day),
-                "idle.after",
-                "between 1s and 168h",
-            ),
-            (
-                in_range(self.breaker.max_ratio, 1e-4, 1.0),
-                "breaker.maxRatio",
-                "between 0.0001 and 1",
-            ),
-            (
-                in_range(self.breaker.window, 1.0, day),
-                "breaker.window",
-                "between 1s and 24h",
-            ),
-            (
-                in_range(self.unknown_after, 0.0, 7.0 * day),
-                "onUnknown.after",
-                "between 0s and 168h",
-            ),
-            (
-                in_range(self.utilization, 0.1, 1.0),
-                "tuning.utilization",
-                "between 10 and 100",
-            ),
-            (
-                in_range(self.poll_interval, 0.1, 300.0),
-                "tuning.pollInterval",
-                "between 100ms and 5m",
-            ),
-            (
-                [self.cold_start, self.rebalance]
-                    .iter()
-                    .flatten()
-                    .all(|&v| in_range(v, 0.0, 3_600.0)),
+                [self.cold_start, self.rebalance].iter().flatten().all(|&v| in_range(v, 0.0, 3_600.0)),
                 "tuning.coldStart and tuning.rebalance",
                 "between 0s and 1h",
             ),
@@ -372,14 +325,10 @@ impl Config {
             }
         }
         match self.max_replicas {
-            Some(0) => Err(ConfigError::OutOfRange {
-                field: "maxReplicas",
-                limits: "at least 1",
-            }),
-            Some(max) if self.min_replicas > max => Err(ConfigError::MinAboveMax {
-                min: self.min_replicas,
-                max,
-            }),
+            Some(0) => Err(ConfigError::OutOfRange { field: "maxReplicas", limits: "at least 1" }),
+            Some(max) if self.min_replicas > max => {
+                Err(ConfigError::MinAboveMax { min: self.min_replicas, max })
+            }
             _ => Ok(self),
         }
     }
@@ -411,10 +360,7 @@ mod tests {
     fn what_cannot_be_meant_is_refused_with_its_field() {
         for (text, part) in [
             (r#"{"scaling":{"targetDelay":"10ms"}}"#, "targetDelay"),
-            (
-                r#"{"scaling":{"minReplicas":3,"maxReplicas":2}}"#,
-                "minReplicas (3)",
-            ),
+            (r#"{"scaling":{"minReplicas":3,"maxReplicas":2}}"#, "minReplicas (3)"),
             (r#"{"scaling":{"maxReplicas":0}}"#, "maxReplicas"),
             (r#"{"scaling":{"ratePerReplica":"NaN"}}"#, "quantity"),
             (r#"{"scaling":{"targetDelay":"soon"}}"#, "duration"),

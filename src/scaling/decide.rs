@@ -38,11 +38,7 @@ impl State {
         let spec = seen.target.spec;
         let per_replica = self.consumers_per_replica(config);
         let shape = std::mem::take(&mut self.group.shape);
-        let fleet = Fleet {
-            shape: &shape,
-            per_replica,
-            foreign: signals.foreign,
-        };
+        let fleet = Fleet { shape: &shape, per_replica, foreign: signals.foreign };
         let decision = self.size(config, seen, &signals, &fleet, spec);
         self.group.shape = shape;
         decision
@@ -89,11 +85,7 @@ impl State {
     }
 
     fn consumers_per_replica(&self, config: &Config) -> u32 {
-        config
-            .consumers_per_replica
-            .or(self.per_replica)
-            .unwrap_or(1)
-            .max(1)
+        config.consumers_per_replica.or(self.per_replica).unwrap_or(1).max(1)
     }
 
     /// Rates and flags from this poll.
@@ -113,11 +105,7 @@ impl State {
         }
         self.timing.work_seen(now, signals.new_member_committed, config);
         if !self.timing.shuffling() && seen.target.ready == Some(seen.target.spec) {
-            self.per_replica = self
-                .group
-                .members
-                .per_replica(seen.target.ready)
-                .or(self.per_replica);
+            self.per_replica = self.group.members.per_replica(seen.target.ready).or(self.per_replica);
         }
         if dt <= 0.0 {
             return;
@@ -151,10 +139,7 @@ impl State {
         let Some(ready) = seen.target.ready.filter(|&r| r > 0) else {
             return;
         };
-        let possible = self
-            .rate
-            .known()
-            .map_or(f64::INFINITY, |mu| mu * f64::from(ready) * BY_HAND);
+        let possible = self.rate.known().map_or(f64::INFINITY, |mu| mu * f64::from(ready) * BY_HAND);
         let tau = super::estimate::arrival::SLOW.max(GAPS * self.timing.gap());
         if signals.departed / dt > possible.max(signals.arrived * BY_HAND) {
             return;
@@ -162,8 +147,7 @@ impl State {
         self.departure.add(signals.departed / dt, dt, tau);
         self.ready_mean.add(f64::from(ready), dt, tau);
         if signals.foreign == 0 && !seen.target.updating {
-            self.rate
-                .at_least(self.departure.cautious() / self.ready_mean.mean());
+            self.rate.at_least(self.departure.cautious() / self.ready_mean.mean());
         }
     }
 
@@ -197,11 +181,7 @@ impl State {
             Demand::of_group(&self.group, arrival, waiting, coming, each, config)
         };
         let need = demand(mu).need(mu, config);
-        let class = if need.replicas > 0.0 {
-            fleet.class(need.replicas, limits.ceiling)
-        } else {
-            0
-        };
+        let class = if need.replicas > 0.0 { fleet.class(need.replicas, limits.ceiling) } else { 0 };
 
         let mut bounds: Vec<Bound> = Vec::new();
         let quiet = known && need.replicas <= 0.0 && !signals.lagging;
@@ -216,11 +196,7 @@ impl State {
             None => fleet.capacity(spec),
         };
         if known {
-            let peak = if low_need > 0.0 {
-                fleet.class(low_need, limits.ceiling)
-            } else {
-                0
-            };
+            let peak = if low_need > 0.0 { fleet.class(low_need, limits.ceiling) } else { 0 };
             self.sizing.needs.push(now, low_need, config.stabilization);
             self.sizing.peaks.push(now, f64::from(peak), config.peak_memory);
         }
@@ -267,20 +243,11 @@ impl State {
                 }
             } else if full && spec > floor {
                 let most = self.sizing.needs.max();
-                let lower = if most > 0.0 {
-                    fleet.class(most * DOWN_MARGIN, limits.ceiling)
-                } else {
-                    floor.max(1)
-                };
+                let lower =
+                    if most > 0.0 { fleet.class(most * DOWN_MARGIN, limits.ceiling) } else { floor.max(1) };
                 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
                 let peak = self.sizing.peaks.max() as u32;
-                let next = down(
-                    spec,
-                    lower.min(limits.ceiling),
-                    peak.min(limits.ceiling),
-                    &limits,
-                    fleet,
-                );
+                let next = down(spec, lower.min(limits.ceiling), peak.min(limits.ceiling), &limits, fleet);
                 let rest = self.sizing.no_down_until.is_some_and(|until| now < until)
                     || seen.target.updating
                     || self.timing.shuffling();
@@ -370,12 +337,7 @@ impl State {
     }
 
     fn status(&self, config: &Config, inputs: &Inputs, shape: &Shape, delay: Option<f64>) -> Status {
-        let worst = self
-            .group
-            .parts
-            .iter()
-            .filter(|p| p.lag > 0.0)
-            .max_by(|a, b| a.lag.total_cmp(&b.lag));
+        let worst = self.group.parts.iter().filter(|p| p.lag > 0.0).max_by(|a, b| a.lag.total_cmp(&b.lag));
         Status {
             partitions: shape.partitions(),
             cap: inputs.cap,
@@ -405,10 +367,7 @@ fn hold(config: &Config, seen: &Observation) -> Decision {
         patch: false,
         bound: Bound::Unknown,
         also: Vec::new(),
-        message: format!(
-            "{} replicas: the observation is not later than the last one",
-            seen.target.spec
-        ),
+        message: format!("{} replicas: the observation is not later than the last one", seen.target.spec),
         inputs: Inputs::default(),
         conditions: Vec::new(),
         next_check: config.poll_interval,

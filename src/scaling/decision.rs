@@ -141,11 +141,7 @@ impl Condition {
     pub const MAX_NAMES: usize = 10;
 
     pub(super) fn new(kind: ConditionKind, detail: String) -> Self {
-        Self {
-            kind,
-            partitions: Vec::new(),
-            detail,
-        }
+        Self { kind, partitions: Vec::new(), detail }
     }
 
     pub(super) fn named(kind: ConditionKind, mut names: Vec<Arc<str>>, mut detail: String) -> Self {
@@ -153,11 +149,7 @@ impl Condition {
             detail = format!("{detail}; {} partitions, {} shown", names.len(), Self::MAX_NAMES);
             names.truncate(Self::MAX_NAMES);
         }
-        Self {
-            kind,
-            partitions: names,
-            detail,
-        }
+        Self { kind, partitions: names, detail }
     }
 }
 

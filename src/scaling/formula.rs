@@ -41,19 +41,11 @@ pub(super) fn backlog(
     /// Polls that a new leader with a known commit gap takes to tell a flood from a commit interval.
     const SETTLED: usize = 4;
     let wait = config.poll_interval + timing.gap();
-    let calm = if seeded && arrival.polls() < SETTLED {
-        1.0
-    } else {
-        arrival.calm()
-    };
+    let calm = if seeded && arrival.polls() < SETTLED { 1.0 } else { arrival.calm() };
     let mut sum = 0.0;
     for part in group.parts.iter_mut().filter(|p| p.usable) {
         let ordinary = part.slow.mean() * calm * wait;
-        part.backlog = if part.stuck || part.phantom {
-            0.0
-        } else {
-            (part.lag - ordinary).max(0.0)
-        };
+        part.backlog = if part.stuck || part.phantom { 0.0 } else { (part.lag - ordinary).max(0.0) };
         sum += part.backlog;
     }
     sum
@@ -87,17 +79,11 @@ impl Demand {
 
     /// The need for replicas that do `mu` messages/s each.
     pub fn need(&self, mu: f64, config: &Config) -> Need {
-        let (rate, lag) = (
-            self.arrival / config.utilization / mu,
-            (self.arrival + self.drain) / mu,
-        );
+        let (rate, lag) = (self.arrival / config.utilization / mu, (self.arrival + self.drain) / mu);
         let replicas = rate.max(lag);
         if !replicas.is_finite() || replicas <= 0.0 {
             return Need::default();
         }
-        Need {
-            replicas,
-            by: Some(if lag > rate { Bound::Lag } else { Bound::Rate }),
-        }
+        Need { replicas, by: Some(if lag > rate { Bound::Lag } else { Bound::Rate }) }
     }
 }

@@ -280,10 +280,7 @@ impl Serialize for GroupRead {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::NotRead => serializer.serialize_none(),
-            Self::Unreadable => GroupForm::Failed {
-                error: "unreadable".to_owned(),
-            }
-            .serialize(serializer),
+            Self::Unreadable => GroupForm::Failed { error: "unreadable".to_owned() }.serialize(serializer),
             Self::Known(group) => group.serialize(serializer),
         }
     }

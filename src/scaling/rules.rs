@@ -36,13 +36,7 @@ impl Limits {
         let min = config.min_replicas.min(cap.unwrap_or(u32::MAX));
         // A maximum between two classes does no more than the class below it.
         let ceiling = fleet.class_of(most).max(min);
-        Self {
-            min,
-            ceiling,
-            cap,
-            by,
-            min_above_cap: config.min_replicas > min,
-        }
+        Self { min, ceiling, cap, by, min_above_cap: config.min_replicas > min }
     }
 }
 
@@ -66,11 +60,7 @@ pub(super) fn up(spec: u32, limits: &Limits, ups: Ups) -> Result<u32, Wait> {
     }
     // The first message wakes at once; a want that cannot grow need not be confirmed.
     let certain = spec == 0 || ups.agreed || (ups.late && ups.wanted == limits.ceiling);
-    if certain {
-        Ok(ups.wanted)
-    } else {
-        Err(Wait::SecondPoll)
-    }
+    if certain { Ok(ups.wanted) } else { Err(Wait::SecondPoll) }
 }
 
 /// Why a wanted scale-up waits.
@@ -84,14 +74,6 @@ pub(super) enum Wait {
 
 /// The next count on the way down from `spec` to the class `lower`: at most halving, not below half the peak.
 pub(super) fn down(spec: u32, lower: u32, peak: u32, limits: &Limits, fleet: &Fleet<'_>) -> u32 {
-    let next = lower
-        .max(spec.div_ceil(2))
-        .max(peak.div_ceil(2))
-        .max(limits.min)
-        .max(1);
-    if next >= spec {
-        spec
-    } else {
-        fleet.class_of(next).max(limits.min).max(1)
-    }
+    let next = lower.max(spec.div_ceil(2)).max(peak.div_ceil(2)).max(limits.min).max(1);
+    if next >= spec { spec } else { fleet.class_of(next).max(limits.min).max(1) }
 }

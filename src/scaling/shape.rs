@@ -60,11 +60,7 @@ impl Shape {
                 } else {
                     total.div_ceil(members)
                 };
-                if share == 0 {
-                    f64::from(members)
-                } else {
-                    f64::from(total) / f64::from(share)
-                }
+                if share == 0 { f64::from(members) } else { f64::from(total) / f64::from(share) }
             }
             Self::SingleActive => 1.0,
             Self::Queue | Self::Unknown => f64::from(members),
@@ -91,9 +87,7 @@ impl Fleet<'_> {
 
     /// What `replicas` of ours and the foreign members do together, in replicas that are never idle.
     pub fn capacity(&self, replicas: u32) -> f64 {
-        let members = replicas
-            .saturating_mul(self.per_replica)
-            .saturating_add(self.foreign);
+        let members = replicas.saturating_mul(self.per_replica).saturating_add(self.foreign);
         self.shape.capacity(members) / f64::from(self.per_replica.max(1))
     }
 
@@ -115,11 +109,7 @@ impl Fleet<'_> {
 
     /// The fewest replicas that do as much as `replicas`.
     pub fn class_of(&self, replicas: u32) -> u32 {
-        if replicas == 0 {
-            0
-        } else {
-            self.class(f64::INFINITY, replicas)
-        }
+        if replicas == 0 { 0 } else { self.class(f64::INFINITY, replicas) }
     }
 
     /// The next smaller class than `replicas`, at least 1.
@@ -140,18 +130,11 @@ mod tests {
     use super::*;
 
     fn even(partitions: u32) -> Shape {
-        Shape::Topics {
-            counts: vec![partitions],
-            range: false,
-        }
+        Shape::Topics { counts: vec![partitions], range: false }
     }
 
     fn fleet(shape: &Shape) -> Fleet<'_> {
-        Fleet {
-            shape,
-            per_replica: 1,
-            foreign: 0,
-        }
+        Fleet { shape, per_replica: 1, foreign: 0 }
     }
 
     #[test]
@@ -186,25 +169,15 @@ mod tests {
 
     #[test]
     fn under_range_the_first_member_gets_some_of_every_topic() {
-        let shape = Shape::Topics {
-            counts: vec![4, 4, 1],
-            range: true,
-        };
+        let shape = Shape::Topics { counts: vec![4, 4, 1], range: true };
         assert_eq!(shape.most_members(), Some(4));
-        assert!(
-            (shape.capacity(4) - 3.0).abs() < 1e-9,
-            "9 partitions, 3 on the busiest"
-        );
+        assert!((shape.capacity(4) - 3.0).abs() < 1e-9, "9 partitions, 3 on the busiest");
     }
 
     #[test]
     fn consumers_per_replica_divide_the_cap_and_foreign_members_take_from_it() {
         let shape = even(12);
-        let fleet = Fleet {
-            shape: &shape,
-            per_replica: 5,
-            foreign: 1,
-        };
+        let fleet = Fleet { shape: &shape, per_replica: 5, foreign: 1 };
         assert_eq!(fleet.cap(), Some(3));
         assert!((fleet.capacity(1) - 12.0 / 2.0 / 5.0).abs() < 1e-9);
     }
@@ -214,16 +187,9 @@ mod tests {
         let shape = even(12);
         let fleet = fleet(&shape);
         assert_eq!(
-            (
-                fleet.class_above(4, 12),
-                fleet.class_above(8, 12),
-                fleet.class_above(12, 12)
-            ),
+            (fleet.class_above(4, 12), fleet.class_above(8, 12), fleet.class_above(12, 12)),
             (6, 12, 12)
         );
-        assert_eq!(
-            (fleet.class_below(12), fleet.class_below(8), fleet.class_below(1)),
-            (6, 4, 1)
-        );
+        assert_eq!((fleet.class_below(12), fleet.class_below(8), fleet.class_below(1)), (6, 4, 1));
     }
 }

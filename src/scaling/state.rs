@@ -69,9 +69,7 @@ impl State {
         if let Some(rate) = learned.rate_per_replica {
             state.rate.suppose(rate);
         }
-        state
-            .timing
-            .seed(learned.cold_start, learned.rebalance, learned.commit_gap);
+        state.timing.seed(learned.cold_start, learned.rebalance, learned.commit_gap);
         state.per_replica = learned.consumers_per_replica.filter(|&m| m > 0);
         state.seeded = learned.commit_gap.is_some();
         state

@@ -59,12 +59,7 @@ impl Quantity {
             b'k' => (&text[..text.len() - 1], 1e3),
             _ => (text, 1.0),
         };
-        digits
-            .parse::<f64>()
-            .ok()
-            .map(|v| v * factor)
-            .filter(|v| v.is_finite())
-            .map(Self)
+        digits.parse::<f64>().ok().map(|v| v * factor).filter(|v| v.is_finite()).map(Self)
     }
 }
 
@@ -99,11 +94,7 @@ pub fn two_digits(value: f64) -> f64 {
     let unit = 10f64.powf(value.abs().log10().floor() - 1.0);
     let rounded = (value / unit).round() * unit;
     // Whole numbers stay whole, and 0.1 + 0.2 does not show.
-    if unit >= 1.0 {
-        rounded.round()
-    } else {
-        (rounded * 1e9).round() / 1e9
-    }
+    if unit >= 1.0 { rounded.round() } else { (rounded * 1e9).round() / 1e9 }
 }
 
 /// A count or a rate for a message: two significant digits below 100, whole above.
@@ -111,11 +102,7 @@ pub(super) struct Brief(pub f64);
 
 impl std::fmt::Display for Brief {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.0 >= 100.0 {
-            write!(f, "{:.0}", self.0)
-        } else {
-            write!(f, "{}", two_digits(self.0))
-        }
+        if self.0 >= 100.0 { write!(f, "{:.0}", self.0) } else { write!(f, "{}", two_digits(self.0)) }
     }
 }
 
@@ -144,13 +131,7 @@ mod tests {
 
     #[test]
     fn a_status_shows_two_digits() {
-        for (value, shown) in [
-            (617.3, 620.0),
-            (98.4, 98.0),
-            (0.123, 0.12),
-            (0.0, 0.0),
-            (f64::NAN, 0.0),
-        ] {
+        for (value, shown) in [(617.3, 620.0), (98.4, 98.0), (0.123, 0.12), (0.0, 0.0), (f64::NAN, 0.0)] {
             assert!((two_digits(value) - shown).abs() < 1e-9, "{value}");
         }
     }

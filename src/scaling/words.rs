@@ -83,22 +83,12 @@ impl Story<'_> {
         if let Some(lag) = i.lag {
             write!(out, ", {lag} wait")?;
             if let Some(delay) = self.delay.filter(|_| lag > 0) {
-                write!(
-                    out,
-                    " ({} s; target {} s)",
-                    Brief(delay),
-                    Brief(self.target_delay)
-                )?;
+                write!(out, " ({} s; target {} s)", Brief(delay), Brief(self.target_delay))?;
             }
         }
         match (i.mu, i.mu_age) {
             (Some(mu), Some(age)) => {
-                write!(
-                    out,
-                    "; a replica does {}/s (measured {} s ago)",
-                    Brief(mu),
-                    Brief(age.round())
-                )?;
+                write!(out, "; a replica does {}/s (measured {} s ago)", Brief(mu), Brief(age.round()))?;
             }
             (Some(mu), None) => write!(out, "; a replica is taken to do {}/s (not measured)", Brief(mu))?,
             _ => {}

@@ -109,20 +109,11 @@ fn glob(pattern: &str, text: &str) -> bool {
 /// Whether labels match a selector, as Kubernetes defines it. An operator that is not known
 /// matches nothing.
 fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    let equal = selector
-        .match_labels
-        .iter()
-        .flatten()
-        .all(|(key, value)| labels.get(key) == Some(value));
+    let equal = selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
     let expressions = selector.match_expressions.iter().flatten().all(|expression| {
         let value = labels.get(&expression.key);
         let listed = || {
-            value.is_some_and(|value| {
-                expression
-                    .values
-                    .as_ref()
-                    .is_some_and(|values| values.contains(value))
-            })
+            value.is_some_and(|value| expression.values.as_ref().is_some_and(|values| values.contains(value)))
         };
         match expression.operator.as_str() {
             "In" => listed(),
@@ -152,26 +143,9 @@ mod tests {
     #[test]
     fn a_broker_serves_its_own_namespace_unless_it_says_more() {
         let spec = broker(json!({}));
-        assert!(
-            namespace_allowed(
-                &spec,
-                "kafka",
-                Asking {
-                    namespace: "kafka",
-                    labels: None
-                }
-            )
-            .is_ok()
-        );
-        let refused = namespace_allowed(
-            &spec,
-            "kafka",
-            Asking {
-                namespace: "team-a",
-                labels: None,
-            },
-        )
-        .unwrap_err();
+        assert!(namespace_allowed(&spec, "kafka", Asking { namespace: "kafka", labels: None }).is_ok());
+        let refused =
+            namespace_allowed(&spec, "kafka", Asking { namespace: "team-a", labels: None }).unwrap_err();
         assert_eq!(refused.reason, Reason::NamespaceNotAllowed);
     }
 
@@ -181,10 +155,7 @@ mod tests {
             json!({"allowedNamespaces": {"from": "Selector", "selector": {"matchLabels": {"kafka": "yes"}}}}),
         );
         let labels = BTreeMap::from([("kafka".to_owned(), "yes".to_owned())]);
-        let asking = |labels| Asking {
-            namespace: "team-a",
-            labels,
-        };
+        let asking = |labels| Asking { namespace: "team-a", labels };
         assert!(namespace_allowed(&spec, "kafka", asking(Some(&labels))).is_ok());
         let none = BTreeMap::new();
         assert!(namespace_allowed(&spec, "kafka", asking(Some(&none))).is_err());
@@ -193,9 +164,8 @@ mod tests {
 
     #[test]
     fn with_rules_an_object_needs_one_that_fits_in_full() {
-        let rules = [rule(
-            json!({"namespaces": ["team-a"], "names": ["team-a.*"], "deletionPolicies": ["Retain"]}),
-        )];
+        let rules =
+            [rule(json!({"namespaces": ["team-a"], "names": ["team-a.*"], "deletionPolicies": ["Retain"]}))];
         let permit = |ns, name, deletion| rules_permit(&rules, ns, name, deletion);
         assert!(permit("team-a", "team-a.orders", DeletionPolicy::Retain).is_ok());
         assert!(permit("team-a", "team-a.orders.dlq", DeletionPolicy::Retain).is_ok());

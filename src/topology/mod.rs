@@ -35,9 +35,6 @@ pub struct Rejection {
 impl Rejection {
     /// A rejection with its reason.
     pub fn new(reason: Reason, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-        }
+        Self { reason, message: message.into() }
     }
 }

@@ -49,12 +49,7 @@ mod tests {
 
     #[test]
     fn the_oldest_wins_and_equal_times_are_told_apart_by_uid() {
-        let claims = [
-            claim(Some(20), "a"),
-            claim(Some(10), "c"),
-            claim(Some(10), "b"),
-            claim(None, "0"),
-        ];
+        let claims = [claim(Some(20), "a"), claim(Some(10), "c"), claim(Some(10), "b"), claim(None, "0")];
         assert_eq!(owner(&claims).unwrap().uid, "b");
         assert_eq!(owner(&[]), None);
     }

@@ -25,15 +25,8 @@ pub fn client() -> KafkaClient {
 /// A name no other test and no other run uses.
 pub fn unique(what: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970")
-        .as_micros();
-    format!(
-        "test-{now:x}-{}-{}-{what}",
-        std::process::id(),
-        NEXT.fetch_add(1, Ordering::Relaxed)
-    )
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros();
+    format!("test-{now:x}-{}-{}-{what}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 pub fn topic(name: &str, partitions: i32) -> NewTopic {
@@ -58,19 +51,12 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: i
 }
 
 pub async fn create(client: &KafkaClient, topics: &[NewTopic]) {
-    for (name, created) in client
-        .create_topics(topics, false, TIMEOUT)
-        .await
-        .expect("the broker answers")
-    {
+    for (name, created) in client.create_topics(topics, false, TIMEOUT).await.expect("the broker answers") {
         created.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
     let names: Vec<_> = topics.iter().map(|topic| topic.name.clone()).collect();
     eventually("the topics are known", async || {
-        let described = client
-            .describe_topics(&names, TIMEOUT)
-            .await
-            .expect("the broker answers");
+        let described = client.describe_topics(&names, TIMEOUT).await.expect("the broker answers");
         let led = |partitions: &[spillway_operator::brokers::kafka::PartitionMeta]| {
             partitions.iter().all(|partition| partition.leader.is_some())
         };
@@ -83,11 +69,7 @@ pub async fn create(client: &KafkaClient, topics: &[NewTopic]) {
 }
 
 pub async fn delete(client: &KafkaClient, names: &[String]) {
-    for (name, deleted) in client
-        .delete_topics(names, TIMEOUT)
-        .await
-        .expect("the broker answers")
-    {
+    for (name, deleted) in client.delete_topics(names, TIMEOUT).await.expect("the broker answers") {
         deleted.unwrap_or_else(|error| panic!("{name}: {error}"));
     }
 }

@@ -49,14 +49,8 @@ struct LogLimit {
 
 impl Connection {
     pub fn new() -> Self {
-        let log = Mutex::new(LogLimit {
-            window: Instant::now(),
-            lines: 0,
-        });
-        Self {
-            state: watch::Sender::new(State::default()),
-            log,
-        }
+        let log = Mutex::new(LogLimit { window: Instant::now(), lines: 0 });
+        Self { state: watch::Sender::new(State::default()), log }
     }
 
     /// Takes in what the polling thread tells.
@@ -69,20 +63,13 @@ impl Connection {
                 });
             }
             Notice::ConnectionError { code, text } => self.failed(code, &text),
-            Notice::Log {
-                level,
-                facility,
-                text,
-            } => self.log(level, &facility, &text),
+            Notice::Log { level, facility, text } => self.log(level, &facility, &text),
         }
     }
 
     fn failed(&self, code: i32, text: &str) {
         let class = ErrorCode::from_native(code);
-        if !matches!(
-            class,
-            ErrorCode::Transport | ErrorCode::Authentication | ErrorCode::Ssl
-        ) {
+        if !matches!(class, ErrorCode::Transport | ErrorCode::Authentication | ErrorCode::Ssl) {
             return;
         }
         let (broker, message) = stable_words(text);
@@ -101,10 +88,7 @@ impl Connection {
             let mut before = 0;
             if limit.window.elapsed() > LOG_WINDOW {
                 before = limit.lines.saturating_sub(LOG_LINES);
-                *limit = LogLimit {
-                    window: Instant::now(),
-                    lines: 0,
-                };
+                *limit = LogLimit { window: Instant::now(), lines: 0 };
             }
             limit.lines = limit.lines.saturating_add(1);
             if limit.lines > LOG_LINES {
@@ -129,10 +113,7 @@ impl Connection {
         let class = ErrorCode::from_native(error.code);
         match self.trouble() {
             Some(reason)
-                if matches!(
-                    class,
-                    ErrorCode::Timeout | ErrorCode::Transport | ErrorCode::AllBrokersDown
-                ) =>
+                if matches!(class, ErrorCode::Timeout | ErrorCode::Transport | ErrorCode::AllBrokersDown) =>
             {
                 reason
             }
@@ -177,10 +158,7 @@ impl State {
 
 impl Trouble {
     fn is_refusal(&self) -> bool {
-        matches!(
-            ErrorCode::from_native(self.error.code),
-            ErrorCode::Authentication | ErrorCode::Ssl
-        )
+        matches!(ErrorCode::from_native(self.error.code), ErrorCode::Authentication | ErrorCode::Ssl)
     }
 }
 
@@ -190,10 +168,7 @@ impl Trouble {
 /// `sasl_ssl://kafka:9092/1: SASL authentication error: no (after 3ms in state AUTH_REQ)` becomes `kafka:9092`
 /// and `kafka:9092: SASL authentication error: no`.
 fn stable_words(text: &str) -> (String, String) {
-    let text = text
-        .rsplit_once(" (after ")
-        .map_or(text, |(words, _)| words)
-        .trim();
+    let text = text.rsplit_once(" (after ").map_or(text, |(words, _)| words).trim();
     let Some((name, words)) = text.split_once(": ") else {
         return (String::new(), text.to_owned());
     };
@@ -211,10 +186,7 @@ mod tests {
     const TIMED_OUT: i32 = -185;
 
     fn failure(code: i32, text: &str) -> Notice {
-        Notice::ConnectionError {
-            code,
-            text: text.to_owned(),
-        }
+        Notice::ConnectionError { code, text: text.to_owned() }
     }
 
     #[test]
@@ -228,10 +200,7 @@ mod tests {
         assert_eq!(first, later);
         assert_eq!(first.1, "127.0.0.1:9093: SASL authentication error: refused");
         // librdkafka names no scheme for plain connections.
-        assert_eq!(
-            stable_words("a:1/bootstrap: refused"),
-            ("a:1".into(), "a:1: refused".into())
-        );
+        assert_eq!(stable_words("a:1/bootstrap: refused"), ("a:1".into(), "a:1: refused".into()));
         assert_eq!(stable_words("no brokers").1, "no brokers");
         assert_eq!(
             stable_words("GroupCoordinator: refused"),
@@ -245,14 +214,10 @@ mod tests {
         let timed_out = RawError::new(TIMED_OUT, "Timed out");
         assert_eq!(connection.explain(timed_out.clone()), timed_out);
 
-        connection.notice(failure(
-            TRANSPORT,
-            "plaintext://b:1/2: Connection refused (after 1ms in state CONNECT)",
-        ));
-        connection.notice(failure(
-            TRANSPORT,
-            "plaintext://a:1/1: Connection refused (after 1ms in state CONNECT)",
-        ));
+        connection
+            .notice(failure(TRANSPORT, "plaintext://b:1/2: Connection refused (after 1ms in state CONNECT)"));
+        connection
+            .notice(failure(TRANSPORT, "plaintext://a:1/1: Connection refused (after 1ms in state CONNECT)"));
         assert_eq!(
             connection.explain(timed_out.clone()),
             RawError::new(TRANSPORT, "a:1: Connection refused")
@@ -267,10 +232,7 @@ mod tests {
         let connection = Connection::new();
         connection.notice(failure(TRANSPORT, "ssl://a:1/1: Connection refused"));
         connection.notice(failure(AUTHENTICATION, "ssl://b:1/2: wrong password"));
-        assert_eq!(
-            connection.trouble(),
-            Some(RawError::new(AUTHENTICATION, "b:1: wrong password"))
-        );
+        assert_eq!(connection.trouble(), Some(RawError::new(AUTHENTICATION, "b:1: wrong password")));
         let exists = RawError::new(36, "Topic 'x' already exists.");
         assert_eq!(connection.explain(exists.clone()), exists);
     }
@@ -305,16 +267,8 @@ mod tests {
         let connection = Connection::new();
         connection.notice(Notice::Answered);
         connection.notice(failure(AUTHENTICATION, "ssl://a:1/1: wrong password"));
-        assert!(
-            time::timeout(REFUSED_GRACE * 10, connection.refused())
-                .await
-                .is_err()
-        );
+        assert!(time::timeout(REFUSED_GRACE * 10, connection.refused()).await.is_err());
         time::advance(RECENT_ANSWER).await;
-        assert!(
-            time::timeout(REFUSED_GRACE * 2, connection.refused())
-                .await
-                .is_ok()
-        );
+        assert!(time::timeout(REFUSED_GRACE * 2, connection.refused()).await.is_ok());
     }
 }

@@ -88,10 +88,7 @@ pub(super) const LOCAL_DESTROY: i32 = -197;
 
 impl RawError {
     pub fn new(code: i32, message: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-        }
+        Self { code, message: message.into() }
     }
 
     /// The error as the outcome of an operation.
@@ -147,11 +144,7 @@ impl KafkaError {
     /// The same error for another operation: one failed request told to each object in it.
     #[must_use]
     pub fn for_operation(&self, operation: impl Into<String>) -> Self {
-        Self {
-            operation: operation.into(),
-            code: self.code,
-            message: self.message.clone(),
-        }
+        Self { operation: operation.into(), code: self.code, message: self.message.clone() }
     }
 }
 

@@ -82,11 +82,7 @@ pub(super) enum Notice {
     /// A broker answered a call, be it with an error.
     Answered,
     /// A line of librdkafka's log, with syslog's level (3 error, 4 warning, 5 notice, 6 info, 7 debug).
-    Log {
-        level: i32,
-        facility: String,
-        text: String,
-    },
+    Log { level: i32, facility: String, text: String },
 }
 
 type Completion = Box<dyn FnOnce(&Event) + Send>;
@@ -141,13 +137,7 @@ impl Native {
                 .map_err(|_| RawError::new(LOCAL_INVALID_ARG, format!("{key} must not contain a NUL")))?;
             // SAFETY: both strings are NUL-terminated and outlive the call; the buffer has the length given.
             let set = unsafe {
-                sys::rd_kafka_conf_set(
-                    conf.get(),
-                    name.as_ptr(),
-                    value.as_ptr(),
-                    errstr.ptr(),
-                    ERRSTR_LEN,
-                )
+                sys::rd_kafka_conf_set(conf.get(), name.as_ptr(), value.as_ptr(), errstr.ptr(), ERRSTR_LEN)
             };
             if set != sys::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
                 return Err(RawError::new(LOCAL_INVALID_ARG, errstr.text()));
@@ -156,12 +146,7 @@ impl Native {
         // SAFETY: `conf` is live. On success `rd_kafka_new` takes it over; on failure it stays ours.
         let handle = unsafe {
             sys::rd_kafka_conf_set_events(conf.get(), sys::RD_KAFKA_EVENT_ERROR | sys::RD_KAFKA_EVENT_LOG);
-            sys::rd_kafka_new(
-                sys::rd_kafka_type_t::RD_KAFKA_PRODUCER,
-                conf.get(),
-                errstr.ptr(),
-                ERRSTR_LEN,
-            )
+            sys::rd_kafka_new(sys::rd_kafka_type_t::RD_KAFKA_PRODUCER, conf.get(), errstr.ptr(), ERRSTR_LEN)
         };
         let Some(handle) = NonNull::new(handle) else {
             return Err(RawError::new(LOCAL_INVALID_ARG, errstr.text()));
@@ -489,11 +474,8 @@ impl Native {
         before: &[(TopicPartition, i64)],
         timeout: Duration,
     ) -> Result<Reply<Outcomes<TopicPartition, i64>>, RawError> {
-        let list = partition_list(
-            before
-                .iter()
-                .map(|(tp, offset)| (tp.topic.as_str(), tp.partition, *offset)),
-        )?;
+        let list =
+            partition_list(before.iter().map(|(tp, offset)| (tp.topic.as_str(), tp.partition, *offset)))?;
         let records = Owned::new(
             // SAFETY: the list is live and copied by the call.
             unsafe { sys::rd_kafka_DeleteRecords_new(list.get()) },
@@ -550,10 +532,7 @@ fn serve(native: &Native, event: &Event, notify: &dyn Fn(Notice)) {
         }
         sys::RD_KAFKA_EVENT_ERROR => {
             if let Some(error) = event.failure() {
-                notify(Notice::ConnectionError {
-                    code: error.code,
-                    text: error.message,
-                });
+                notify(Notice::ConnectionError { code: error.code, text: error.message });
             }
         }
         _ => {
@@ -604,11 +583,7 @@ impl Event {
         unsafe {
             let status =
                 sys::rd_kafka_event_log(self.0.as_ptr(), &raw mut facility, &raw mut line, &raw mut level);
-            (status == 0).then(|| Notice::Log {
-                level,
-                facility: text(facility),
-                text: text(line),
-            })
+            (status == 0).then(|| Notice::Log { level, facility: text(facility), text: text(line) })
         }
     }
 
@@ -639,10 +614,7 @@ impl Event {
                 .map(|topic| {
                     let code = open::rd_kafka_topic_result_error(topic);
                     let words = sys::rd_kafka_topic_result_error_string(topic);
-                    (
-                        text(sys::rd_kafka_topic_result_name(topic)),
-                        outcome(code, words, ()),
-                    )
+                    (text(sys::rd_kafka_topic_result_name(topic)), outcome(code, words, ()))
                 })
                 .collect()
         })
@@ -724,11 +696,7 @@ unsafe fn topic_description(
         let id = sys::rd_kafka_TopicDescription_topic_id(topic);
         TopicDescription {
             name,
-            topic_id: if id.is_null() {
-                String::new()
-            } else {
-                text(sys::rd_kafka_Uuid_base64str(id))
-            },
+            topic_id: if id.is_null() { String::new() } else { text(sys::rd_kafka_Uuid_base64str(id)) },
             internal: sys::rd_kafka_TopicDescription_is_internal(topic) != 0,
             partitions: elements(|count| sys::rd_kafka_TopicDescription_partitions(topic, count))
                 .map(|partition| {
@@ -741,9 +709,7 @@ unsafe fn topic_description(
                         leader: (!leader.is_null())
                             .then(|| sys::rd_kafka_Node_id(leader))
                             .filter(|leader| *leader >= 0),
-                        replicas: ids(elements(|n| {
-                            sys::rd_kafka_TopicPartitionInfo_replicas(partition, n)
-                        })),
+                        replicas: ids(elements(|n| sys::rd_kafka_TopicPartitionInfo_replicas(partition, n))),
                         isr: ids(elements(|n| sys::rd_kafka_TopicPartitionInfo_isr(partition, n))),
                     }
                 })
@@ -769,10 +735,7 @@ fn read_configs(event: &Event) -> Result<Outcomes<String, Vec<ConfigEntry>>, Raw
                     })
                     .collect();
                 let words = sys::rd_kafka_ConfigResource_error_string(resource);
-                (
-                    text(sys::rd_kafka_ConfigResource_name(resource)),
-                    outcome(code, words, entries),
-                )
+                (text(sys::rd_kafka_ConfigResource_name(resource)), outcome(code, words, entries))
             })
             .collect()
     })
@@ -786,10 +749,7 @@ fn read_altered(event: &Event) -> Result<Outcomes<String, ()>, RawError> {
             .map(|resource| {
                 let code = open::rd_kafka_ConfigResource_error(resource);
                 let words = sys::rd_kafka_ConfigResource_error_string(resource);
-                (
-                    text(sys::rd_kafka_ConfigResource_name(resource)),
-                    outcome(code, words, ()),
-                )
+                (text(sys::rd_kafka_ConfigResource_name(resource)), outcome(code, words, ()))
             })
             .collect()
     })
@@ -811,9 +771,7 @@ fn read_committed(event: &Event) -> Result<Outcomes<TopicPartition, Option<i64>>
     unsafe {
         let mut groups =
             elements(|count| sys::rd_kafka_ListConsumerGroupOffsets_result_groups(result, count));
-        let group = groups
-            .next()
-            .ok_or_else(|| RawError::new(LOCAL_BAD_MSG, "the answer names no group"))?;
+        let group = groups.next().ok_or_else(|| RawError::new(LOCAL_BAD_MSG, "the answer names no group"))?;
         if let Some(error) = object_error(sys::rd_kafka_group_result_error(group)) {
             return Err(error);
         }
@@ -913,10 +871,7 @@ fn read_deleted_groups(event: &Event) -> Result<Outcomes<String, ()>, RawError> 
         elements(|count| sys::rd_kafka_DeleteGroups_result_groups(result, count))
             .map(|group| {
                 let error = object_error(sys::rd_kafka_group_result_error(group));
-                (
-                    text(sys::rd_kafka_group_result_name(group)),
-                    error.map_or(Ok(()), Err),
-                )
+                (text(sys::rd_kafka_group_result_name(group)), error.map_or(Ok(()), Err))
             })
             .collect()
     })
@@ -937,11 +892,7 @@ unsafe fn partition_offsets(
         return Vec::new();
     }
     // SAFETY: the list holds `cnt` elements.
-    unsafe {
-        (0..length((*list).cnt))
-            .map(|index| partition_offset((*list).elems.add(index)))
-            .collect()
-    }
+    unsafe { (0..length((*list).cnt)).map(|index| partition_offset((*list).elems.add(index))).collect() }
 }
 
 /// # Safety
@@ -951,10 +902,7 @@ unsafe fn partition_offset(
 ) -> (TopicPartition, Result<i64, RawError>) {
     // SAFETY: fields are read one by one, the enum as an integer.
     unsafe {
-        let name = TopicPartition {
-            topic: text((*partition).topic),
-            partition: (*partition).partition,
-        };
+        let name = TopicPartition { topic: text((*partition).topic), partition: (*partition).partition };
         let code = (&raw const (*partition).err).cast::<c_int>().read();
         (name, outcome(code, ptr::null(), (*partition).offset))
     }
@@ -1099,13 +1047,7 @@ struct CallOptions {
 
 impl CallOptions {
     fn new(op: Op, timeout: Duration) -> Self {
-        Self {
-            op,
-            timeout,
-            validate_only: false,
-            wait_on_broker: false,
-            isolation: None,
-        }
+        Self { op, timeout, validate_only: false, wait_on_broker: false, isolation: None }
     }
 
     fn validate_only(mut self, yes: bool) -> Self {
@@ -1168,10 +1110,7 @@ impl CallOptions {
                     Isolation::ReadUncommitted => Level::RD_KAFKA_ISOLATION_LEVEL_READ_UNCOMMITTED,
                     Isolation::ReadCommitted => Level::RD_KAFKA_ISOLATION_LEVEL_READ_COMMITTED,
                 };
-                take_error(sys::rd_kafka_AdminOptions_set_isolation_level(
-                    options.get(),
-                    level,
-                ))?;
+                take_error(sys::rd_kafka_AdminOptions_set_isolation_level(options.get(), level))?;
             }
         }
         Ok(options)
@@ -1214,12 +1153,7 @@ struct Objects<T>(Vec<Owned<T>>);
 
 impl<T> Objects<T> {
     fn build<S>(sources: &[&S], build: impl Fn(&S) -> Result<Owned<T>, RawError>) -> Result<Self, RawError> {
-        sources
-            .iter()
-            .copied()
-            .map(build)
-            .collect::<Result<_, _>>()
-            .map(Self)
+        sources.iter().copied().map(build).collect::<Result<_, _>>().map(Self)
     }
 
     fn pointers(&self) -> Vec<*mut T> {
@@ -1259,12 +1193,7 @@ unsafe fn elements<T>(get: impl FnOnce(*mut usize) -> *mut *const T) -> Elements
     }
     // SAFETY: promised by the caller.
     let slice = unsafe { std::slice::from_raw_parts(array, count) };
-    slice
-        .iter()
-        .copied()
-        .filter(|element| !element.is_null())
-        .collect::<Vec<_>>()
-        .into_iter()
+    slice.iter().copied().filter(|element| !element.is_null()).collect::<Vec<_>>().into_iter()
 }
 
 /// # Safety
@@ -1311,11 +1240,7 @@ unsafe fn raw_error(code: c_int, words: *const c_char) -> RawError {
 /// `words` must be null or a NUL-terminated text.
 unsafe fn outcome<T>(code: c_int, words: *const c_char, value: T) -> Result<T, RawError> {
     // SAFETY: promised by the caller.
-    if code == 0 {
-        Ok(value)
-    } else {
-        Err(unsafe { raw_error(code, words) })
-    }
+    if code == 0 { Ok(value) } else { Err(unsafe { raw_error(code, words) }) }
 }
 
 /// # Safety
@@ -1362,9 +1287,7 @@ fn length(count: c_int) -> usize {
 
 /// Milliseconds as librdkafka takes them: 1 ms to an hour.
 fn milliseconds(timeout: Duration) -> c_int {
-    c_int::try_from(timeout.as_millis())
-        .unwrap_or(c_int::MAX)
-        .clamp(1, 3_600_000)
+    c_int::try_from(timeout.as_millis()).unwrap_or(c_int::MAX).clamp(1, 3_600_000)
 }
 
 const _: () = assert!(size_of::<usize>() == size_of::<*mut c_void>());
@@ -1407,25 +1330,15 @@ mod tests {
     #[test]
     fn an_answer_that_nobody_waits_for_is_cleared_away() {
         let native = start();
-        drop(
-            native
-                .describe_cluster(Duration::from_millis(10))
-                .expect("issued"),
-        );
+        drop(native.describe_cluster(Duration::from_millis(10)).expect("issued"));
         wait_until("the call is answered", || native.pending().is_empty());
         native.stop();
     }
 
     #[test]
     fn settings_with_a_nul_or_an_unknown_key_are_refused() {
-        for (key, value) in [
-            ("client.id", "a\0b"),
-            ("no.such.key", "1"),
-            ("socket.timeout.ms", "many"),
-        ] {
-            let error = Native::start(&[(key, value.to_owned())], |_| ())
-                .err()
-                .expect("refused");
+        for (key, value) in [("client.id", "a\0b"), ("no.such.key", "1"), ("socket.timeout.ms", "many")] {
+            let error = Native::start(&[(key, value.to_owned())], |_| ()).err().expect("refused");
             assert_eq!(error.code, LOCAL_INVALID_ARG);
             assert!(error.message.contains(key), "{}", error.message);
         }

@@ -40,10 +40,7 @@ impl KafkaPool {
     /// An empty pool; `timeout` bounds each request of the batchers.
     #[must_use]
     pub fn new(timeout: Duration) -> Self {
-        Self {
-            timeout,
-            entries: Mutex::new(HashMap::new()),
-        }
+        Self { timeout, entries: Mutex::new(HashMap::new()) }
     }
 
     /// The client for a Broker with these settings, made if there is none. Does not wait for the cluster.
@@ -63,13 +60,7 @@ impl KafkaPool {
         let client = KafkaClient::connect(settings)?;
         let batcher = AdminBatcher::new(&client, self.timeout);
         let handle = Arc::new(KafkaHandle { client, batcher });
-        entries.insert(
-            key.clone(),
-            Entry {
-                fingerprint,
-                handle: Arc::clone(&handle),
-            },
-        );
+        entries.insert(key.clone(), Entry { fingerprint, handle: Arc::clone(&handle) });
         Ok(handle)
     }
 
@@ -107,10 +98,7 @@ mod tests {
             password: Secret::new(password),
         };
         let unused = KafkaSettings::plaintext(vec!["127.0.0.1:1".into()], "test");
-        KafkaSettings {
-            sasl: Some(sasl),
-            ..unused
-        }
+        KafkaSettings { sasl: Some(sasl), ..unused }
     }
 
     #[tokio::test]
@@ -118,14 +106,8 @@ mod tests {
         let pool = KafkaPool::new(Duration::from_secs(1));
         let (a, b) = (BrokerKey("a".into()), BrokerKey("b".into()));
         let first = pool.get(&a, &settings("one")).expect("valid");
-        assert!(Arc::ptr_eq(
-            &first,
-            &pool.get(&a, &settings("one")).expect("valid")
-        ));
-        assert!(!Arc::ptr_eq(
-            &first,
-            &pool.get(&b, &settings("one")).expect("valid")
-        ));
+        assert!(Arc::ptr_eq(&first, &pool.get(&a, &settings("one")).expect("valid")));
+        assert!(!Arc::ptr_eq(&first, &pool.get(&b, &settings("one")).expect("valid")));
         let second = pool.get(&a, &settings("two")).expect("valid");
         assert!(!Arc::ptr_eq(&first, &second));
         assert_eq!(pool.len(), 2);
@@ -139,21 +121,10 @@ mod tests {
     async fn settings_that_librdkafka_refuses_are_an_error_and_not_a_client() {
         let pool = KafkaPool::new(Duration::from_secs(1));
         let key = BrokerKey("a".into());
-        let tls = super::super::settings::TlsSettings {
-            ca_pem: Some("no PEM".into()),
-            ..Default::default()
-        };
-        let broken = KafkaSettings {
-            tls: Some(tls),
-            ..settings("one")
-        };
+        let tls = super::super::settings::TlsSettings { ca_pem: Some("no PEM".into()), ..Default::default() };
+        let broken = KafkaSettings { tls: Some(tls), ..settings("one") };
         let error = pool.get(&key, &broken).err().expect("the certificate is not one");
-        assert!(
-            error
-                .to_string()
-                .starts_with("failed to set up the Kafka client: "),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("failed to set up the Kafka client: "), "{error}");
         assert!(pool.is_empty());
     }
 }

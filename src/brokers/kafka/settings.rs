@@ -111,12 +111,7 @@ impl KafkaSettings {
     /// Settings for a cluster that needs neither TLS nor credentials.
     #[must_use]
     pub fn plaintext(bootstrap_servers: Vec<String>, client_id: impl Into<String>) -> Self {
-        Self {
-            bootstrap_servers,
-            tls: None,
-            sasl: None,
-            client_id: client_id.into(),
-        }
+        Self { bootstrap_servers, tls: None, sasl: None, client_id: client_id.into() }
     }
 
     /// The librdkafka configuration, in the order it has to be set. Holds secrets.
@@ -172,11 +167,8 @@ impl TlsSettings {
         if let Some(pem) = &self.client_key_pem {
             config.push(("ssl.key.pem", pem.expose().to_owned()));
         }
-        let (verify, identify) = if self.insecure_skip_verify {
-            ("false", "none")
-        } else {
-            ("true", "https")
-        };
+        let (verify, identify) =
+            if self.insecure_skip_verify { ("false", "none") } else { ("true", "https") };
         config.push(("enable.ssl.certificate.verification", verify.to_owned()));
         config.push(("ssl.endpoint.identification.algorithm", identify.to_owned()));
     }
@@ -187,11 +179,7 @@ mod tests {
     use super::*;
 
     fn value<'a>(config: &'a [(&'static str, String)], key: &str) -> Option<&'a str> {
-        config
-            .iter()
-            .rev()
-            .find(|(name, _)| *name == key)
-            .map(|(_, value)| value.as_str())
+        config.iter().rev().find(|(name, _)| *name == key).map(|(_, value)| value.as_str())
     }
 
     fn full() -> KafkaSettings {
@@ -215,20 +203,11 @@ mod tests {
     #[test]
     fn the_protocol_follows_from_tls_and_sasl() {
         let mut settings = full();
-        assert_eq!(
-            value(&settings.native_config(), "security.protocol"),
-            Some("sasl_ssl")
-        );
+        assert_eq!(value(&settings.native_config(), "security.protocol"), Some("sasl_ssl"));
         settings.tls = None;
-        assert_eq!(
-            value(&settings.native_config(), "security.protocol"),
-            Some("sasl_plaintext")
-        );
+        assert_eq!(value(&settings.native_config(), "security.protocol"), Some("sasl_plaintext"));
         settings.sasl = None;
-        assert_eq!(
-            value(&settings.native_config(), "security.protocol"),
-            Some("plaintext")
-        );
+        assert_eq!(value(&settings.native_config(), "security.protocol"), Some("plaintext"));
         settings.tls = Some(TlsSettings::default());
         assert_eq!(value(&settings.native_config(), "security.protocol"), Some("ssl"));
     }
@@ -249,36 +228,18 @@ mod tests {
     fn certificates_and_host_names_are_verified_unless_told_otherwise() {
         let mut settings = full();
         let config = settings.native_config();
-        assert_eq!(
-            value(&config, "enable.ssl.certificate.verification"),
-            Some("true")
-        );
-        assert_eq!(
-            value(&config, "ssl.endpoint.identification.algorithm"),
-            Some("https")
-        );
-        settings.tls = Some(TlsSettings {
-            insecure_skip_verify: true,
-            ..TlsSettings::default()
-        });
+        assert_eq!(value(&config, "enable.ssl.certificate.verification"), Some("true"));
+        assert_eq!(value(&config, "ssl.endpoint.identification.algorithm"), Some("https"));
+        settings.tls = Some(TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() });
         let config = settings.native_config();
-        assert_eq!(
-            value(&config, "enable.ssl.certificate.verification"),
-            Some("false")
-        );
-        assert_eq!(
-            value(&config, "ssl.endpoint.identification.algorithm"),
-            Some("none")
-        );
+        assert_eq!(value(&config, "enable.ssl.certificate.verification"), Some("false"));
+        assert_eq!(value(&config, "ssl.endpoint.identification.algorithm"), Some("none"));
         assert_eq!(value(&config, "ssl.ca.location"), Some("probe"));
     }
 
     #[test]
     fn asking_about_a_topic_never_creates_it() {
-        assert_eq!(
-            value(&full().native_config(), "allow.auto.create.topics"),
-            Some("false")
-        );
+        assert_eq!(value(&full().native_config(), "allow.auto.create.topics"), Some("false"));
     }
 
     #[test]

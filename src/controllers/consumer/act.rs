@@ -49,11 +49,7 @@ impl Seat {
     /// A Consumer that is new here: what the last leader learned is where it goes on.
     #[must_use]
     pub fn new(registration: &Registration) -> Self {
-        let learned = registration
-            .consumer
-            .status
-            .as_ref()
-            .and_then(|status| status.learned.as_ref());
+        let learned = registration.consumer.status.as_ref().and_then(|status| status.learned.as_ref());
         let learned = learned.and_then(|learned| serde_json::from_value(json!(learned)).ok());
         Self {
             next: Instant::now(),
@@ -175,12 +171,9 @@ fn tell(
         return;
     }
     let first = seat.said.is_none();
-    let moved = seat
-        .said
-        .is_some_and(|(replicas, _)| replicas != decision.replicas);
+    let moved = seat.said.is_some_and(|(replicas, _)| replicas != decision.replicas);
     seat.said = Some(now);
-    ctx.metrics
-        .scaling_decision(namespace, &name, decision.bound.as_str());
+    ctx.metrics.scaling_decision(namespace, &name, decision.bound.as_str());
     tracing::info!(
         kind = "Consumer",
         namespace,
@@ -191,19 +184,9 @@ fn tell(
         "decided"
     );
     if moved || !first && seat.heard.as_deref() != Some(decision.bound.as_str()) {
-        let note = format!(
-            "{} replicas ({}): {}",
-            decision.replicas,
-            decision.bound.as_str(),
-            decision.message
-        );
-        ctx.events.publish(
-            registration.consumer.object_ref(&()),
-            false,
-            "Decided",
-            "Scale",
-            &note,
-        );
+        let note =
+            format!("{} replicas ({}): {}", decision.replicas, decision.bound.as_str(), decision.message);
+        ctx.events.publish(registration.consumer.object_ref(&()), false, "Decided", "Scale", &note);
     }
     seat.heard = Some(decision.bound.as_str().to_owned());
 }
@@ -224,13 +207,7 @@ fn patch(ctx: &Arc<Context>, registration: &Arc<Registration>, seat: &Seat, deci
                 ctx.metrics.scale_patch(&namespace, &name, from, to);
                 tracing::info!(kind = "Consumer", namespace, name, from, to, message, "scaled");
                 let note = format!("{from} → {to} replicas: {message}");
-                ctx.events.publish(
-                    registration.consumer.object_ref(&()),
-                    false,
-                    "Scaled",
-                    "Scale",
-                    &note,
-                );
+                ctx.events.publish(registration.consumer.object_ref(&()), false, "Scaled", "Scale", &note);
             }
             Ok(Err(error)) => {
                 tracing::warn!(kind = "Consumer", namespace, name, from, to, %error, "not scaled");
@@ -259,10 +236,7 @@ fn patch(ctx: &Arc<Context>, registration: &Arc<Registration>, seat: &Seat, deci
 async fn scale(ctx: &Context, key: &TargetKey, replicas: u32) -> Result<(), Failure> {
     ctx.may_write()?;
     let body = Patch::Merge(json!({"spec": {"replicas": replicas}}));
-    let params = PatchParams {
-        field_manager: Some(FIELD_MANAGER.into()),
-        ..PatchParams::default()
-    };
+    let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
     let answer = match key.kind {
         TargetKind::Deployment => {
             Api::<Deployment>::namespaced(ctx.client.clone(), &key.namespace)
@@ -277,8 +251,7 @@ async fn scale(ctx: &Context, key: &TargetKey, replicas: u32) -> Result<(), Fail
     };
     ctx.metrics.api_write("patch", "scale");
     let answer = answer.map_err(Failure::kube("patch /scale"))?;
-    ctx.targets
-        .note_patch(key, answer.metadata.resource_version.as_deref(), replicas);
+    ctx.targets.note_patch(key, answer.metadata.resource_version.as_deref(), replicas);
     Ok(())
 }
 
@@ -292,11 +265,7 @@ fn write(
 ) {
     // After a failed write nobody knows what the API server has: the CR's own status is the base.
     let again = seat.failed.load(Ordering::Acquire);
-    let before = if again {
-        registration.consumer.status.clone().unwrap_or_default()
-    } else {
-        before
-    };
+    let before = if again { registration.consumer.status.clone().unwrap_or_default() } else { before };
     let urgent = again || seat.written.is_none() || report::urgent(&before, &after);
     if before == after || !(urgent || seat.figures_at.elapsed() >= FIGURES_EVERY) {
         return;

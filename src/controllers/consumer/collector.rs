@@ -60,9 +60,7 @@ async fn poll(ctx: Arc<Context>, broker: BrokerKey, stop: CancellationToken) {
         let due: Vec<Arc<Registration>> = registrations
             .iter()
             .filter(|registration| {
-                let seat = seats
-                    .entry(registration.uid.clone())
-                    .or_insert_with(|| Seat::new(registration));
+                let seat = seats.entry(registration.uid.clone()).or_insert_with(|| Seat::new(registration));
                 seat.due(registration, Instant::now())
             })
             .cloned()
@@ -71,11 +69,7 @@ async fn poll(ctx: Arc<Context>, broker: BrokerKey, stop: CancellationToken) {
             sweep(&ctx, &broker, &due, &mut seats, &mut facts).await;
         }
         let now = Instant::now();
-        let next = seats
-            .values()
-            .map(|seat| seat.next.saturating_duration_since(now))
-            .min()
-            .unwrap_or(IDLE);
+        let next = seats.values().map(|seat| seat.next.saturating_duration_since(now)).min().unwrap_or(IDLE);
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(next) => {}

@@ -31,12 +31,9 @@ pub fn names(ctx: &Context, consumer: &Consumer) -> Names {
             }
             if let Ok(companions) = crate::topology::kafka::companions::of(&declared) {
                 names.dead_letter = names.dead_letter.or(companions.dead_letter);
-                names.retries.extend(
-                    companions
-                        .retries
-                        .iter()
-                        .map(|retry| format!("{}={}", retry.name, retry.delay)),
-                );
+                names
+                    .retries
+                    .extend(companions.retries.iter().map(|retry| format!("{}={}", retry.name, retry.delay)));
             }
             break;
         }
@@ -49,17 +46,10 @@ pub fn names(ctx: &Context, consumer: &Consumer) -> Names {
 pub fn of(consumer: &Consumer, broker: &Broker, names: &Names) -> Vec<EnvVar> {
     let mut variables = Vec::new();
     let mut value = |name: &str, value: String| {
-        variables.push(EnvVar {
-            name: name.into(),
-            value: Some(value),
-            value_from: None,
-        });
+        variables.push(EnvVar { name: name.into(), value: Some(value), value_from: None });
     };
     if let (Some(kafka), Some(connection)) = (&consumer.spec.kafka, &broker.spec.kafka) {
-        value(
-            "SPILLWAY_KAFKA_BOOTSTRAP_SERVERS",
-            connection.bootstrap_servers.join(","),
-        );
+        value("SPILLWAY_KAFKA_BOOTSTRAP_SERVERS", connection.bootstrap_servers.join(","));
         value("SPILLWAY_KAFKA_GROUP", kafka.group.clone());
         value("SPILLWAY_KAFKA_TOPICS", kafka.topics.join(","));
         let protocol = match (&connection.tls, &connection.sasl) {
@@ -84,18 +74,14 @@ pub fn of(consumer: &Consumer, broker: &Broker, names: &Names) -> Vec<EnvVar> {
         name: "SPILLWAY_KAFKA_CLIENT_ID".into(),
         value: None,
         value_from: Some(EnvVarSource {
-            field_ref: Some(ObjectFieldSelector {
-                api_version: None,
-                field_path: "metadata.name".into(),
-            }),
+            field_ref: Some(ObjectFieldSelector { api_version: None, field_path: "metadata.name".into() }),
             ..EnvVarSource::default()
         }),
     });
     if let Some(from) = &consumer.spec.credentials_secret_ref {
-        for (name, key) in [
-            ("SPILLWAY_KAFKA_USERNAME", &from.username_key),
-            ("SPILLWAY_KAFKA_PASSWORD", &from.password_key),
-        ] {
+        for (name, key) in
+            [("SPILLWAY_KAFKA_USERNAME", &from.username_key), ("SPILLWAY_KAFKA_PASSWORD", &from.password_key)]
+        {
             variables.push(EnvVar {
                 name: name.into(),
                 value: None,
@@ -130,41 +116,22 @@ mod tests {
         );
         let broker = Broker::new(
             "kafka",
-            serde_json::from_value(
-                json!({"kafka": {"bootstrapServers": ["k:1", "k:2"], "tls": {}, "sasl": {
-                "mechanism": "SCRAM-SHA-512", "credentialsSecretRef": {"name": "admin"}}}}),
-            )
+            serde_json::from_value(json!({"kafka": {"bootstrapServers": ["k:1", "k:2"], "tls": {}, "sasl": {
+                "mechanism": "SCRAM-SHA-512", "credentialsSecretRef": {"name": "admin"}}}}))
             .unwrap(),
         );
-        let names = Names {
-            dead_letter: Some("a.dlq".into()),
-            retries: vec!["a.retry.10s=10s".into()],
-        };
+        let names = Names { dead_letter: Some("a.dlq".into()), retries: vec!["a.retry.10s=10s".into()] };
         let variables = of(&consumer, &broker, &names);
-        let value = |name: &str| {
-            variables
-                .iter()
-                .find(|v| v.name == name)
-                .and_then(|v| v.value.clone())
-        };
+        let value = |name: &str| variables.iter().find(|v| v.name == name).and_then(|v| v.value.clone());
         assert_eq!(value("SPILLWAY_KAFKA_BOOTSTRAP_SERVERS").unwrap(), "k:1,k:2");
         assert_eq!(value("SPILLWAY_KAFKA_TOPICS").unwrap(), "a,b");
         assert_eq!(value("SPILLWAY_KAFKA_SECURITY_PROTOCOL").unwrap(), "SASL_SSL");
         assert_eq!(value("SPILLWAY_KAFKA_SASL_MECHANISM").unwrap(), "SCRAM-SHA-512");
         assert_eq!(value("SPILLWAY_DEAD_LETTER").unwrap(), "a.dlq");
         assert_eq!(value("SPILLWAY_RETRY").unwrap(), "a.retry.10s=10s");
-        let secret = variables
-            .iter()
-            .find(|v| v.name == "SPILLWAY_KAFKA_PASSWORD")
-            .unwrap();
+        let secret = variables.iter().find(|v| v.name == "SPILLWAY_KAFKA_PASSWORD").unwrap();
         assert_eq!(secret.value, None);
-        let from = secret
-            .value_from
-            .as_ref()
-            .unwrap()
-            .secret_key_ref
-            .as_ref()
-            .unwrap();
+        let from = secret.value_from.as_ref().unwrap().secret_key_ref.as_ref().unwrap();
         assert_eq!((from.name.as_str(), from.key.as_str()), ("app", "password"));
     }
 }

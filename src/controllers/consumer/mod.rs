@@ -60,11 +60,7 @@ pub async fn reconcile(cached: Arc<Consumer>, ctx: Arc<Context>) -> Result<Actio
         front => front,
     };
     let failures = ctx.note(&uid, |notes| {
-        notes.failures = if front.is_ok() {
-            0
-        } else {
-            notes.failures.saturating_add(1)
-        };
+        notes.failures = if front.is_ok() { 0 } else { notes.failures.saturating_add(1) };
         notes.failures
     });
     let (front, action) = match front {
@@ -79,18 +75,10 @@ pub async fn reconcile(cached: Arc<Consumer>, ctx: Arc<Context>) -> Result<Actio
                 other => (other.reason(), ctx.secrets.redact(&other.to_string())),
             };
             let stalled = failure.stalled() || reason == Reason::TemplateInvalid;
-            (
-                Front::Bad {
-                    reason,
-                    message,
-                    stalled,
-                },
-                action,
-            )
+            (Front::Bad { reason, message, stalled }, action)
         }
     };
-    ctx.metrics
-        .reconciled("Consumer", matches!(front, Front::Good), begun.elapsed());
+    ctx.metrics.reconciled("Consumer", matches!(front, Front::Good), begun.elapsed());
     ctx.registry.put(Registration::of(&consumer, front)?);
     Ok(action)
 }
@@ -104,32 +92,18 @@ fn api_refused(failure: &Failure) -> bool {
 async fn prepare(ctx: &Arc<Context>, consumer: &Consumer) -> Result<(), Failure> {
     let namespace = consumer.namespace().unwrap_or_default();
     let Some(kafka) = &consumer.spec.kafka else {
-        return Err(Rejection::new(
-            Reason::InvalidSpec,
-            "a Consumer needs something to read: set kafka",
-        )
-        .into());
+        return Err(
+            Rejection::new(Reason::InvalidSpec, "a Consumer needs something to read: set kafka").into()
+        );
     };
     registry::config(consumer)?;
     let broker = BrokerKey::of(&kafka.broker_ref, &namespace);
     let Some(found) = ctx.brokers.get(&broker.namespace, &broker.name) else {
-        return Err(Failure::waiting(
-            Reason::BrokerNotFound,
-            format!("Broker {broker} does not exist"),
-        ));
+        return Err(Failure::waiting(Reason::BrokerNotFound, format!("Broker {broker} does not exist")));
     };
     let labels = ctx.namespaces.as_ref().and_then(|all| all.get("", &namespace));
-    let labels = labels
-        .as_ref()
-        .and_then(|namespace| namespace.metadata.labels.as_ref());
-    access::namespace_allowed(
-        &found.spec,
-        &broker.namespace,
-        Asking {
-            namespace: &namespace,
-            labels,
-        },
-    )?;
+    let labels = labels.as_ref().and_then(|namespace| namespace.metadata.labels.as_ref());
+    access::namespace_allowed(&found.spec, &broker.namespace, Asking { namespace: &namespace, labels })?;
     owned(ctx, consumer, &broker)?;
 
     if consumer.spec.template.is_some() && !annotated(consumer, annotation::PAUSED) {
@@ -139,12 +113,7 @@ async fn prepare(ctx: &Arc<Context>, consumer: &Consumer) -> Result<(), Failure>
     if ctx.targets.get(&target).is_none() && consumer.spec.template.is_none() {
         return Err(Failure::waiting(
             Reason::TargetNotFound,
-            format!(
-                "{} {}/{} does not exist",
-                target.kind.as_str(),
-                target.namespace,
-                target.name
-            ),
+            format!("{} {}/{} does not exist", target.kind.as_str(), target.namespace, target.name),
         ));
     }
     ctx.links.get(&broker)?;
@@ -155,20 +124,12 @@ async fn prepare(ctx: &Arc<Context>, consumer: &Consumer) -> Result<(), Failure>
 #[must_use]
 pub fn target(consumer: &Consumer) -> TargetKey {
     let namespace = consumer.namespace().unwrap_or_default();
-    let reference = consumer
-        .spec
-        .scale_target_ref
-        .clone()
-        .unwrap_or_else(|| ScaleTargetRef {
-            api_version: TargetApi::AppsV1,
-            kind: TargetKind::Deployment,
-            name: consumer.name_any(),
-        });
-    TargetKey {
-        kind: reference.kind,
-        namespace,
-        name: reference.name,
-    }
+    let reference = consumer.spec.scale_target_ref.clone().unwrap_or_else(|| ScaleTargetRef {
+        api_version: TargetApi::AppsV1,
+        kind: TargetKind::Deployment,
+        name: consumer.name_any(),
+    });
+    TargetKey { kind: reference.kind, namespace, name: reference.name }
 }
 
 /// The oldest Consumer of a group and cluster owns it, and so does the oldest of a target.
@@ -182,10 +143,8 @@ fn owned(ctx: &Context, consumer: &Consumer, broker: &BrokerKey) -> Result<(), F
     let cluster = ctx.links.cluster_id(broker);
     let group = |other: &Consumer| {
         let kafka = other.spec.kafka.as_ref()?;
-        let broker = BrokerKey::of(
-            &kafka.broker_ref,
-            other.metadata.namespace.as_deref().unwrap_or_default(),
-        );
+        let broker =
+            BrokerKey::of(&kafka.broker_ref, other.metadata.namespace.as_deref().unwrap_or_default());
         Some((kafka.group.clone(), ctx.links.cluster_id(&broker)))
     };
     let (own_group, own_target) = (group(consumer), target(consumer));
@@ -194,11 +153,7 @@ fn owned(ctx: &Context, consumer: &Consumer, broker: &BrokerKey) -> Result<(), F
         other.uid() != consumer.uid()
             && (target(other) == own_target || (cluster.is_some() && group(other) == own_group))
     });
-    let claims: Vec<_> = rivals
-        .iter()
-        .map(|other| claim(other))
-        .chain([claim(consumer)])
-        .collect();
+    let claims: Vec<_> = rivals.iter().map(|other| claim(other)).chain([claim(consumer)]).collect();
     match ownership::owner(&claims) {
         Some(owner) if Some(&owner.uid) != consumer.metadata.uid.as_ref() => Err(Rejection::new(
             Reason::Conflict,
@@ -239,12 +194,7 @@ async fn make(ctx: &Arc<Context>, consumer: &Consumer, broker: &crate::api::Brok
     let applied = api.patch(&key.name, &params, &Patch::Apply(&deployment)).await;
     ctx.metrics.api_write("apply", "deployments");
     applied.map_err(Failure::kube(workload::APPLY))?;
-    tracing::info!(
-        kind = "Consumer",
-        namespace = key.namespace,
-        name = key.name,
-        "Deployment applied"
-    );
+    tracing::info!(kind = "Consumer", namespace = key.namespace, name = key.name, "Deployment applied");
     ctx.events.publish(
         consumer.object_ref(&()),
         false,
@@ -259,12 +209,10 @@ async fn make(ctx: &Arc<Context>, consumer: &Consumer, broker: &crate::api::Brok
 pub fn forget(ctx: &Arc<Context>, consumer: &Consumer) {
     let uid = consumer.uid().unwrap_or_default();
     ctx.registry.remove(&uid);
-    ctx.metrics
-        .forget_consumer(&consumer.namespace().unwrap_or_default(), &consumer.name_any());
+    ctx.metrics.forget_consumer(&consumer.namespace().unwrap_or_default(), &consumer.name_any());
     ctx.forget(&uid);
     // A Consumer that lost to this one may be the owner now.
     for other in ctx.consumers.all() {
-        ctx.wake_consumers
-            .wake(kube::runtime::reflector::ObjectRef::from_obj(other.as_ref()));
+        ctx.wake_consumers.wake(&kube::runtime::reflector::ObjectRef::from_obj(other.as_ref()));
     }
 }

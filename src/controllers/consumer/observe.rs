@@ -58,6 +58,9 @@ impl Facts {
     }
 }
 
+/// A group's committed offsets.
+type GroupOffsets = HashMap<TopicPartition, Result<Option<i64>, KafkaError>>;
+
 /// What one sweep brought.
 #[derive(Default)]
 pub struct Sample {
@@ -67,7 +70,7 @@ pub struct Sample {
     committed_at: f64,
     end_at: f64,
     topics: HashMap<String, Result<Topic, String>>,
-    committed: HashMap<String, Result<HashMap<TopicPartition, Result<Option<i64>, KafkaError>>, KafkaError>>,
+    committed: HashMap<String, Result<GroupOffsets, KafkaError>>,
     groups: HashMap<String, Result<GroupDescription, KafkaError>>,
     ends: HashMap<OffsetQuery, Result<i64, KafkaError>>,
     stable: HashMap<OffsetQuery, Result<i64, KafkaError>>,
@@ -86,10 +89,7 @@ impl Sample {
     /// The broker told nothing.
     #[must_use]
     pub fn nothing(error: String) -> Self {
-        Self {
-            error: Some(error),
-            ..Self::default()
-        }
+        Self { error: Some(error), ..Self::default() }
     }
 }
 
@@ -97,26 +97,26 @@ impl Sample {
 pub async fn read(ctx: &Arc<Context>, link: &Link, due: &[Arc<Registration>], facts: &mut Facts) -> Sample {
     let mut sample = Sample::default();
     for registration in due {
-        sample
-            .side
-            .insert(registration.uid.clone(), side(ctx, registration));
+        sample.side.insert(registration.uid.clone(), side(ctx, registration));
     }
     if let Err(error) = topics(ctx, link, due, &mut sample, facts).await {
         return Sample::nothing(error.to_string());
     }
     sample.committed_at = ctx.now();
     tokio::join!(
-        async { sample.committed = committed(ctx, link, due).await },
-        async { sample.groups = groups(ctx, link, due, &mut facts.members_at).await }
+        async {
+            sample.committed = committed(ctx, link, due).await;
+        },
+        async {
+            sample.groups = groups(ctx, link, due, &mut facts.members_at).await;
+        }
     );
     sample.end_at = ctx.now();
     ends(ctx, link, due, &mut sample).await;
     sample.at = ctx.now();
     for (topic, known) in &sample.topics {
         for partition in 0..known.as_ref().map_or(0, |topic| topic.partitions) {
-            sample
-                .names
-                .insert((topic.clone(), partition), facts.name(topic, partition));
+            sample.names.insert((topic.clone(), partition), facts.name(topic, partition));
         }
     }
     sample
@@ -125,19 +125,9 @@ pub async fn read(ctx: &Arc<Context>, link: &Link, due: &[Arc<Registration>], fa
 /// Which dead-letter and retry topics count for a Consumer.
 fn side(ctx: &Context, registration: &Registration) -> Side {
     let declared = environment::names(ctx, &registration.consumer);
-    let retries = declared
-        .retries
-        .iter()
-        .filter_map(|retry| Some(retry.rsplit_once('=')?.0.to_owned()));
+    let retries = declared.retries.iter().filter_map(|retry| Some(retry.rsplit_once('=')?.0.to_owned()));
     Side {
-        dead_letter: registration
-            .consumer
-            .spec
-            .scaling
-            .breaker
-            .dead_letter
-            .clone()
-            .or(declared.dead_letter),
+        dead_letter: registration.consumer.spec.scaling.breaker.dead_letter.clone().or(declared.dead_letter),
         retries: retries.collect(),
     }
 }
@@ -150,10 +140,8 @@ async fn topics(
     sample: &mut Sample,
     facts: &mut Facts,
 ) -> Result<(), KafkaError> {
-    let mut wanted: BTreeSet<String> = due
-        .iter()
-        .flat_map(|registration| registration.topics.clone())
-        .collect();
+    let mut wanted: BTreeSet<String> =
+        due.iter().flat_map(|registration| registration.topics.clone()).collect();
     for side in sample.side.values() {
         wanted.extend(side.dead_letter.iter().cloned());
         wanted.extend(side.retries.iter().cloned());
@@ -175,13 +163,7 @@ async fn topics(
             match answer {
                 Ok(topic) => {
                     let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-                    facts.topics.insert(
-                        name,
-                        Topic {
-                            id: topic.topic_id.into(),
-                            partitions,
-                        },
-                    );
+                    facts.topics.insert(name, Topic { id: topic.topic_id.into(), partitions });
                 }
                 Err(error) => {
                     facts.topics.remove(&name);
@@ -205,18 +187,14 @@ async fn committed(
     ctx: &Context,
     link: &Link,
     due: &[Arc<Registration>],
-) -> HashMap<String, Result<HashMap<TopicPartition, Result<Option<i64>, KafkaError>>, KafkaError>> {
-    let groups: BTreeSet<String> = due
-        .iter()
-        .map(|registration| registration.group.clone())
-        .collect();
+) -> HashMap<String, Result<GroupOffsets, KafkaError>> {
+    let groups: BTreeSet<String> = due.iter().map(|registration| registration.group.clone()).collect();
     let broker = link.key.to_string();
     futures::stream::iter(groups)
         .map(async |group| {
             let asked = Instant::now();
             let answer = link.kafka.client.committed_offsets(&group, TIMEOUT).await;
-            ctx.metrics
-                .broker_request(&broker, "OffsetFetch", outcome(&answer), asked.elapsed());
+            ctx.metrics.broker_request(&broker, "OffsetFetch", outcome(&answer), asked.elapsed());
             (group, answer.map(|offsets| offsets.into_iter().collect()))
         })
         .buffer_unordered(PARALLEL)
@@ -230,10 +208,7 @@ async fn groups(
     due: &[Arc<Registration>],
     asked_at: &mut HashMap<String, Instant>,
 ) -> HashMap<String, Result<GroupDescription, KafkaError>> {
-    let wanted: BTreeSet<String> = due
-        .iter()
-        .map(|registration| registration.group.clone())
-        .collect();
+    let wanted: BTreeSet<String> = due.iter().map(|registration| registration.group.clone()).collect();
     let stale: Vec<String> = wanted
         .into_iter()
         .filter(|group| asked_at.get(group).is_none_or(|at| at.elapsed() >= MEMBERS_AGE))
@@ -243,19 +218,11 @@ async fn groups(
     }
     let asked = Instant::now();
     let answers = link.kafka.client.describe_groups(&stale, TIMEOUT).await;
-    ctx.metrics.broker_request(
-        &link.key.to_string(),
-        "DescribeGroups",
-        outcome(&answers),
-        asked.elapsed(),
-    );
+    ctx.metrics.broker_request(&link.key.to_string(), "DescribeGroups", outcome(&answers), asked.elapsed());
     asked_at.extend(stale.iter().map(|group| (group.clone(), asked)));
     match answers {
         Ok(answers) => answers.into_iter().collect(),
-        Err(error) => stale
-            .into_iter()
-            .map(|group| (group, Err(error.clone())))
-            .collect(),
+        Err(error) => stale.into_iter().map(|group| (group, Err(error.clone()))).collect(),
     }
 }
 
@@ -263,11 +230,7 @@ async fn groups(
 async fn ends(ctx: &Context, link: &Link, due: &[Arc<Registration>], sample: &mut Sample) {
     let mut queries: BTreeSet<OffsetQuery> = BTreeSet::new();
     let mut stable: BTreeSet<OffsetQuery> = BTreeSet::new();
-    let query = |topic: &str, partition, spec| OffsetQuery {
-        topic: topic.to_owned(),
-        partition,
-        spec,
-    };
+    let query = |topic: &str, partition, spec| OffsetQuery { topic: topic.to_owned(), partition, spec };
     for (topic, known) in &sample.topics {
         for partition in 0..known.as_ref().map_or(0, |topic| topic.partitions) {
             queries.insert(query(topic, partition, OffsetSpec::Earliest));
@@ -288,66 +251,36 @@ async fn ends(ctx: &Context, link: &Link, due: &[Arc<Registration>], sample: &mu
         let queries: Vec<_> = queries.into_iter().collect();
         let asked = Instant::now();
         let answers = link.kafka.client.list_offsets(&queries, isolation, TIMEOUT).await;
-        ctx.metrics.broker_request(
-            &link.key.to_string(),
-            "ListOffsets",
-            outcome(&answers),
-            asked.elapsed(),
-        );
+        ctx.metrics.broker_request(&link.key.to_string(), "ListOffsets", outcome(&answers), asked.elapsed());
         match answers {
             Ok(answers) => answers.into_iter().collect(),
-            Err(error) => queries
-                .into_iter()
-                .map(|query| (query, Err(error.clone())))
-                .collect(),
+            Err(error) => queries.into_iter().map(|query| (query, Err(error.clone()))).collect(),
         }
     };
-    (sample.ends, sample.stable) = tokio::join!(
-        ask(queries, Isolation::ReadUncommitted),
-        ask(stable, Isolation::ReadCommitted)
-    );
+    (sample.ends, sample.stable) =
+        tokio::join!(ask(queries, Isolation::ReadUncommitted), ask(stable, Isolation::ReadCommitted));
 }
 
 /// One Consumer's observation from a sample and its target.
 #[must_use]
 pub fn observation(sample: &Sample, registration: &Registration, target: Target, now: f64) -> Observation {
-    let kafka = if sample.error.is_none() {
-        Some(kafka(sample, registration))
-    } else {
-        None
-    };
+    let kafka = if sample.error.is_none() { Some(kafka(sample, registration)) } else { None };
     let side = sample.side.get(&registration.uid).cloned().unwrap_or_default();
     let end = |topic: &str, partition: i32, spec| {
-        let query = OffsetQuery {
-            topic: topic.to_owned(),
-            partition,
-            spec,
-        };
-        sample
-            .ends
-            .get(&query)
-            .and_then(|answer| answer.as_ref().ok())
-            .copied()
+        let query = OffsetQuery { topic: topic.to_owned(), partition, spec };
+        sample.ends.get(&query).and_then(|answer| answer.as_ref().ok()).copied()
     };
     let total = |topic: &str, spec| -> Option<i64> {
         let known = sample.topics.get(topic)?.as_ref().ok()?;
-        (0..known.partitions)
-            .map(|partition| end(topic, partition, spec))
-            .sum()
+        (0..known.partitions).map(|partition| end(topic, partition, spec)).sum()
     };
-    let committed = sample
-        .committed
-        .get(&registration.group)
-        .and_then(|answer| answer.as_ref().ok());
+    let committed = sample.committed.get(&registration.group).and_then(|answer| answer.as_ref().ok());
     let waiting = |topic: &String| -> Option<u64> {
         let known = sample.topics.get(topic)?.as_ref().ok()?;
         (0..known.partitions)
             .map(|partition| {
                 let last = end(topic, partition, OffsetSpec::Latest)?;
-                let at = TopicPartition {
-                    topic: topic.clone(),
-                    partition,
-                };
+                let at = TopicPartition { topic: topic.clone(), partition };
                 let from = match committed?.get(&at) {
                     Some(Ok(Some(offset))) => *offset,
                     Some(Err(_)) => return None,
@@ -362,12 +295,12 @@ pub fn observation(sample: &Sample, registration: &Registration, target: Target,
         target,
         kafka,
         rabbitmq: None,
-        dead_letter: side.dead_letter.as_ref().map(|topic| DeadLetter {
-            end: total(topic, OffsetSpec::Latest),
-        }),
-        retry: (!side.retries.is_empty()).then(|| Retry {
-            lag: side.retries.iter().map(waiting).sum::<Option<u64>>(),
-        }),
+        dead_letter: side
+            .dead_letter
+            .as_ref()
+            .map(|topic| DeadLetter { end: total(topic, OffsetSpec::Latest) }),
+        retry: (!side.retries.is_empty())
+            .then(|| Retry { lag: side.retries.iter().map(waiting).sum::<Option<u64>>() }),
         offsets_retention: None,
     }
 }
@@ -395,44 +328,20 @@ fn kafka(sample: &Sample, registration: &Registration) -> Kafka {
             }
         };
         for partition in 0..known.partitions {
-            let query = |spec| OffsetQuery {
-                topic: topic.clone(),
-                partition,
-                spec,
-            };
+            let query = |spec| OffsetQuery { topic: topic.clone(), partition, spec };
             let answer = |from: &HashMap<OffsetQuery, Result<i64, KafkaError>>, spec| {
-                from.get(&query(spec))
-                    .and_then(|answer| answer.as_ref().ok())
-                    .copied()
+                from.get(&query(spec)).and_then(|answer| answer.as_ref().ok()).copied()
             };
-            let error = [OffsetSpec::Earliest, OffsetSpec::Latest]
-                .into_iter()
-                .find_map(|spec| {
-                    sample
-                        .ends
-                        .get(&query(spec))?
-                        .as_ref()
-                        .err()
-                        .map(|error| error.message.clone())
-                });
+            let error = [OffsetSpec::Earliest, OffsetSpec::Latest].into_iter().find_map(|spec| {
+                sample.ends.get(&query(spec))?.as_ref().err().map(|error| error.message.clone())
+            });
             let high = answer(&sample.ends, OffsetSpec::Latest);
-            let at = TopicPartition {
-                topic: topic.clone(),
-                partition,
-            };
+            let at = TopicPartition { topic: topic.clone(), partition };
             partitions.push(Partition {
-                tp: sample
-                    .names
-                    .get(&(topic.clone(), partition))
-                    .cloned()
-                    .unwrap_or_default(),
+                tp: sample.names.get(&(topic.clone(), partition)).cloned().unwrap_or_default(),
                 topic_id: Some(known.id.clone()),
                 start: answer(&sample.ends, OffsetSpec::Earliest),
-                end: if stable {
-                    answer(&sample.stable, OffsetSpec::Latest)
-                } else {
-                    high
-                },
+                end: if stable { answer(&sample.stable, OffsetSpec::Latest) } else { high },
                 hw: high,
                 committed: match committed {
                     Some(Ok(offsets)) => match offsets.get(&at) {
@@ -449,10 +358,7 @@ fn kafka(sample: &Sample, registration: &Registration) -> Kafka {
         }
     }
     Kafka {
-        read_at: ReadAt {
-            committed: sample.committed_at - sample.at,
-            end: sample.end_at - sample.at,
-        },
+        read_at: ReadAt { committed: sample.committed_at - sample.at, end: sample.end_at - sample.at },
         group: group(sample, &registration.group, &registration.target),
         partitions,
     }
@@ -463,10 +369,7 @@ fn group(sample: &Sample, name: &str, target: &TargetKey) -> GroupRead {
         None => return GroupRead::NotRead,
         Some(Ok(described)) => described,
         Some(Err(error)) if error.code == ErrorCode::GroupIdNotFound => {
-            return GroupRead::Known(Group {
-                state: GroupState::Dead,
-                ..Group::default()
-            });
+            return GroupRead::Known(Group { state: GroupState::Dead, ..Group::default() });
         }
         Some(Err(_)) => return GroupRead::Unreadable,
     };
@@ -504,10 +407,7 @@ fn group(sample: &Sample, name: &str, target: &TargetKey) -> GroupRead {
 /// The pod of a member: Spillway gives each pod its name as client id. Any other client id may be
 /// anybody's, which is not the same as a stranger's.
 fn pod(client_id: &str, target: &TargetKey) -> Pod {
-    match client_id
-        .strip_prefix(&target.name)
-        .and_then(|rest| rest.strip_prefix('-'))
-    {
+    match client_id.strip_prefix(&target.name).and_then(|rest| rest.strip_prefix('-')) {
         Some(_) => Pod::Known(client_id.into()),
         None => Pod::Unknown,
     }
@@ -520,11 +420,7 @@ mod tests {
 
     #[test]
     fn a_member_is_known_by_its_pods_name_and_never_taken_for_a_stranger() {
-        let target = TargetKey {
-            kind: TargetKind::Deployment,
-            namespace: "n".into(),
-            name: "orders".into(),
-        };
+        let target = TargetKey { kind: TargetKind::Deployment, namespace: "n".into(), name: "orders".into() };
         assert_eq!(pod("orders-7d4-x", &target), Pod::Known("orders-7d4-x".into()));
         assert_eq!(pod("rdkafka", &target), Pod::Unknown);
         assert_eq!(pod("orders", &target), Pod::Unknown);

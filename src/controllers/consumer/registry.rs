@@ -60,12 +60,7 @@ pub struct Registration {
 impl Registration {
     /// Reads a Consumer.
     pub fn of(consumer: &Consumer, front: Front) -> Result<Self, Rejection> {
-        let missing = || {
-            Rejection::new(
-                Reason::InvalidSpec,
-                "a Consumer needs something to read: set kafka",
-            )
-        };
+        let missing = || Rejection::new(Reason::InvalidSpec, "a Consumer needs something to read: set kafka");
         let kafka = consumer.spec.kafka.as_ref().ok_or_else(missing)?;
         let mut topics = kafka.topics.clone();
         topics.sort();
@@ -99,12 +94,7 @@ pub fn config(consumer: &Consumer) -> Result<scaling::Config, Rejection> {
         "offsetReset": kafka.map(|kafka| kafka.offset_reset),
         "isolation": kafka.map(|kafka| kafka.isolation),
     }))
-    .map_err(|error| {
-        Rejection::new(
-            Reason::InvalidSpec,
-            format!("spec.scaling cannot be used: {error}"),
-        )
-    })
+    .map_err(|error| Rejection::new(Reason::InvalidSpec, format!("spec.scaling cannot be used: {error}")))
 }
 
 /// All registrations. Whoever waits on [`Registry::changed`] hears of every change.
@@ -115,10 +105,7 @@ pub struct Registry {
 
 impl Default for Registry {
     fn default() -> Self {
-        Self {
-            all: Mutex::default(),
-            changed: watch::channel(0).0,
-        }
+        Self { all: Mutex::default(), changed: watch::channel(0).0 }
     }
 }
 
@@ -141,18 +128,14 @@ impl Registry {
     /// Whether a Consumer misses something, so that news may help it.
     pub fn misses(&self, uid: &str) -> bool {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.get(uid)
-            .is_none_or(|registration| registration.front != Front::Good)
+        all.get(uid).is_none_or(|registration| registration.front != Front::Good)
     }
 
     /// The Consumers of each broker.
     pub fn by_broker(&self) -> BTreeMap<BrokerKey, Vec<Arc<Registration>>> {
         let mut by_broker: BTreeMap<BrokerKey, Vec<_>> = BTreeMap::new();
         for registration in self.all.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            by_broker
-                .entry(registration.broker.clone())
-                .or_default()
-                .push(registration.clone());
+            by_broker.entry(registration.broker.clone()).or_default().push(registration.clone());
         }
         by_broker
     }
@@ -160,10 +143,7 @@ impl Registry {
     /// The Consumers of one broker.
     pub fn of(&self, broker: &BrokerKey) -> Vec<Arc<Registration>> {
         let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
-        all.values()
-            .filter(|registration| registration.broker == *broker)
-            .cloned()
-            .collect()
+        all.values().filter(|registration| registration.broker == *broker).cloned().collect()
     }
 
     /// Counts the changes.

@@ -35,12 +35,8 @@ pub fn status(input: &Input<'_>) -> ConsumerStatus {
     let number = |n: u32| i32::try_from(n).unwrap_or(i32::MAX);
     let mut status = input.before.clone();
     status.observed_generation = input.generation;
-    status.conditions = conditions::merge(
-        &input.before.conditions,
-        &verdicts(input),
-        input.generation,
-        input.now,
-    );
+    status.conditions =
+        conditions::merge(&input.before.conditions, &verdicts(input), input.generation, input.now);
     status.replicas = input.replicas.map(|(wanted, _)| number(wanted));
     status.ready_replicas = input.replicas.map(|(_, ready)| number(ready));
     let Some(decision) = input.decision else {
@@ -51,12 +47,7 @@ pub fn status(input: &Input<'_>) -> ConsumerStatus {
     status.cap = decision.status.cap.map(number);
     status.lag = Some(LagStatus {
         messages: decision.status.lag.messages.and_then(|n| i64::try_from(n).ok()),
-        worst_partition: decision
-            .status
-            .lag
-            .worst_partition
-            .as_ref()
-            .map(ToString::to_string),
+        worst_partition: decision.status.lag.worst_partition.as_ref().map(ToString::to_string),
         seconds: decision.status.lag.seconds.map(whole),
     });
     status.rates = Some(RatesStatus {
@@ -67,11 +58,7 @@ pub fn status(input: &Input<'_>) -> ConsumerStatus {
     let same = input.before.decision.as_ref().filter(|old| {
         old.replicas == number(decision.replicas)
             && old.bound == decision.bound.as_str()
-            && old
-                .also
-                .iter()
-                .map(String::as_str)
-                .eq(decision.also.iter().map(|bound| bound.as_str()))
+            && old.also.iter().map(String::as_str).eq(decision.also.iter().map(|bound| bound.as_str()))
     });
     status.decision = Some(match same {
         // The message stays as it was when the decision was made.
@@ -81,9 +68,7 @@ pub fn status(input: &Input<'_>) -> ConsumerStatus {
             bound: decision.bound.as_str().into(),
             also: decision.also.iter().map(|bound| bound.as_str().into()).collect(),
             message: conditions::cut(&decision.message, conditions::MAX_MESSAGE),
-            since: Timestamp::from_second(input.now.as_second())
-                .unwrap_or(input.now)
-                .to_string(),
+            since: Timestamp::from_second(input.now.as_second()).unwrap_or(input.now).to_string(),
         },
     });
     status
@@ -94,11 +79,7 @@ pub fn status(input: &Input<'_>) -> ConsumerStatus {
 pub fn urgent(before: &ConsumerStatus, after: &ConsumerStatus) -> bool {
     // A guard's words may carry numbers that move: its standing is what matters.
     let standing = |status: &ConsumerStatus| -> Vec<(String, String, String)> {
-        status
-            .conditions
-            .iter()
-            .map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone()))
-            .collect()
+        status.conditions.iter().map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone())).collect()
     };
     standing(before) != standing(after)
         || before.observed_generation != after.observed_generation
@@ -114,38 +95,20 @@ fn learned(decision: &Decision) -> Option<LearnedStatus> {
 fn verdicts(input: &Input<'_>) -> Vec<Verdict> {
     let mut verdicts = Vec::new();
     match input.front {
-        Front::Bad {
-            reason,
-            message,
-            stalled,
-        } => {
+        Front::Bad { reason, message, stalled } => {
             verdicts.push(Verdict::new(conditions::READY, false, *reason, message.clone()));
-            let kind = if *stalled {
-                conditions::STALLED
-            } else {
-                conditions::RECONCILING
-            };
+            let kind = if *stalled { conditions::STALLED } else { conditions::RECONCILING };
             if *reason != Reason::Conflict {
                 verdicts.push(Verdict::new(kind, true, *reason, message.clone()));
             }
         }
         Front::Good => match (input.error, input.replicas) {
             (Some(error), _) => {
-                verdicts.push(Verdict::new(
-                    conditions::READY,
-                    false,
-                    Reason::BrokerUnreachable,
-                    error,
-                ));
+                verdicts.push(Verdict::new(conditions::READY, false, Reason::BrokerUnreachable, error));
             }
             (None, None) => {
                 let message = "the workload is not there yet";
-                verdicts.push(Verdict::new(
-                    conditions::READY,
-                    false,
-                    Reason::Progressing,
-                    message,
-                ));
+                verdicts.push(Verdict::new(conditions::READY, false, Reason::Progressing, message));
             }
             (None, Some(_)) => {
                 let message = "the workload is there and its lag is read";
@@ -160,35 +123,19 @@ fn verdicts(input: &Input<'_>) -> Vec<Verdict> {
     let Some(decision) = input.decision else {
         return verdicts;
     };
-    let unknown = decision
-        .conditions
-        .iter()
-        .find(|condition| condition.kind == ConditionKind::DataUnknown);
+    let unknown = decision.conditions.iter().find(|condition| condition.kind == ConditionKind::DataUnknown);
     let (active, reason, message) = if input.paused {
         (false, Reason::Paused, "paused by annotation".to_owned())
     } else if input.dry_run {
-        (
-            false,
-            Reason::DryRun,
-            "mode is DryRun: decisions are made and not carried out".to_owned(),
-        )
+        (false, Reason::DryRun, "mode is DryRun: decisions are made and not carried out".to_owned())
     } else if let Some(unknown) = unknown {
         (false, Reason::Unknown, words(unknown))
     } else {
-        (
-            true,
-            Reason::Scaling,
-            "decisions are made and carried out".to_owned(),
-        )
+        (true, Reason::Scaling, "decisions are made and carried out".to_owned())
     };
     verdicts.push(Verdict::new(conditions::SCALING_ACTIVE, active, reason, message));
     for condition in &decision.conditions {
-        verdicts.push(Verdict::new(
-            condition.kind.as_str(),
-            true,
-            Reason::Guard,
-            words(condition),
-        ));
+        verdicts.push(Verdict::new(condition.kind.as_str(), true, Reason::Guard, words(condition)));
     }
     verdicts
 }
@@ -218,11 +165,7 @@ fn text(rate: f64) -> String {
     let digits = rate.log10().floor();
     let unit = 10f64.powf(digits - 1.0);
     let rounded = (rate / unit).round() * unit;
-    if digits >= 1.0 {
-        format!("{rounded:.0}")
-    } else {
-        format!("{:.*}", decimals(digits), rounded)
-    }
+    if digits >= 1.0 { format!("{rounded:.0}") } else { format!("{:.*}", decimals(digits), rounded) }
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Between 1 and 9 by the clamp.
@@ -236,14 +179,9 @@ mod tests {
 
     #[test]
     fn rates_have_two_digits() {
-        for (rate, shown) in [
-            (0.0, "0"),
-            (617.3, "620"),
-            (98.0, "98"),
-            (9.84, "9.8"),
-            (0.123, "0.12"),
-            (12345.0, "12000"),
-        ] {
+        for (rate, shown) in
+            [(0.0, "0"), (617.3, "620"), (98.0, "98"), (9.84, "9.8"), (0.123, "0.12"), (12345.0, "12000")]
+        {
             assert_eq!(text(rate), shown);
         }
     }
@@ -252,15 +190,9 @@ mod tests {
     fn a_figure_that_moves_is_not_urgent_and_a_decision_is() {
         let before = ConsumerStatus::default();
         let mut after = before.clone();
-        after.lag = Some(LagStatus {
-            messages: Some(7),
-            ..LagStatus::default()
-        });
+        after.lag = Some(LagStatus { messages: Some(7), ..LagStatus::default() });
         assert!(!urgent(&before, &after));
-        after.decision = Some(DecisionStatus {
-            replicas: 2,
-            ..DecisionStatus::default()
-        });
+        after.decision = Some(DecisionStatus { replicas: 2, ..DecisionStatus::default() });
         assert!(urgent(&before, &after));
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::{Client, ResourceExt as _};
 
 use super::workload::HASH;
@@ -62,7 +63,7 @@ impl Targets {
                 |_| None,
                 |deployment| {
                     if let Some(spec) = &mut deployment.spec {
-                        spec.template = Default::default();
+                        spec.template = PodTemplateSpec::default();
                     }
                     if let Some(status) = &mut deployment.status {
                         status.conditions = None;
@@ -74,13 +75,13 @@ impl Targets {
                 |_| None,
                 |set| {
                     if let Some(spec) = &mut set.spec {
-                        spec.template = Default::default();
+                        spec.template = PodTemplateSpec::default();
                         spec.volume_claim_templates = None;
                     }
                 },
             ),
             autoscalers: Cache::start(apis(client, namespaces), scaled_by, |autoscaler| {
-                autoscaler.status = None
+                autoscaler.status = None;
             }),
             patched: Mutex::default(),
         }
@@ -122,25 +123,16 @@ impl Targets {
         }
     }
 
-    /// A HorizontalPodAutoscaler on the same workload, as `hpa/NAME`.
+    /// A `HorizontalPodAutoscaler` on the same workload, as `hpa/NAME`.
     pub fn foreign_scaler(&self, key: &TargetKey) -> Option<String> {
-        let found = self
-            .autoscalers
-            .find(&format!("{}/{}/{}", key.namespace, key.kind.as_str(), key.name));
-        found
-            .first()
-            .map(|autoscaler| format!("hpa/{}", autoscaler.name_any()))
+        let found = self.autoscalers.find(&format!("{}/{}/{}", key.namespace, key.kind.as_str(), key.name));
+        found.first().map(|autoscaler| format!("hpa/{}", autoscaler.name_any()))
     }
 }
 
 fn scaled_by(autoscaler: &HorizontalPodAutoscaler) -> Option<String> {
     let target = &autoscaler.spec.as_ref()?.scale_target_ref;
-    Some(format!(
-        "{}/{}/{}",
-        autoscaler.namespace()?,
-        target.kind,
-        target.name
-    ))
+    Some(format!("{}/{}/{}", autoscaler.namespace()?, target.kind, target.name))
 }
 
 fn count(number: Option<i32>) -> u32 {
@@ -158,12 +150,7 @@ fn from_deployment(deployment: &Deployment) -> Target {
     let replicas = field(|status| status.replicas);
     Target {
         // The API server fills replicas in; a missing number means one.
-        wanted: count(
-            deployment
-                .spec
-                .as_ref()
-                .map_or(Some(1), |spec| spec.replicas.or(Some(1))),
-        ),
+        wanted: count(deployment.spec.as_ref().map_or(Some(1), |spec| spec.replicas.or(Some(1)))),
         ready: field(|status| status.ready_replicas),
         updating: replicas > field(|status| status.updated_replicas),
         revision: deployment
@@ -185,16 +172,10 @@ fn from_stateful_set(set: &StatefulSet) -> Target {
     let status = set.status.as_ref();
     let revisions = status.and_then(|s| Some((s.current_revision.as_ref()?, s.update_revision.as_ref()?)));
     Target {
-        wanted: count(
-            set.spec
-                .as_ref()
-                .map_or(Some(1), |spec| spec.replicas.or(Some(1))),
-        ),
+        wanted: count(set.spec.as_ref().map_or(Some(1), |spec| spec.replicas.or(Some(1)))),
         ready: count(status.and_then(|status| status.ready_replicas)),
         updating: revisions.is_some_and(|(current, update)| current != update),
-        revision: status
-            .and_then(|status| status.update_revision.clone())
-            .unwrap_or_default(),
+        revision: status.and_then(|status| status.update_revision.clone()).unwrap_or_default(),
         owner: None,
         hash: None,
         version: version(set.resource_version().as_deref()),

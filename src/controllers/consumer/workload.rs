@@ -6,10 +6,10 @@ use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{Container, EnvVar, PodTemplateSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use kube::{Resource as _, ResourceExt as _};
-use sha2::{Digest as _, Sha256};
 
 use crate::api::conditions::Reason;
 use crate::api::{Consumer, label};
+use crate::digest;
 use crate::topology::Rejection;
 
 /// The annotation that tells whether a Deployment is as its template says.
@@ -23,29 +23,14 @@ pub fn deployment(consumer: &Consumer, environment: &[EnvVar]) -> Result<Deploym
     let name = consumer.name_any();
     let template = consumer.spec.template.clone().unwrap_or_default();
     let mut template: PodTemplateSpec = serde_json::from_value(template).map_err(|error| {
-        Rejection::new(
-            Reason::TemplateInvalid,
-            format!("the template is no pod template: {error}"),
-        )
+        Rejection::new(Reason::TemplateInvalid, format!("the template is no pod template: {error}"))
     })?;
     let labels = BTreeMap::from([(label::CONSUMER.to_owned(), label_value(&name))]);
-    template
-        .metadata
-        .get_or_insert_default()
-        .labels
-        .get_or_insert_default()
-        .extend(labels.clone());
+    template.metadata.get_or_insert_default().labels.get_or_insert_default().extend(labels.clone());
     let Some(pod) = &mut template.spec else {
-        return Err(Rejection::new(
-            Reason::TemplateInvalid,
-            "the template has no spec",
-        ));
+        return Err(Rejection::new(Reason::TemplateInvalid, "the template has no spec"));
     };
-    for container in pod
-        .containers
-        .iter_mut()
-        .chain(pod.init_containers.iter_mut().flatten())
-    {
+    for container in pod.containers.iter_mut().chain(pod.init_containers.iter_mut().flatten()) {
         inject(container, environment);
     }
     let mut deployment = Deployment {
@@ -57,21 +42,14 @@ pub fn deployment(consumer: &Consumer, environment: &[EnvVar]) -> Result<Deploym
             ..ObjectMeta::default()
         },
         spec: Some(DeploymentSpec {
-            selector: LabelSelector {
-                match_labels: Some(labels),
-                match_expressions: None,
-            },
+            selector: LabelSelector { match_labels: Some(labels), match_expressions: None },
             template,
             ..DeploymentSpec::default()
         }),
         status: None,
     };
     let text = serde_json::to_string(&deployment).unwrap_or_default();
-    let hash: String = Sha256::digest(text.as_bytes())
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = digest::short([text.as_str()], 8);
     deployment.metadata.annotations = Some(BTreeMap::from([(HASH.to_owned(), hash)]));
     Ok(deployment)
 }
@@ -79,11 +57,8 @@ pub fn deployment(consumer: &Consumer, environment: &[EnvVar]) -> Result<Deploym
 /// Puts the variables into a container. What the template says itself stays: its author knows.
 fn inject(container: &mut Container, environment: &[EnvVar]) {
     let own = container.env.get_or_insert_default();
-    let missing: Vec<_> = environment
-        .iter()
-        .filter(|variable| !own.iter().any(|o| o.name == variable.name))
-        .cloned()
-        .collect();
+    let missing: Vec<_> =
+        environment.iter().filter(|variable| !own.iter().any(|o| o.name == variable.name)).cloned().collect();
     // First, so that the template's own variables may refer to them: $(SPILLWAY_KAFKA_GROUP).
     own.splice(0..0, missing);
 }
@@ -93,11 +68,7 @@ fn label_value(name: &str) -> String {
     if name.len() <= 63 {
         return name.to_owned();
     }
-    let hash: String = Sha256::digest(name.as_bytes())
-        .iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let hash = digest::short([name], 4);
     format!("{}-{hash}", name[..54].trim_end_matches(['.', '-']))
 }
 
@@ -120,11 +91,7 @@ mod tests {
     }
 
     fn variable(name: &str, value: &str) -> EnvVar {
-        EnvVar {
-            name: name.into(),
-            value: Some(value.into()),
-            value_from: None,
-        }
+        EnvVar { name: name.into(), value: Some(value.into()), value_from: None }
     }
 
     #[test]
@@ -144,10 +111,7 @@ mod tests {
                 .map(|v| format!("{}={}", v.name, v.value.clone().unwrap()))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(
-            env(&pod.containers[0]),
-            ["SPILLWAY_KAFKA_GROUP=g", "X=$(SPILLWAY_KAFKA_GROUP)"]
-        );
+        assert_eq!(env(&pod.containers[0]), ["SPILLWAY_KAFKA_GROUP=g", "X=$(SPILLWAY_KAFKA_GROUP)"]);
         assert_eq!(env(&pod.containers[1]), ["SPILLWAY_KAFKA_GROUP=mine"]);
         assert_eq!(env(&pod.init_containers.unwrap()[0]), ["SPILLWAY_KAFKA_GROUP=g"]);
     }
@@ -167,19 +131,13 @@ mod tests {
     fn a_template_that_is_none_is_refused_in_words() {
         let wrong = deployment(&consumer(json!({"spec": {"containers": "x"}})), &[]).unwrap_err();
         assert_eq!(wrong.reason, Reason::TemplateInvalid);
-        assert!(
-            wrong.message.starts_with("the template is no pod template:"),
-            "{wrong}"
-        );
+        assert!(wrong.message.starts_with("the template is no pod template:"), "{wrong}");
         assert!(deployment(&consumer(json!({})), &[]).is_err());
     }
 
     #[test]
     fn a_long_name_makes_a_label_that_kubernetes_takes() {
         let value = label_value(&"a.".repeat(120));
-        assert!(
-            value.len() <= 63 && !value.contains(".-") && !value.ends_with(['.', '-']),
-            "{value}"
-        );
+        assert!(value.len() <= 63 && !value.contains(".-") && !value.ends_with(['.', '-']), "{value}");
     }
 }

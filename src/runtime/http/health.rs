@@ -29,11 +29,7 @@ impl Health {
     /// A process is dead once one of its loops has not beaten for `max_age`.
     #[must_use]
     pub fn new(max_age: Duration) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            max_age,
-            beats: BTreeMap::new(),
-            flags: BTreeMap::new(),
-        })))
+        Self(Arc::new(Mutex::new(State { max_age, beats: BTreeMap::new(), flags: BTreeMap::new() })))
     }
 
     /// The loop `name` is alive now; from its first beat on it must beat again within the maximum age.
@@ -72,10 +68,7 @@ impl Health {
         let parts = state.beats.iter().map(|(name, beat)| {
             let age = now.saturating_duration_since(*beat);
             let ok = age <= state.max_age;
-            (
-                ok,
-                format!("{name}: {:.1} s since its last sign of life", age.as_secs_f64()),
-            )
+            (ok, format!("{name}: {:.1} s since its last sign of life", age.as_secs_f64()))
         });
         Report::of(parts)
     }
@@ -98,10 +91,7 @@ impl Health {
 
 impl Report {
     fn of(parts: impl Iterator<Item = (bool, String)>) -> Self {
-        let mut report = Self {
-            ok: true,
-            text: String::new(),
-        };
+        let mut report = Self { ok: true, text: String::new() };
         for (ok, words) in parts {
             report.ok &= ok;
             let mark = if ok { '+' } else { '-' };
@@ -135,10 +125,7 @@ mod tests {
         health.ready("brokers");
         health.set_ready("topics", true);
         assert!(!health.readiness().ok);
-        assert_eq!(
-            health.readiness().text,
-            "[-] brokers: not ready\n[+] topics: ready\nfailing\n"
-        );
+        assert_eq!(health.readiness().text, "[-] brokers: not ready\n[+] topics: ready\nfailing\n");
         health.set_ready("brokers", true);
         assert!(health.readiness().ok);
         health.ready("brokers");

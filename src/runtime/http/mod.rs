@@ -138,20 +138,13 @@ impl Site {
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
                 self.metrics.encode(),
             ),
-            _ => text(
-                StatusCode::NOT_FOUND,
-                "there are /healthz, /readyz and /metrics\n".into(),
-            ),
+            _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /metrics\n".into()),
         }
     }
 }
 
 fn report(report: Report) -> Response<Full<Bytes>> {
-    let status = if report.ok {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if report.ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     text(status, report.text)
 }
 

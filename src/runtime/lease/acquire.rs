@@ -88,9 +88,7 @@ impl<'a> Candidate<'a> {
     fn note(&mut self, lease: Option<Lease>) {
         let now = self.now();
         let before = self.observed.holder().map(str::to_owned);
-        let record = lease
-            .as_ref()
-            .map(|lease| record::read(lease, self.settings.duration));
+        let record = lease.as_ref().map(|lease| record::read(lease, self.settings.duration));
         self.observed.note(record, now);
         self.current = lease;
         self.heard = now;
@@ -132,10 +130,7 @@ impl<'a> Candidate<'a> {
             }
         };
         match written {
-            Ok(lease) => Ok(Some(Won {
-                lease,
-                fence: Fence::until(sent + self.settings.fence_duration()),
-            })),
+            Ok(lease) => Ok(Some(Won { lease, fence: Fence::until(sent + self.settings.fence_duration()) })),
             Err(failure) if failure.code() == Some(409) => self.look().await.map(|()| None),
             Err(failure) if failure.code() == Some(404) && self.current.is_some() => {
                 self.look().await.map(|()| None)
@@ -165,10 +160,7 @@ impl<'a> Candidate<'a> {
     fn complain(&mut self, operation: &str, error: &dyn std::error::Error) {
         let text = chain(error);
         if self.said != text {
-            tracing::warn!(
-                lease = self.settings.name,
-                "failed to {operation} the Lease: {text}"
-            );
+            tracing::warn!(lease = self.settings.name, "failed to {operation} the Lease: {text}");
             self.said = text;
         }
     }

@@ -63,11 +63,7 @@ impl Observed {
     /// holder may not know yet.
     #[must_use]
     pub fn decide(&self, me: &str, now: Reading) -> Decision {
-        let go = if self.absent {
-            Decision::Create
-        } else {
-            Decision::Take
-        };
+        let go = if self.absent { Decision::Create } else { Decision::Take };
         match &self.last {
             None if self.absent => Decision::Create,
             None => Decision::WaitUntil(Reading::MAX),

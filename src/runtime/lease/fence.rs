@@ -108,10 +108,7 @@ mod tests {
         let fence = Fence::until(Instant::now() + Duration::from_secs(3600));
         let clone = fence.clone();
         fence.close();
-        assert_eq!(
-            fence.extend(Instant::now() + Duration::from_secs(3600)),
-            Err(Fenced)
-        );
+        assert_eq!(fence.extend(Instant::now() + Duration::from_secs(3600)), Err(Fenced));
         assert_eq!(clone.check(), Err(Fenced));
     }
 }

@@ -15,12 +15,7 @@ use super::{Fence, Leadership, LeaseSettings, record};
 pub(super) fn start(api: Api<Lease>, settings: LeaseSettings, won: Won) -> Leadership {
     let stop = CancellationToken::new();
     let lost = CancellationToken::new();
-    let holder = Holder {
-        api,
-        settings,
-        fence: won.fence.clone(),
-        lease: won.lease,
-    };
+    let holder = Holder { api, settings, fence: won.fence.clone(), lease: won.lease };
     // The guard also fires when the task panics or is aborted.
     let guard = lost.clone().drop_guard();
     let task = tokio::spawn({
@@ -30,12 +25,7 @@ pub(super) fn start(api: Api<Lease>, settings: LeaseSettings, won: Won) -> Leade
             holder.run(&stop).await;
         }
     });
-    Leadership {
-        fence: won.fence,
-        lost,
-        stop,
-        task,
-    }
+    Leadership { fence: won.fence, lost, stop, task }
 }
 
 /// The Lease is not ours any more, and why.
@@ -136,10 +126,7 @@ impl Holder {
         let lease = record::created(&self.settings, Timestamp::now());
         match bounded(limit, self.api.create(&PostParams::default(), &lease)).await {
             Ok(lease) => {
-                tracing::warn!(
-                    lease = self.settings.name,
-                    "somebody deleted the Lease; made it again"
-                );
+                tracing::warn!(lease = self.settings.name, "somebody deleted the Lease; made it again");
                 self.lease = lease;
                 self.fence
                     .extend(sent + self.settings.fence_duration())

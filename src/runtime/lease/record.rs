@@ -113,9 +113,6 @@ mod tests {
     fn a_lease_without_a_duration_counts_as_held_for_the_default() {
         let mut lease = created(&settings("a"), at(10));
         lease.spec.as_mut().unwrap().lease_duration_seconds = None;
-        assert_eq!(
-            read(&lease, Duration::from_secs(9)).duration,
-            Duration::from_secs(9)
-        );
+        assert_eq!(read(&lease, Duration::from_secs(9)).duration, Duration::from_secs(9));
     }
 }

@@ -28,8 +28,7 @@ impl Failure {
 
     /// The API server will say the same tomorrow: no permission, no such namespace.
     pub fn is_refusal(&self) -> bool {
-        self.code()
-            .is_some_and(|code| (400..500).contains(&code) && !matches!(code, 408 | 409 | 429))
+        self.code().is_some_and(|code| (400..500).contains(&code) && !matches!(code, 408 | 409 | 429))
     }
 }
 

@@ -33,9 +33,7 @@ struct Buckets;
 
 impl MetricConstructor<Histogram> for Buckets {
     fn new_metric(&self) -> Histogram {
-        Histogram::new([
-            0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0,
-        ])
+        Histogram::new([0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0])
     }
 }
 
@@ -131,11 +129,7 @@ impl Metrics {
                 "object_in_sync",
                 "1 if the broker matches the object, 0 if not; no series if unknown",
             ),
-            vanished: family(
-                r,
-                "objects_vanished",
-                "Objects that vanished from a broker behind our back",
-            ),
+            vanished: family(r, "objects_vanished", "Objects that vanished from a broker behind our back"),
             drift_corrected: family(
                 r,
                 "drift_corrected",
@@ -188,11 +182,7 @@ impl Metrics {
                 "How long the last reading of all offsets of a broker took",
             ),
             leader: gauge(r, "leader", "1 if this process is the leader, else 0"),
-            api_writes: family(
-                r,
-                "api_writes",
-                "Writes to the Kubernetes API, by verb and resource",
-            ),
+            api_writes: family(r, "api_writes", "Writes to the Kubernetes API, by verb and resource"),
             registry: root,
         }))
     }
@@ -212,10 +202,7 @@ impl Metrics {
     pub fn reconciled(&self, kind: &'static str, ok: bool, elapsed: Duration) {
         let result = if ok { "ok" } else { "error" };
         self.0.reconciles.get_or_create(&Reconcile { kind, result }).inc();
-        self.0
-            .reconcile_duration
-            .get_or_create(&Kind { kind })
-            .observe(elapsed.as_secs_f64());
+        self.0.reconcile_duration.get_or_create(&Kind { kind }).observe(elapsed.as_secs_f64());
     }
 
     /// `broker` (`namespace/name`) answered, or did not: `result` is `ok` or an error's code.
@@ -226,26 +213,14 @@ impl Metrics {
         result: &'static str,
         elapsed: Duration,
     ) {
-        let labels = BrokerRequest {
-            broker: broker.into(),
-            operation,
-            result,
-        };
+        let labels = BrokerRequest { broker: broker.into(), operation, result };
         self.0.broker_requests.of(labels).inc();
-        self.0
-            .broker_request_duration
-            .get_or_create(&Operation { operation })
-            .observe(elapsed.as_secs_f64());
+        self.0.broker_request_duration.get_or_create(&Operation { operation }).observe(elapsed.as_secs_f64());
     }
 
     /// All offsets of `broker` (`namespace/name`) were read.
     pub fn lag_sweep(&self, broker: &str, elapsed: Duration) {
-        self.0
-            .sweep_duration
-            .of(Broker {
-                broker: broker.into(),
-            })
-            .set(elapsed.as_secs_f64());
+        self.0.sweep_duration.of(Broker { broker: broker.into() }).set(elapsed.as_secs_f64());
     }
 
     /// The Broker is gone.
@@ -264,11 +239,7 @@ impl Metrics {
         in_sync: Option<bool>,
     ) {
         let labels = object(kind, namespace, name);
-        set(
-            &self.0.object_ready,
-            labels.clone(),
-            Some(i64::from(ready == Some(true))),
-        );
+        set(&self.0.object_ready, labels.clone(), Some(i64::from(ready == Some(true))));
         set(&self.0.object_in_sync, labels, in_sync.map(i64::from));
     }
 
@@ -296,18 +267,11 @@ impl Metrics {
 
     /// What is known of a Consumer just now.
     pub fn consumer(&self, namespace: &str, name: &str, figures: &ConsumerFigures) {
-        let labels = Consumer {
-            namespace: namespace.into(),
-            name: name.into(),
-        };
+        let labels = Consumer { namespace: namespace.into(), name: name.into() };
         let messages = figures.lag_messages.map(|n| i64::try_from(n).unwrap_or(i64::MAX));
         set(&self.0.lag_messages, labels.clone(), messages);
         set(&self.0.replicas, labels.clone(), figures.replicas.map(i64::from));
-        set(
-            &self.0.desired_replicas,
-            labels.clone(),
-            figures.desired_replicas.map(i64::from),
-        );
+        set(&self.0.desired_replicas, labels.clone(), figures.desired_replicas.map(i64::from));
         set_float(&self.0.lag_seconds, labels.clone(), figures.lag_seconds);
         set_float(&self.0.arrival_rate, labels.clone(), figures.arrival_rate);
         set_float(&self.0.rate_per_replica, labels, figures.rate_per_replica);
@@ -315,22 +279,14 @@ impl Metrics {
 
     /// A scaling decision was made; `bound` names what bounded it.
     pub fn scaling_decision(&self, namespace: &str, name: &str, bound: &'static str) {
-        let labels = Decision {
-            namespace: namespace.into(),
-            name: name.into(),
-            bound,
-        };
+        let labels = Decision { namespace: namespace.into(), name: name.into(), bound };
         self.0.decisions.of(labels).inc();
     }
 
     /// A scale target was written.
     pub fn scale_patch(&self, namespace: &str, name: &str, from: u32, to: u32) {
         let direction = if to > from { "up" } else { "down" };
-        let labels = ScalePatch {
-            namespace: namespace.into(),
-            name: name.into(),
-            direction,
-        };
+        let labels = ScalePatch { namespace: namespace.into(), name: name.into(), direction };
         self.0.scale_patches.of(labels).inc();
     }
 
@@ -355,10 +311,7 @@ impl Metrics {
 
     /// Something was written to the Kubernetes API.
     pub fn api_write(&self, verb: &'static str, resource: &'static str) {
-        self.0
-            .api_writes
-            .get_or_create(&ApiWrite { verb, resource })
-            .inc();
+        self.0.api_writes.get_or_create(&ApiWrite { verb, resource }).inc();
     }
 }
 
@@ -401,11 +354,7 @@ fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
 }
 
 fn object(kind: &'static str, namespace: &str, name: &str) -> Object {
-    Object {
-        kind,
-        namespace: namespace.into(),
-        name: name.into(),
-    }
+    Object { kind, namespace: namespace.into(), name: name.into() }
 }
 
 fn set<L: owned::Owned>(gauges: &OwnedFamily<L, Gauge>, labels: L, value: Option<i64>) {
@@ -428,20 +377,14 @@ mod tests {
 
     fn lines(metrics: &Metrics) -> Vec<String> {
         let text = metrics.encode();
-        text.lines()
-            .filter(|line| !line.starts_with('#'))
-            .map(str::to_owned)
-            .collect()
+        text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
     }
 
     #[test]
     fn without_objects_there_are_no_series_of_objects() {
         let lines = lines(&Metrics::new());
         assert_eq!(lines.len(), 2, "{lines:?}");
-        assert!(
-            lines[0].starts_with("spillway_build_info{version=\"0."),
-            "{lines:?}"
-        );
+        assert!(lines[0].starts_with("spillway_build_info{version=\"0."), "{lines:?}");
         assert_eq!(lines[1], "spillway_leader 0");
     }
 
@@ -491,16 +434,9 @@ mod tests {
     #[test]
     fn what_is_not_known_has_no_series() {
         let metrics = Metrics::new();
-        let known = ConsumerFigures {
-            lag_messages: Some(7),
-            ..ConsumerFigures::default()
-        };
+        let known = ConsumerFigures { lag_messages: Some(7), ..ConsumerFigures::default() };
         metrics.consumer("ns", "a", &known);
-        assert!(
-            metrics
-                .encode()
-                .contains("spillway_consumer_lag_messages{namespace=\"ns\",name=\"a\"} 7")
-        );
+        assert!(metrics.encode().contains("spillway_consumer_lag_messages{namespace=\"ns\",name=\"a\"} 7"));
         metrics.consumer("ns", "a", &ConsumerFigures::default());
         assert!(!metrics.encode().contains("lag_messages{"));
     }
@@ -509,10 +445,6 @@ mod tests {
     fn names_with_quotes_and_newlines_are_escaped() {
         let metrics = Metrics::new();
         metrics.object("Topic", "n\"s", "a\nb", Some(true), None);
-        assert!(
-            metrics.encode().contains(r#"namespace="n\"s",name="a\nb""#),
-            "{}",
-            metrics.encode()
-        );
+        assert!(metrics.encode().contains(r#"namespace="n\"s",name="a\nb""#), "{}", metrics.encode());
     }
 }

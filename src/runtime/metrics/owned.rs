@@ -31,10 +31,7 @@ impl<L: Owned, M: Metric + TypedMetric + Clone + Default> OwnedFamily<L, M> {
     pub fn register(registry: &mut Registry, name: &str, help: &str) -> Self {
         let family = Family::<L, M>::default();
         registry.register(name, help, family.clone());
-        Self {
-            family,
-            series: Arc::default(),
-        }
+        Self { family, series: Arc::default() }
     }
 
     /// The series of `labels`.

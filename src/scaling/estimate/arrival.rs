@@ -42,11 +42,7 @@ impl Arrival {
         for &(messages, dt) in self.recent.iter().rev().take(2) {
             sustained = sustained.min((messages - messages.sqrt()).max(0.0) / dt);
         }
-        if self.recent.len() < 2 {
-            self.slow.cautious()
-        } else {
-            sustained.max(self.slow.cautious())
-        }
+        if self.recent.len() < 2 { self.slow.cautious() } else { sustained.max(self.slow.cautious()) }
     }
 
     /// The slow mean.

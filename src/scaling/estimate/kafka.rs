@@ -35,10 +35,7 @@ impl Group {
         timing: &mut Timing,
     ) -> Signals {
         let now = seen.now;
-        let mut signals = Signals {
-            data: Data::Missing,
-            ..Signals::default()
-        };
+        let mut signals = Signals { data: Data::Missing, ..Signals::default() };
         let (committed_at, end_at) = (now + past(kafka.read_at.committed), now + past(kafka.read_at.end));
         self.parts.iter_mut().for_each(Track::begin);
         self.offsets(config, kafka, committed_at, end_at, &mut signals);
@@ -62,14 +59,10 @@ impl Group {
         for (position, partition) in kafka.partitions.iter().enumerate() {
             let index = match self.parts.get(position) {
                 Some(track) if track.tp == partition.tp => position,
-                _ => self
-                    .parts
-                    .iter()
-                    .position(|p| p.tp == partition.tp)
-                    .unwrap_or_else(|| {
-                        self.parts.push(Track::new(partition.tp.clone()));
-                        self.parts.len() - 1
-                    }),
+                _ => self.parts.iter().position(|p| p.tp == partition.tp).unwrap_or_else(|| {
+                    self.parts.push(Track::new(partition.tp.clone()));
+                    self.parts.len() - 1
+                }),
             };
             let event = self.parts[index].observe(partition, config.offset_reset, committed_at, end_at);
             signals.discontinuity |= event == Event::Discontinuity;
@@ -160,10 +153,7 @@ impl Group {
         if counts.is_empty() {
             return Shape::Unknown;
         }
-        Shape::Topics {
-            counts: counts.into_iter().map(|(_, n)| n).collect(),
-            range: self.members.by_topic(),
-        }
+        Shape::Topics { counts: counts.into_iter().map(|(_, n)| n).collect(), range: self.members.by_topic() }
     }
 
     /// No members are in the group, by the last description.
@@ -174,9 +164,5 @@ impl Group {
 
 /// A read time relative to now; what cannot be is taken as now.
 fn past(relative: f64) -> f64 {
-    if relative.is_finite() && relative <= 0.0 {
-        relative
-    } else {
-        0.0
-    }
+    if relative.is_finite() && relative <= 0.0 { relative } else { 0.0 }
 }

@@ -88,16 +88,11 @@ impl Members {
 
     fn assign(&mut self, group: &Group, parts: &mut [Track]) {
         let known = |id: &Arc<str>| self.list.iter().any(|w| w.id == *id);
-        let newcomers: Vec<bool> = group
-            .members
-            .iter()
-            .map(|m| !self.list.is_empty() && !known(&m.id))
-            .collect();
+        let newcomers: Vec<bool> =
+            group.members.iter().map(|m| !self.list.is_empty() && !known(&m.id)).collect();
         let index: BTreeMap<Arc<str>, usize> =
             parts.iter().enumerate().map(|(i, p)| (p.tp.clone(), i)).collect();
-        parts
-            .iter_mut()
-            .for_each(|p| (p.owner, p.new_owner) = (None, false));
+        parts.iter_mut().for_each(|p| (p.owner, p.new_owner) = (None, false));
         for (m, member) in group.members.iter().enumerate() {
             for tp in &member.partitions {
                 if let Some(&i) = index.get(tp) {
@@ -200,20 +195,13 @@ fn advance(interval: &mut Option<Interval>, poll: &Poll, now: f64, poll_seconds:
         return None;
     }
     let ended = interval.take().and_then(|i| i.ends(poll, now, poll_seconds));
-    *interval = Some(Interval {
-        since: now,
-        lag: poll.lag,
-    });
+    *interval = Some(Interval { since: now, lag: poll.lag });
     ended
 }
 
 impl Watch {
     fn new(member: &Member) -> Self {
-        Self {
-            id: member.id.clone(),
-            foreign: member.pod == Pod::Foreign,
-            ..Self::default()
-        }
+        Self { id: member.id.clone(), foreign: member.pod == Pod::Foreign, ..Self::default() }
     }
 }
 

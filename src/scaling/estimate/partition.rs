@@ -79,10 +79,7 @@ pub(in crate::scaling) enum Event {
 
 impl Track {
     pub fn new(tp: Arc<str>) -> Self {
-        Self {
-            tp,
-            ..Self::default()
-        }
+        Self { tp, ..Self::default() }
     }
 
     /// The topic's name.
@@ -196,11 +193,7 @@ impl Track {
         let before = self.committed.replace(committed);
         if committed > end {
             self.beyond += 1;
-            return if self.beyond < IMPOSSIBLE_POLLS {
-                None
-            } else {
-                from_reset()
-            };
+            return if self.beyond < IMPOSSIBLE_POLLS { None } else { from_reset() };
         }
         self.beyond = 0;
         match before {
@@ -234,8 +227,7 @@ impl Track {
 
     /// Seconds for which work has waited without a commit. 0: nothing waits.
     pub fn waiting_for(&self, now: f64) -> f64 {
-        self.waiting_since
-            .map_or(0.0, |since| now - since.max(self.moved_at))
+        self.waiting_since.map_or(0.0, |since| now - since.max(self.moved_at))
     }
 
     /// Seconds for which the end has stood although the high watermark went on: a transaction hangs.

@@ -104,15 +104,12 @@ impl Rate {
 
     /// μ to scale down by: what is known, else only what has been seen. `None`: nothing was.
     pub fn for_down(&self) -> Option<f64> {
-        self.known()
-            .or((self.floor > 0.0).then_some(self.floor.max(SLOWEST)))
+        self.known().or((self.floor > 0.0).then_some(self.floor.max(SLOWEST)))
     }
 
     /// μ that three in four samples stay below: what a good member does.
     pub fn good(&self) -> Option<f64> {
-        let p75 = (self.recent.len() >= MEDIAN_AFTER)
-            .then(|| self.recent.quantile(0.75))
-            .flatten();
+        let p75 = (self.recent.len() >= MEDIAN_AFTER).then(|| self.recent.quantile(0.75)).flatten();
         self.known().map(|mean| p75.unwrap_or(mean).max(mean))
     }
 
@@ -149,10 +146,7 @@ mod tests {
         let mut rate = Rate::default();
         for i in 0..40 {
             // A commit each 1.5 s, seen by a poll each second: 15 messages after 1 s and after 2 s in turn.
-            rate.measured(
-                f64::from(i),
-                [(15.0, if i % 2 == 0 { 1.0 } else { 2.0 })].into_iter(),
-            );
+            rate.measured(f64::from(i), [(15.0, if i % 2 == 0 { 1.0 } else { 2.0 })].into_iter());
         }
         assert!((rate.known().unwrap() - 10.0).abs() < 0.3, "{:?}", rate.known());
     }
@@ -177,10 +171,7 @@ mod tests {
     fn an_idle_member_raises_a_rate_and_never_lowers_it() {
         let mut rate = Rate::default();
         rate.at_least(3.0);
-        assert_eq!(
-            (rate.known(), rate.for_up(), rate.for_down()),
-            (None, UNMEASURED, Some(3.0))
-        );
+        assert_eq!((rate.known(), rate.for_up(), rate.for_down()), (None, UNMEASURED, Some(3.0)));
         rate.suppose(50.0);
         rate.at_least(80.0);
         assert_eq!(rate.known(), Some(80.0));
@@ -194,12 +185,6 @@ mod tests {
         rate.suppose(f64::NAN);
         rate.at_least(f64::INFINITY);
         rate.measured(1.0, [(1.0, 0.0), (f64::NAN, 1.0)].into_iter());
-        assert_eq!(
-            rate,
-            Rate {
-                recent: rate.recent.clone(),
-                ..Rate::default()
-            }
-        );
+        assert_eq!(rate, Rate { recent: rate.recent.clone(), ..Rate::default() });
     }
 }

@@ -21,11 +21,7 @@ impl Ewma {
 
     /// The mean over what was seen, also when that was short. 0 before the first sample.
     pub fn mean(&self) -> f64 {
-        if self.weight > 0.0 {
-            self.sum / self.weight
-        } else {
-            0.0
-        }
+        if self.weight > 0.0 { self.sum / self.weight } else { 0.0 }
     }
 
     /// The mean as if it had been 0 before the first sample: too low at first, never too high.
@@ -53,11 +49,7 @@ impl MaxWindow {
             Some(back) if now - back.0 < span / Self::SLOTS => back.1 = now,
             _ => self.entries.push_back((now, now, value)),
         }
-        while self
-            .entries
-            .front()
-            .is_some_and(|&(_, last, _)| now - last > span)
-        {
+        while self.entries.front().is_some_and(|&(_, last, _)| now - last > span) {
             self.entries.pop_front();
         }
     }
@@ -99,11 +91,7 @@ impl Ring {
             *slot = value;
         }
         sorted[..n].sort_unstable_by(f64::total_cmp);
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss
-        )]
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
         let index = (q * n as f64).ceil() as usize;
         sorted[..n].get(index.saturating_sub(1)).copied()
     }
@@ -118,10 +106,7 @@ pub(in crate::scaling) struct Durations {
 
 impl Default for Durations {
     fn default() -> Self {
-        Self {
-            buckets: vec![0.0; Self::BUCKETS],
-            total: 0.0,
-        }
+        Self { buckets: vec![0.0; Self::BUCKETS], total: 0.0 }
     }
 }
 
@@ -196,10 +181,7 @@ mod tests {
         let mut ring = Ring::default();
         assert_eq!(ring.quantile(0.9), None);
         (1..=100).for_each(|v| ring.push(f64::from(v)));
-        assert_eq!(
-            (ring.quantile(0.5), ring.quantile(1.0)),
-            (Some(85.0), Some(100.0))
-        );
+        assert_eq!((ring.quantile(0.5), ring.quantile(1.0)), (Some(85.0), Some(100.0)));
     }
 
     #[test]

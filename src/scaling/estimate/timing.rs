@@ -50,17 +50,9 @@ impl Timing {
     /// Takes over what an earlier leader learned.
     pub fn seed(&mut self, cold_start: Option<f64>, rebalance: Option<f64>, gap: Option<f64>) {
         let plausible = |v: &f64| v.is_finite() && (0.0..=ABANDONED).contains(v);
-        cold_start
-            .filter(plausible)
-            .into_iter()
-            .for_each(|v| self.cold.push(v));
-        rebalance
-            .filter(plausible)
-            .into_iter()
-            .for_each(|v| self.pause.push(v));
-        gap.filter(plausible)
-            .into_iter()
-            .for_each(|v| self.gaps.add(v, SEED_WEIGHT));
+        cold_start.filter(plausible).into_iter().for_each(|v| self.cold.push(v));
+        rebalance.filter(plausible).into_iter().for_each(|v| self.pause.push(v));
+        gap.filter(plausible).into_iter().for_each(|v| self.gaps.add(v, SEED_WEIGHT));
     }
 
     /// A commit came this long after there was something to commit.
@@ -87,10 +79,7 @@ impl Timing {
 
     /// Seconds from a patch to a new replica's first commit.
     pub fn cold_start(&self, config: &Config) -> f64 {
-        config
-            .cold_start
-            .or(self.learned_cold_start())
-            .unwrap_or(COLD_START)
+        config.cold_start.or(self.learned_cold_start()).unwrap_or(COLD_START)
     }
 
     /// p90 of rebalance pauses as learned. `None`: not yet.
@@ -100,11 +89,7 @@ impl Timing {
 
     /// Seconds for which the group stands still when members change.
     pub fn pause(&self, config: &Config) -> f64 {
-        let prior = if self.consumer_protocol {
-            CONSUMER_PAUSE
-        } else {
-            EAGER_PAUSE.max(self.gap())
-        };
+        let prior = if self.consumer_protocol { CONSUMER_PAUSE } else { EAGER_PAUSE.max(self.gap()) };
         config.rebalance.or(self.learned_pause()).unwrap_or(prior)
     }
 
@@ -119,12 +104,7 @@ impl Timing {
         match before {
             Some(before) if spec > before => {
                 let from = self.up.map_or(before, |up| up.from.min(before));
-                self.up = Some(Up {
-                    at: now,
-                    from,
-                    to: spec,
-                    ready_at: None,
-                });
+                self.up = Some(Up { at: now, from, to: spec, ready_at: None });
             }
             Some(before) if spec < before => self.up = None,
             _ => {}
@@ -143,12 +123,7 @@ impl Timing {
     /// Ends a scale-up whose pods are ready: by the first commit of a new member, or, where there was no work
     /// to commit or members are not known, after a rebalance.
     pub fn work_seen(&mut self, now: f64, new_member_committed: bool, config: &Config) {
-        let Some(Up {
-            at,
-            ready_at: Some(ready_at),
-            ..
-        }) = self.up
-        else {
+        let Some(Up { at, ready_at: Some(ready_at), .. }) = self.up else {
             return;
         };
         if new_member_committed {

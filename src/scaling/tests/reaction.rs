@@ -4,10 +4,7 @@ use super::super::Config;
 use super::world::World;
 
 fn target(seconds: f64) -> Config {
-    Config {
-        target_delay: seconds,
-        ..Config::default()
-    }
+    Config { target_delay: seconds, ..Config::default() }
 }
 
 /// Patches, and polls after the flood until the first one.

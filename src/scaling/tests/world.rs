@@ -82,11 +82,7 @@ impl World {
         }
     }
 
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )]
+    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     fn work(&mut self, seconds: f64) {
         let members = self.ready as usize;
         if members == 0 {
@@ -126,11 +122,7 @@ impl World {
             kafka: Some(Kafka {
                 group: GroupRead::Known(Group {
                     kind: GroupKind::Classic,
-                    state: if members == 0 {
-                        GroupState::Empty
-                    } else {
-                        GroupState::Stable
-                    },
+                    state: if members == 0 { GroupState::Empty } else { GroupState::Stable },
                     assignor: "cooperative-sticky".into(),
                     members: (0..members)
                         .map(|m| Member {

@@ -6,12 +6,11 @@
 
 use std::collections::BTreeMap;
 
-use sha2::{Digest as _, Sha256};
-
 use super::desired::check_name;
 use crate::api::label;
 use crate::api::policy::DeletionPolicy;
 use crate::api::topic::{RetryStatus, Topic, TopicSpec};
+use crate::digest;
 use crate::topology::Rejection;
 
 /// Longest name of a Kubernetes object.
@@ -70,12 +69,7 @@ pub struct Companions {
 /// The companions that `parent` implies.
 pub fn of(parent: &Topic) -> Result<Companions, Rejection> {
     let mut companions = Companions::default();
-    if parent
-        .metadata
-        .labels
-        .as_ref()
-        .is_some_and(|labels| labels.contains_key(label::COMPANION))
-    {
+    if parent.metadata.labels.as_ref().is_some_and(|labels| labels.contains_key(label::COMPANION)) {
         return Ok(companions);
     }
     let topic = parent.topic_name();
@@ -91,12 +85,7 @@ pub fn of(parent: &Topic) -> Result<Companions, Rejection> {
         companions.all.push(Companion {
             role: Role::DeadLetter,
             metadata_name,
-            spec: spec(
-                parent,
-                name,
-                Some(wish.partitions.unwrap_or(1)),
-                wish.config.clone(),
-            ),
+            spec: spec(parent, name, Some(wish.partitions.unwrap_or(1)), wish.config.clone()),
         });
     }
     for delay in parent.spec.retry.iter().flat_map(|retry| &retry.delays) {
@@ -105,10 +94,7 @@ pub fn of(parent: &Topic) -> Result<Companions, Rejection> {
         if companions.retries.iter().any(|retry| retry.name == name) {
             continue;
         }
-        companions.retries.push(RetryStatus {
-            name: name.clone(),
-            delay: *delay,
-        });
+        companions.retries.push(RetryStatus { name: name.clone(), delay: *delay });
         companions.all.push(Companion {
             role: Role::Retry,
             metadata_name: metadata_name(&format!("{cr}.retry.{delay}")),
@@ -158,16 +144,8 @@ pub fn metadata_name(name: &str) -> String {
         .take(200)
         .collect();
     let readable = readable.trim_matches('-');
-    let hash: String = Sha256::digest(name.as_bytes())
-        .iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    if readable.is_empty() {
-        hash
-    } else {
-        format!("{readable}-{hash}")
-    }
+    let hash = digest::short([name], 4);
+    if readable.is_empty() { hash } else { format!("{readable}-{hash}") }
 }
 
 #[cfg(test)]
@@ -189,11 +167,7 @@ mod tests {
             json!({"name": "orders.v1", "partitions": 12, "deadLetter": {}, "retry": {"delays": ["10s", "90s"]}}),
         );
         let companions = of(&parent).unwrap();
-        let names: Vec<_> = companions
-            .all
-            .iter()
-            .map(|c| (c.metadata_name.as_str(), c.topic()))
-            .collect();
+        let names: Vec<_> = companions.all.iter().map(|c| (c.metadata_name.as_str(), c.topic())).collect();
         assert_eq!(
             names,
             [
@@ -204,21 +178,13 @@ mod tests {
         );
         assert_eq!(companions.all[0].spec.partitions, Some(1));
         assert_eq!(companions.all[1].spec.partitions, Some(12));
-        assert!(
-            companions
-                .all
-                .iter()
-                .all(|c| c.spec.deletion_policy == Some(DeletionPolicy::Retain))
-        );
+        assert!(companions.all.iter().all(|c| c.spec.deletion_policy == Some(DeletionPolicy::Retain)));
     }
 
     #[test]
     fn two_parents_of_one_dead_letter_topic_come_to_the_same_cr() {
         let wish = json!({"deadLetter": {"name": "dlq-payment"}});
-        let (a, b) = (
-            of(&topic("payment", wish.clone())).unwrap(),
-            of(&topic("order", wish)).unwrap(),
-        );
+        let (a, b) = (of(&topic("payment", wish.clone())).unwrap(), of(&topic("order", wish)).unwrap());
         assert_eq!(a.all, b.all);
         assert_eq!(a.all[0].metadata_name, "dlq-payment");
     }

@@ -77,9 +77,8 @@ pub fn decide(input: &Input<'_>) -> Verdict {
     if input.policy == DeletionPolicy::Delete {
         return Verdict::Delete;
     }
-    let Some(extent) = input
-        .extent
-        .filter(|extent| extent.len() == usize::try_from(observed.partitions).unwrap_or(0))
+    let Some(extent) =
+        input.extent.filter(|extent| extent.len() == usize::try_from(observed.partitions).unwrap_or(0))
     else {
         return Verdict::Keep("not every partition told its offsets, so the topic may hold messages".into());
     };
@@ -89,11 +88,7 @@ pub fn decide(input: &Input<'_>) -> Verdict {
             "{unknown} partitions did not tell their offsets, so the topic may hold messages"
         ));
     }
-    let messages: i64 = extent
-        .iter()
-        .flatten()
-        .map(|(start, end)| end.saturating_sub(*start).max(0))
-        .sum();
+    let messages: i64 = extent.iter().flatten().map(|(start, end)| end.saturating_sub(*start).max(0)).sum();
     if messages > 0 || extent.iter().flatten().any(|(start, end)| start != end) {
         return Verdict::Keep(format!(
             "the topic holds up to {messages} messages and deletionPolicy is DeleteIfEmpty"
@@ -111,12 +106,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn topic(partitions: i32) -> ObservedTopic {
-        ObservedTopic {
-            id: "id-1".into(),
-            partitions,
-            replication_factor: 1,
-            ..Default::default()
-        }
+        ObservedTopic { id: "id-1".into(), partitions, replication_factor: 1, ..Default::default() }
     }
 
     fn input(observed: &ObservedTopic) -> Input<'_> {
@@ -137,36 +127,17 @@ mod tests {
     fn an_empty_topic_is_deleted_at_the_second_look() {
         let topic = topic(2);
         let empty: Extent = vec![Some((5, 5)), Some((0, 0))];
-        let first = Input {
-            extent: Some(&empty),
-            ..input(&topic)
-        };
+        let first = Input { extent: Some(&empty), ..input(&topic) };
         assert_eq!(decide(&first), Verdict::LookAgain);
-        assert_eq!(
-            decide(&Input {
-                empty_for: Some(1.0),
-                ..first
-            }),
-            Verdict::LookAgain
-        );
-        assert_eq!(
-            decide(&Input {
-                empty_for: Some(3.0),
-                ..first
-            }),
-            Verdict::Delete
-        );
+        assert_eq!(decide(&Input { empty_for: Some(1.0), ..first }), Verdict::LookAgain);
+        assert_eq!(decide(&Input { empty_for: Some(3.0), ..first }), Verdict::Delete);
     }
 
     #[test]
     fn a_topic_with_one_record_is_kept_however_often_one_looks() {
         let topic = topic(2);
         let extent: Extent = vec![Some((5, 5)), Some((0, 1))];
-        let verdict = decide(&Input {
-            extent: Some(&extent),
-            empty_for: Some(99.0),
-            ..input(&topic)
-        });
+        let verdict = decide(&Input { extent: Some(&extent), empty_for: Some(99.0), ..input(&topic) });
         assert!(matches!(verdict, Verdict::Keep(words) if words.contains("up to 1 messages")));
     }
 
@@ -174,11 +145,7 @@ mod tests {
     fn unknown_offsets_are_not_emptiness() {
         let topic = topic(2);
         for extent in [vec![Some((5, 5)), None], vec![Some((5, 5))], vec![]] {
-            let verdict = decide(&Input {
-                extent: Some(&extent),
-                empty_for: Some(99.0),
-                ..input(&topic)
-            });
+            let verdict = decide(&Input { extent: Some(&extent), empty_for: Some(99.0), ..input(&topic) });
             assert!(matches!(verdict, Verdict::Keep(_)), "{extent:?}");
         }
     }
@@ -186,25 +153,10 @@ mod tests {
     #[test]
     fn a_replaced_topic_and_one_that_was_never_ours_are_left_alone() {
         let topic = topic(1);
-        let delete = Input {
-            policy: DeletionPolicy::Delete,
-            ..input(&topic)
-        };
+        let delete = Input { policy: DeletionPolicy::Delete, ..input(&topic) };
         assert_eq!(decide(&delete), Verdict::Delete);
-        assert!(matches!(
-            decide(&Input {
-                known_id: Some("id-0"),
-                ..delete
-            }),
-            Verdict::Release(_)
-        ));
-        assert!(matches!(
-            decide(&Input {
-                known_id: None,
-                ..delete
-            }),
-            Verdict::Release(_)
-        ));
+        assert!(matches!(decide(&Input { known_id: Some("id-0"), ..delete }), Verdict::Release(_)));
+        assert!(matches!(decide(&Input { known_id: None, ..delete }), Verdict::Release(_)));
     }
 
     proptest! {

@@ -28,23 +28,14 @@ impl DesiredTopic {
     pub fn of(topic: &Topic) -> Result<Self, Rejection> {
         let name = topic.topic_name();
         check_name(name)?;
-        let TopicSpec {
-            partitions,
-            replication_factor,
-            config,
-            ..
-        } = &topic.spec;
+        let TopicSpec { partitions, replication_factor, config, .. } = &topic.spec;
         if partitions.is_some_and(|n| n < 1) {
             return Err(invalid(format!("topic {name:?}: partitions must be at least 1")));
         }
         let replication_factor = replication_factor
             .map(|n| i16::try_from(n).ok().filter(|n| *n >= 1))
             .map(|n| {
-                n.ok_or_else(|| {
-                    invalid(format!(
-                        "topic {name:?}: replicationFactor must be from 1 to 32767"
-                    ))
-                })
+                n.ok_or_else(|| invalid(format!("topic {name:?}: replicationFactor must be from 1 to 32767")))
             })
             .transpose()?;
         Ok(Self {
@@ -72,10 +63,7 @@ pub fn check_name(name: &str) -> Result<(), Rejection> {
             name.len()
         )));
     }
-    if !name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-    {
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
         return Err(invalid(format!(
             "topic name {shown:?} is invalid: letters, digits, '.', '_' and '-' only"
         )));

@@ -7,12 +7,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sha2::{Digest as _, Sha256};
-
 use super::{DesiredTopic, ObservedTopic, Step};
 use crate::api::broker::DriftPolicy;
 use crate::api::conditions::Reason;
 use crate::api::policy::{Adoption, ManagementPolicy};
+use crate::digest;
 use crate::topology::Rejection;
 
 /// What Spillway remembers of a topic (from the CR's status).
@@ -87,12 +86,7 @@ pub enum Loss {
 
 /// Plans the steps from what was seen to what is wanted.
 pub fn plan(input: &Input<'_>) -> Result<Plan, Rejection> {
-    let Input {
-        desired,
-        observed,
-        memory,
-        ..
-    } = *input;
+    let Input { desired, observed, memory, .. } = *input;
     let loss = match (&memory.topic_id, observed) {
         (Some(_), None) => Some(Loss::Vanished),
         (Some(id), Some(seen)) if !seen.id.is_empty() && *id != seen.id => Some(Loss::Replaced),
@@ -114,15 +108,9 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, Rejection> {
     let gate = gate(input, &steps, &hash, loss);
     if gate != Gate::Go {
         // What was set before stays remembered until it is really taken back.
-        applied_keys = memory.applied_keys.clone();
+        applied_keys.clone_from(&memory.applied_keys);
     }
-    Ok(Plan {
-        steps,
-        gate,
-        loss,
-        applied_keys,
-        hash,
-    })
+    Ok(Plan { steps, gate, loss, applied_keys, hash })
 }
 
 /// Refuses what Kafka cannot do to an existing topic.
@@ -174,10 +162,7 @@ fn change(desired: &DesiredTopic, seen: &ObservedTopic, memory: &Memory) -> Vec<
     if let Some(to) = desired.partitions
         && to > seen.partitions
     {
-        steps.push(Step::Grow {
-            from: seen.partitions,
-            to,
-        });
+        steps.push(Step::Grow { from: seen.partitions, to });
     }
     steps
 }
@@ -197,11 +182,7 @@ fn gate(input: &Input<'_>, steps: &[Step], hash: &str, loss: Option<Loss>) -> Ga
         };
     }
     let drift = known && !input.edited && !steps.is_empty();
-    if drift && input.drift == DriftPolicy::Report {
-        Gate::Report
-    } else {
-        Gate::Go
-    }
+    if drift && input.drift == DriftPolicy::Report { Gate::Report } else { Gate::Go }
 }
 
 /// Whether two texts are the same value to Kafka, which prints numbers, booleans and lists its own way.
@@ -219,28 +200,14 @@ fn same_value(is: &str, wanted: &str) -> bool {
     if matches!(is, "true" | "false") {
         return is.eq_ignore_ascii_case(wanted);
     }
-    let list = |text: &str| {
-        text.split(',')
-            .map(|item| item.trim().to_owned())
-            .collect::<Vec<_>>()
-    };
+    let list = |text: &str| text.split(',').map(|item| item.trim().to_owned()).collect::<Vec<_>>();
     is.contains(',') && list(is) == list(wanted)
 }
 
 /// Twelve hex digits that stand for the steps and what they start from.
 fn hash(desired: &DesiredTopic, steps: &[Step]) -> String {
-    let mut digest = Sha256::new();
-    digest.update(desired.name.as_bytes());
-    for step in steps {
-        digest.update([0]);
-        digest.update(step.to_string().as_bytes());
-    }
-    digest
-        .finalize()
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let words: Vec<String> = steps.iter().map(ToString::to_string).collect();
+    digest::short(std::iter::once(desired.name.as_str()).chain(words.iter().map(String::as_str)), 6)
 }
 
 #[cfg(test)]

@@ -49,9 +49,7 @@ impl Step {
     pub fn config_change(&self) -> (BTreeMap<String, String>, BTreeSet<String>) {
         match self {
             Self::Configure { set, unset } => (
-                set.iter()
-                    .map(|(key, (_, to))| (key.clone(), to.clone()))
-                    .collect(),
+                set.iter().map(|(key, (_, to))| (key.clone(), to.clone())).collect(),
                 unset.keys().cloned().collect(),
             ),
             _ => (BTreeMap::new(), BTreeSet::new()),
@@ -62,11 +60,7 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Create {
-                partitions,
-                replication_factor,
-                config,
-            } => {
+            Self::Create { partitions, replication_factor, config } => {
                 f.write_str("create the topic with ")?;
                 match partitions {
                     Some(1) => f.write_str("1 partition")?,

@@ -24,11 +24,7 @@ pub(super) struct Describe;
 impl Kind for Create {
     type Request = NewTopic;
     type Outcome = ();
-    const BOUNDS: Bounds = Bounds {
-        objects: 200,
-        weight: MAX_PARTITIONS,
-        exclusive: true,
-    };
+    const BOUNDS: Bounds = Bounds { objects: 200, weight: MAX_PARTITIONS, exclusive: true };
     const OPERATION: &'static str = "create topic";
 
     fn name(request: &NewTopic) -> &str {
@@ -36,9 +32,8 @@ impl Kind for Create {
     }
 
     fn weight(request: &NewTopic) -> usize {
-        let partitions = request
-            .partitions
-            .map_or(DEFAULT_PARTITIONS, |count| usize::try_from(count).unwrap_or(0));
+        let partitions =
+            request.partitions.map_or(DEFAULT_PARTITIONS, |count| usize::try_from(count).unwrap_or(0));
         1 + partitions + request.config.len()
     }
 
@@ -50,11 +45,7 @@ impl Kind for Create {
 impl Kind for Grow {
     type Request = (String, i32);
     type Outcome = ();
-    const BOUNDS: Bounds = Bounds {
-        objects: 200,
-        weight: MAX_PARTITIONS,
-        exclusive: true,
-    };
+    const BOUNDS: Bounds = Bounds { objects: 200, weight: MAX_PARTITIONS, exclusive: true };
     const OPERATION: &'static str = "add partitions to topic";
 
     fn name((topic, _): &(String, i32)) -> &str {
@@ -73,11 +64,7 @@ impl Kind for Grow {
 impl Kind for Alter {
     type Request = TopicConfigChange;
     type Outcome = ();
-    const BOUNDS: Bounds = Bounds {
-        objects: 500,
-        weight: 5_000,
-        exclusive: true,
-    };
+    const BOUNDS: Bounds = Bounds { objects: 500, weight: 5_000, exclusive: true };
     const OPERATION: &'static str = "change the configuration of topic";
 
     fn name(request: &TopicConfigChange) -> &str {
@@ -100,11 +87,7 @@ impl Kind for Alter {
 impl Kind for Delete {
     type Request = String;
     type Outcome = ();
-    const BOUNDS: Bounds = Bounds {
-        objects: 500,
-        weight: 500,
-        exclusive: true,
-    };
+    const BOUNDS: Bounds = Bounds { objects: 500, weight: 500, exclusive: true };
     const OPERATION: &'static str = "delete topic";
 
     fn name(request: &String) -> &str {
@@ -123,11 +106,7 @@ impl Kind for Delete {
 impl Kind for Describe {
     type Request = String;
     type Outcome = Option<ObservedTopic>;
-    const BOUNDS: Bounds = Bounds {
-        objects: 250,
-        weight: 250,
-        exclusive: false,
-    };
+    const BOUNDS: Bounds = Bounds { objects: 250, weight: 250, exclusive: false };
     const OPERATION: &'static str = "describe topic";
 
     fn name(request: &String) -> &str {
@@ -148,9 +127,7 @@ impl Kind for Describe {
             client.describe_configs(&requests, timeout),
         )?;
         let pairs = described.into_iter().zip(configs);
-        Ok(pairs
-            .map(|((name, described), (_, config))| (name, observe(described, config)))
-            .collect())
+        Ok(pairs.map(|((name, described), (_, config))| (name, observe(described, config))).collect())
     }
 }
 
@@ -164,12 +141,7 @@ fn observe(
         Err(error) if error.is_unknown_topic() => return Ok(None),
         Err(error) => return Err(error),
     };
-    let copies = topic
-        .partitions
-        .iter()
-        .map(|partition| partition.replicas.len())
-        .min()
-        .unwrap_or(0);
+    let copies = topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(0);
     Ok(Some(ObservedTopic {
         partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
         replication_factor: i16::try_from(copies).unwrap_or(i16::MAX),
@@ -230,13 +202,8 @@ mod tests {
             entry("segment.ms", Some("2"), ConfigSource::DynamicBroker),
             entry("hidden", None, ConfigSource::DynamicTopic),
         ];
-        let observed = observe(Ok(described()), Ok(config))
-            .expect("both answered")
-            .expect("it exists");
-        assert_eq!(
-            observed.config,
-            BTreeMap::from([("retention.ms".to_owned(), "1".to_owned())])
-        );
+        let observed = observe(Ok(described()), Ok(config)).expect("both answered").expect("it exists");
+        assert_eq!(observed.config, BTreeMap::from([("retention.ms".to_owned(), "1".to_owned())]));
         assert_eq!((observed.partitions, observed.replication_factor), (2, 2));
     }
 

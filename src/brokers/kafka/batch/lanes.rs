@@ -33,10 +33,7 @@ pub(super) struct Lanes<T> {
 
 impl<T: Waiting> Lanes<T> {
     pub fn new() -> Self {
-        Self {
-            user: VecDeque::new(),
-            resync: VecDeque::new(),
-        }
+        Self { user: VecDeque::new(), resync: VecDeque::new() }
     }
 
     pub fn push(&mut self, call: T, lane: Lane) {
@@ -57,18 +54,8 @@ impl<T: Waiting> Lanes<T> {
     /// Takes the next batch. Calls about a topic in `busy` stay where they are if the bounds are exclusive, as
     /// do all later calls about the same topic.
     pub fn take(&mut self, bounds: Bounds, busy: &HashSet<String>) -> Vec<T> {
-        let mut batch = Batch {
-            calls: Vec::new(),
-            names: HashSet::new(),
-            weight: 0,
-            bounds,
-            busy,
-        };
-        let kept = if self.resync.is_empty() {
-            0
-        } else {
-            (bounds.objects / 10).max(1)
-        };
+        let mut batch = Batch { calls: Vec::new(), names: HashSet::new(), weight: 0, bounds, busy };
+        let kept = if self.resync.is_empty() { 0 } else { (bounds.objects / 10).max(1) };
         let for_users = bounds.objects.saturating_sub(kept).max(1);
         batch.fill(&mut self.user, for_users);
         batch.fill(&mut self.resync, bounds.objects);
@@ -140,19 +127,10 @@ mod tests {
     }
 
     fn call(name: &str, number: usize) -> Call {
-        Call {
-            name: name.to_owned(),
-            weight: 1,
-            withdrawn: false,
-            number,
-        }
+        Call { name: name.to_owned(), weight: 1, withdrawn: false, number }
     }
 
-    const BOUNDS: Bounds = Bounds {
-        objects: 10,
-        weight: 100,
-        exclusive: true,
-    };
+    const BOUNDS: Bounds = Bounds { objects: 10, weight: 100, exclusive: true };
 
     fn names(batch: &[Call]) -> Vec<&str> {
         batch.iter().map(|call| call.name.as_str()).collect()
@@ -167,13 +145,7 @@ mod tests {
         }
         let batch = lanes.take(BOUNDS, &HashSet::new());
         assert_eq!(batch.len(), 10);
-        assert_eq!(
-            batch
-                .iter()
-                .filter(|call| call.name.starts_with("resync"))
-                .count(),
-            1
-        );
+        assert_eq!(batch.iter().filter(|call| call.name.starts_with("resync")).count(), 1);
         assert_eq!(batch[0].name, "user0");
     }
 
@@ -204,33 +176,15 @@ mod tests {
         let mut lanes = Lanes::new();
         lanes.push(call("a", 0), Lane::User);
         lanes.push(call("a", 1), Lane::Resync);
-        let batch = lanes.take(
-            Bounds {
-                exclusive: false,
-                ..BOUNDS
-            },
-            &HashSet::from(["a".to_owned()]),
-        );
+        let batch = lanes.take(Bounds { exclusive: false, ..BOUNDS }, &HashSet::from(["a".to_owned()]));
         assert_eq!(names(&batch), ["a", "a"]);
     }
 
     #[test]
     fn a_heavy_object_goes_alone_and_a_withdrawn_one_not_at_all() {
         let mut lanes = Lanes::new();
-        lanes.push(
-            Call {
-                withdrawn: true,
-                ..call("gone", 0)
-            },
-            Lane::User,
-        );
-        lanes.push(
-            Call {
-                weight: 1_000,
-                ..call("heavy", 1)
-            },
-            Lane::User,
-        );
+        lanes.push(Call { withdrawn: true, ..call("gone", 0) }, Lane::User);
+        lanes.push(Call { weight: 1_000, ..call("heavy", 1) }, Lane::User);
         lanes.push(call("light", 2), Lane::User);
         assert_eq!(names(&lanes.take(BOUNDS, &HashSet::new())), ["heavy"]);
         assert_eq!(names(&lanes.take(BOUNDS, &HashSet::new())), ["light"]);

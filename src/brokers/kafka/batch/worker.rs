@@ -44,9 +44,7 @@ pub(super) struct Worker<K: Kind> {
 
 impl<K: Kind> Clone for Worker<K> {
     fn clone(&self) -> Self {
-        Self {
-            inbox: self.inbox.clone(),
-        }
+        Self { inbox: self.inbox.clone() }
     }
 }
 
@@ -111,10 +109,7 @@ async fn run<K: Kind>(
             if batch.is_empty() {
                 break;
             }
-            let names: Vec<String> = batch
-                .iter()
-                .map(|call: &Call<K>| call.name().to_owned())
-                .collect();
+            let names: Vec<String> = batch.iter().map(|call: &Call<K>| call.name().to_owned()).collect();
             busy.extend(names.iter().cloned());
             flights.push(async {
                 fly(&client, timeout, batch).await;

@@ -9,12 +9,7 @@ fn seconds(n: u64) -> Duration {
 }
 
 fn record(holder: &str, renewed: i64) -> Record {
-    Record {
-        holder: holder.into(),
-        duration: seconds(15),
-        renewed: Some(renewed),
-        transitions: 0,
-    }
+    Record { holder: holder.into(), duration: seconds(15), renewed: Some(renewed), transitions: 0 }
 }
 
 fn seen(steps: &[(u64, Option<Record>)]) -> Observed {
@@ -66,10 +61,7 @@ fn the_holders_clock_does_not_matter() {
 
 #[test]
 fn a_lease_that_bears_our_name_is_ours() {
-    assert_eq!(
-        seen(&[(1, Some(record(ME, 1)))]).decide(ME, seconds(1)),
-        Decision::Take
-    );
+    assert_eq!(seen(&[(1, Some(record(ME, 1)))]).decide(ME, seconds(1)), Decision::Take);
 }
 
 #[test]

@@ -2,35 +2,19 @@ use super::*;
 use proptest::prelude::*;
 
 fn config(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
-    pairs
-        .iter()
-        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-        .collect()
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
 
 fn desired(partitions: Option<i32>, pairs: &[(&str, &str)]) -> DesiredTopic {
-    DesiredTopic {
-        name: "orders".into(),
-        partitions,
-        replication_factor: None,
-        config: config(pairs),
-    }
+    DesiredTopic { name: "orders".into(), partitions, replication_factor: None, config: config(pairs) }
 }
 
 fn seen(partitions: i32, pairs: &[(&str, &str)]) -> ObservedTopic {
-    ObservedTopic {
-        id: "id-1".into(),
-        partitions,
-        replication_factor: 1,
-        config: config(pairs),
-    }
+    ObservedTopic { id: "id-1".into(), partitions, replication_factor: 1, config: config(pairs) }
 }
 
 fn ours(keys: &[&str]) -> Memory {
-    Memory {
-        topic_id: Some("id-1".into()),
-        applied_keys: keys.iter().map(|k| (*k).to_owned()).collect(),
-    }
+    Memory { topic_id: Some("id-1".into()), applied_keys: keys.iter().map(|k| (*k).to_owned()).collect() }
 }
 
 fn input<'a>(
@@ -68,19 +52,9 @@ fn a_missing_topic_is_created_with_all_that_is_declared() {
 #[test]
 fn a_removed_key_goes_back_to_default_and_a_foreign_key_is_left_alone() {
     let want = desired(None, &[("retention.ms", "2000")]);
-    let is = seen(
-        3,
-        &[
-            ("retention.ms", "1000"),
-            ("segment.ms", "5"),
-            ("max.message.bytes", "9"),
-        ],
-    );
+    let is = seen(3, &[("retention.ms", "1000"), ("segment.ms", "5"), ("max.message.bytes", "9")]);
     let plan = plan(&input(&want, Some(&is), &ours(&["retention.ms", "segment.ms"]))).unwrap();
-    assert_eq!(
-        words(&plan),
-        ["set retention.ms: 1000 → 2000; unset segment.ms (was 5)"]
-    );
+    assert_eq!(words(&plan), ["set retention.ms: 1000 → 2000; unset segment.ms (was 5)"]);
     assert_eq!(plan.applied_keys, BTreeSet::from(["retention.ms".to_owned()]));
 }
 
@@ -91,18 +65,12 @@ fn partitions_grow_after_the_configs_and_never_shrink() {
     assert_eq!(words(&plan1), ["set retention.ms=1", "add partitions: 3 → 6"]);
     let refused = plan(&input(&want, Some(&seen(9, &[])), &ours(&[]))).unwrap_err();
     assert_eq!(refused.reason, Reason::PartitionsShrink);
-    assert!(
-        refused.message.contains("has 9 partitions and the spec wants 6"),
-        "{refused}"
-    );
+    assert!(refused.message.contains("has 9 partitions and the spec wants 6"), "{refused}");
 }
 
 #[test]
 fn a_changed_replication_factor_is_refused_in_words() {
-    let want = DesiredTopic {
-        replication_factor: Some(3),
-        ..desired(None, &[])
-    };
+    let want = DesiredTopic { replication_factor: Some(3), ..desired(None, &[]) };
     let refused = plan(&input(&want, Some(&seen(1, &[])), &ours(&[]))).unwrap_err();
     assert_eq!(refused.reason, Reason::ReassignmentUnsupported);
 }
@@ -118,12 +86,9 @@ fn values_that_kafka_prints_otherwise_are_no_difference() {
     ] {
         assert!(same_value(is, wanted), "{is} {wanted}");
     }
-    for (is, wanted) in [
-        ("1000", "1001"),
-        ("true", "false"),
-        ("compact,delete", "delete,compact"),
-        ("a", "A"),
-    ] {
+    for (is, wanted) in
+        [("1000", "1001"), ("true", "false"), ("compact,delete", "delete,compact"), ("a", "A")]
+    {
         assert!(!same_value(is, wanted), "{is} {wanted}");
     }
 }
@@ -140,30 +105,16 @@ fn a_foreign_topic_is_adopted_silently_only_if_nothing_differs() {
     let waiting = plan(&input(&want, Some(&other), &memory)).unwrap();
     assert_eq!(waiting.gate, Gate::Approval);
     assert!(waiting.applied_keys.is_empty());
-    let approved = plan(&Input {
-        approved: Some(&waiting.hash),
-        ..input(&want, Some(&other), &memory)
-    })
-    .unwrap();
+    let approved =
+        plan(&Input { approved: Some(&waiting.hash), ..input(&want, Some(&other), &memory) }).unwrap();
     assert_eq!(approved.gate, Gate::Go);
-    let stale = plan(&Input {
-        approved: Some("123456789abc"),
-        ..input(&want, Some(&other), &memory)
-    })
-    .unwrap();
+    let stale =
+        plan(&Input { approved: Some("123456789abc"), ..input(&want, Some(&other), &memory) }).unwrap();
     assert_eq!(stale.gate, Gate::Approval);
 
-    let never = plan(&Input {
-        adoption: Adoption::Never,
-        ..input(&want, Some(&same), &memory)
-    })
-    .unwrap();
+    let never = plan(&Input { adoption: Adoption::Never, ..input(&want, Some(&same), &memory) }).unwrap();
     assert_eq!(never.gate, Gate::Foreign);
-    let adopt = plan(&Input {
-        adoption: Adoption::Adopt,
-        ..input(&want, Some(&other), &memory)
-    })
-    .unwrap();
+    let adopt = plan(&Input { adoption: Adoption::Adopt, ..input(&want, Some(&other), &memory) }).unwrap();
     assert_eq!(adopt.gate, Gate::Go);
 }
 
@@ -173,11 +124,7 @@ fn an_approval_holds_only_for_what_was_shown() {
     let memory = Memory::default();
     let shown = plan(&input(&want, Some(&seen(3, &[("retention.ms", "9")])), &memory)).unwrap();
     let moved = seen(3, &[("retention.ms", "8")]);
-    let later = plan(&Input {
-        approved: Some(&shown.hash),
-        ..input(&want, Some(&moved), &memory)
-    })
-    .unwrap();
+    let later = plan(&Input { approved: Some(&shown.hash), ..input(&want, Some(&moved), &memory) }).unwrap();
     assert_eq!(later.gate, Gate::Approval);
 }
 
@@ -187,15 +134,9 @@ fn a_vanished_topic_is_a_loss_and_a_replaced_one_is_not_taken_over_unseen() {
     let memory = ours(&[]);
     let gone = plan(&input(&want, None, &memory)).unwrap();
     assert_eq!((gone.loss, gone.gate), (Some(Loss::Vanished), Gate::Go));
-    let other = ObservedTopic {
-        id: "id-2".into(),
-        ..seen(2, &[])
-    };
+    let other = ObservedTopic { id: "id-2".into(), ..seen(2, &[]) };
     let replaced = plan(&input(&want, Some(&other), &memory)).unwrap();
-    assert_eq!(
-        (replaced.loss, replaced.gate),
-        (Some(Loss::Replaced), Gate::Approval)
-    );
+    assert_eq!((replaced.loss, replaced.gate), (Some(Loss::Replaced), Gate::Approval));
 }
 
 #[test]
@@ -203,29 +144,10 @@ fn drift_is_reported_or_corrected_but_an_edit_is_always_carried_out() {
     let want = desired(None, &[("retention.ms", "1")]);
     let is = seen(3, &[("retention.ms", "9")]);
     let memory = ours(&["retention.ms"]);
-    let report = Input {
-        drift: DriftPolicy::Report,
-        ..input(&want, Some(&is), &memory)
-    };
+    let report = Input { drift: DriftPolicy::Report, ..input(&want, Some(&is), &memory) };
     assert_eq!(plan(&report).unwrap().gate, Gate::Report);
-    assert_eq!(
-        plan(&Input {
-            edited: true,
-            ..report
-        })
-        .unwrap()
-        .gate,
-        Gate::Go
-    );
-    assert_eq!(
-        plan(&Input {
-            management: ManagementPolicy::Observe,
-            ..report
-        })
-        .unwrap()
-        .gate,
-        Gate::Observe
-    );
+    assert_eq!(plan(&Input { edited: true, ..report }).unwrap().gate, Gate::Go);
+    assert_eq!(plan(&Input { management: ManagementPolicy::Observe, ..report }).unwrap().gate, Gate::Observe);
 }
 
 /// A broker in miniature: what Kafka does with a step.
@@ -233,11 +155,7 @@ fn apply(observed: Option<ObservedTopic>, steps: &[Step]) -> ObservedTopic {
     let mut topic = observed.unwrap_or_default();
     for step in steps {
         match step {
-            Step::Create {
-                partitions,
-                replication_factor,
-                config,
-            } => {
+            Step::Create { partitions, replication_factor, config } => {
                 topic = ObservedTopic {
                     id: "made".into(),
                     partitions: partitions.unwrap_or(1),
@@ -248,9 +166,7 @@ fn apply(observed: Option<ObservedTopic>, steps: &[Step]) -> ObservedTopic {
             Step::Grow { to, .. } => topic.partitions = *to,
             Step::Configure { set, unset } => {
                 topic.config.retain(|key, _| !unset.contains_key(key));
-                topic
-                    .config
-                    .extend(set.iter().map(|(key, (_, to))| (key.clone(), to.clone())));
+                topic.config.extend(set.iter().map(|(key, (_, to))| (key.clone(), to.clone())));
             }
         }
     }
