@@ -1,0 +1,110 @@
+//! The shop: a chain of small services on Kafka, and the reference for the contract that a workload keeps
+//! under Spillway.
+//!
+//! ```text
+//! publish ──▶ payment-successful ──▶ order ──▶ order-created ──▶ email ──▶ email-sent
+//!                     │                                 │                      │
+//!                     └─────────────────────────────────┴──────────────────────┴──▶ analytics
+//! ```
+//!
+//! # Layout
+//!
+//! - `settings`: the environment that Spillway injects, and the client configuration made from it.
+//! - `contract`: pure; which headers a retry or dead letter carries, and where a failed message goes next.
+//! - `consume`: the loop that every service shares: receive, handle, hand on, and only then commit.
+//! - `services`: what each service does with one message.
+//! - `publish`: the flood.
+//!
+//! To write a consumer of your own, keep `contract` and `consume` and replace `services`.
+
+mod consume;
+mod contract;
+mod publish;
+mod services;
+mod settings;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::services::Service;
+use crate::settings::{Connection, Subscription};
+
+/// A small shop on Kafka: payments become orders, orders become e-mails, analytics counts them all.
+#[derive(Parser)]
+#[command(name = "shop")]
+struct Cli {
+    #[command(flatten)]
+    connection: Connection,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Flood a topic with payments, then print one line of JSON: how many, and how long it took
+    Publish(publish::Flood),
+    /// Turn payments into orders
+    Order(Worker<services::Order>),
+    /// Send an e-mail for each order
+    Email(Worker<services::Email>),
+    /// Count the events of every topic
+    Analytics(Worker<services::Analytics>),
+}
+
+#[derive(clap::Args)]
+struct Worker<S: clap::Args> {
+    #[command(flatten)]
+    subscription: Subscription,
+    #[command(flatten)]
+    service: S,
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Logs go to stderr: stdout belongs to what `publish` answers.
+    tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_writer(std::io::stderr)
+        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
+        .init();
+
+    let outcome: Result<(), Box<dyn std::error::Error>> = match cli.command {
+        Command::Publish(flood) => publish::run(&cli.connection, &flood).await.map_err(Into::into),
+        Command::Order(worker) => work(&cli.connection, worker).await,
+        Command::Email(worker) => work(&cli.connection, worker).await,
+        Command::Analytics(worker) => work(&cli.connection, worker).await,
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "the shop stopped");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs one service until SIGTERM or SIGINT.
+async fn work<S>(connection: &Connection, worker: Worker<S>) -> Result<(), Box<dyn std::error::Error>>
+where
+    S: Service + clap::Args,
+{
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let stopper = stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        stopper.cancel();
+    });
+    consume::run(connection, &worker.subscription, worker.service, stop).await?;
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! The flood: many payments at once, some of them poison.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::Args;
+use futures::{StreamExt, TryStreamExt, stream};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::util::Timeout;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::contract::CORRELATION_ID;
+use crate::services::Payment;
+use crate::settings::Connection;
+
+/// Records in flight at once: enough to fill batches, few enough to bound memory.
+const IN_FLIGHT: usize = 5_000;
+
+/// What to flood with.
+#[derive(Args, Clone, Debug)]
+pub struct Flood {
+    /// The topic to publish to
+    #[arg(long, default_value = "payment-successful")]
+    topic: String,
+    /// How many messages, poison ones included
+    #[arg(long, default_value_t = 1_000)]
+    count: u64,
+    /// How many of them are malformed
+    #[arg(long, default_value_t = 0)]
+    poison: u64,
+    /// How many of them meet an outage at the order service, and succeed at a later try
+    #[arg(long, default_value_t = 0)]
+    flaky: u64,
+    /// How many tries of a flaky message fail
+    #[arg(long, default_value_t = 1)]
+    outage: u32,
+    /// How fast: `max`, or N/s
+    #[arg(long, default_value = "max")]
+    rate: Rate,
+    /// What keys and payment ids begin with; by default made from the time, so that no two floods share an id
+    #[arg(long)]
+    key: Option<String>,
+}
+
+/// How fast to publish.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Rate {
+    Max,
+    Every(Duration),
+}
+
+impl FromStr for Rate {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "max" {
+            return Ok(Self::Max);
+        }
+        let rate: f64 = text
+            .strip_suffix("/s")
+            .unwrap_or(text)
+            .parse()
+            .map_err(|_| format!("`{text}` is neither `max` nor N/s"))?;
+        if !rate.is_finite() || rate < 0.001 {
+            return Err(format!("`{text}` is too slow to be a flood"));
+        }
+        Ok(Self::Every(Duration::from_secs_f64(rate.recip())))
+    }
+}
+
+/// Why the flood ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// A setting was refused.
+    #[error("failed to start the producer: {0}")]
+    Start(#[source] KafkaError),
+    /// The broker did not take a record.
+    #[error("failed to publish to {topic}: {source}")]
+    Publish {
+        /// Where the record was to go.
+        topic: String,
+        /// The broker's or the client's word.
+        source: KafkaError,
+    },
+}
+
+/// Publishes the flood, awaits every acknowledgement, and prints one line of JSON on stdout.
+pub async fn run(connection: &Connection, flood: &Flood) -> Result<(), PublishError> {
+    let producer: FutureProducer = connection.producer().create().map_err(PublishError::Start)?;
+    let prefix = flood
+        .key
+        .clone()
+        .unwrap_or_else(|| format!("pay-{:x}", jiff::Timestamp::now().as_millisecond()));
+
+    let began = Instant::now();
+    let pace = match flood.rate {
+        Rate::Max => None,
+        Rate::Every(period) => {
+            let mut ticks = interval(period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+            Some(ticks)
+        }
+    };
+    let numbers = stream::unfold((0, pace), |(number, mut pace)| async move {
+        if number == flood.count {
+            return None;
+        }
+        if let Some(ticks) = &mut pace {
+            ticks.tick().await;
+        }
+        Some((number, (number + 1, pace)))
+    });
+    numbers
+        .map(|number| send(&producer, flood, message(flood, &prefix, number)))
+        .buffer_unordered(IN_FLIGHT)
+        .try_collect::<()>()
+        .await?;
+
+    let seconds = began.elapsed().as_secs_f64();
+    let summary = serde_json::json!({
+        "topic": flood.topic,
+        "published": flood.count,
+        "poison": (0..flood.count).filter(|number| chosen(*number, flood.poison, flood.count)).count(),
+        "seconds": (seconds * 1000.0).round() / 1000.0,
+        "keys": format!("{prefix}-*"),
+    });
+    println!("{summary}");
+    Ok(())
+}
+
+/// A key and a payload.
+type Content = (String, Vec<u8>);
+
+/// The `number`-th message of the flood: keyed by its own id, so that the keys spread over all partitions.
+fn message(flood: &Flood, prefix: &str, number: u64) -> Content {
+    let id = format!("{prefix}-{number:06}");
+    let payment = Payment {
+        amount: 500 + number * 7_919 % 20_000,
+        currency: "EUR".to_owned(),
+        email: format!("{id}@customers.example"),
+        outage: if chosen(number, flood.flaky, flood.count) {
+            flood.outage
+        } else {
+            0
+        },
+        id: id.clone(),
+    };
+    let mut payload = serde_json::json!(payment).to_string().into_bytes();
+    if chosen(number, flood.poison, flood.count) {
+        // Cut off in the middle, as a crashed writer leaves it.
+        payload.truncate(payload.len() / 2);
+    }
+    (id, payload)
+}
+
+/// Whether the `number`-th of `count` is among `some` that lie evenly between them.
+fn chosen(number: u64, some: u64, count: u64) -> bool {
+    let some = some.min(count);
+    (number + 1) * some / count > number * some / count
+}
+
+async fn send(producer: &FutureProducer, flood: &Flood, (key, payload): Content) -> Result<(), PublishError> {
+    let headers = OwnedHeaders::new().insert(Header {
+        key: CORRELATION_ID,
+        value: Some(&key),
+    });
+    let record = FutureRecord::to(&flood.topic)
+        .key(&key)
+        .payload(&payload)
+        .headers(headers);
+    match producer.send(record, Timeout::Never).await {
+        Ok(_) => Ok(()),
+        Err((source, _)) => Err(PublishError::Publish {
+            topic: flood.topic.clone(),
+            source,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_messages_are_chosen_as_were_asked_for_and_they_lie_apart() {
+        for (some, count) in [(0, 10), (5, 1000), (7, 7), (9, 5)] {
+            let picked: Vec<u64> = (0..count).filter(|number| chosen(*number, some, count)).collect();
+            assert_eq!(picked.len() as u64, some.min(count));
+            if some == 5 {
+                assert_eq!(picked, [199, 399, 599, 799, 999]);
+            }
+        }
+    }
+
+    #[test]
+    fn a_rate_is_max_or_a_number_a_second() {
+        assert_eq!("max".parse(), Ok(Rate::Max));
+        assert_eq!("200/s".parse(), Ok(Rate::Every(Duration::from_millis(5))));
+        for text in ["", "fast", "0/s", "-1/s", "NaN/s"] {
+            assert!(text.parse::<Rate>().is_err(), "{text} was accepted");
+        }
+    }
+}
