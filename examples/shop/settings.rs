@@ -72,6 +72,8 @@ impl Connection {
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("message.timeout.ms", "120000")
+            // Each result is awaited before the next message: waiting for company only costs time.
+            .set("linger.ms", "1")
             // The Java client's default: a key finds the same partition from either.
             .set("partitioner", "murmur2_random");
         config
@@ -94,7 +96,7 @@ impl Connection {
             // stop for the rebalance, is one heartbeat, so heartbeats are frequent.
             .set("partition.assignment.strategy", "range")
             .set("heartbeat.interval.ms", "500")
-            .set("session.timeout.ms", "10000");
+            .set("session.timeout.ms", "6000");
         config
     }
 }
