@@ -71,7 +71,9 @@ async fn main() -> ExitCode {
         .json()
         .flatten_event(true)
         .with_writer(std::io::stderr)
-        .with_env_filter(EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info")))
+        .with_env_filter(
+            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,rdkafka=off")),
+        )
         .init();
 
     let outcome: Result<(), Box<dyn std::error::Error>> = match cli.command {
