@@ -11,7 +11,7 @@
 //! - `recorder`: both of them over time.
 //! - `flood`: one flood, from its first message to the last commit.
 //! - `story`: the whole demo, in order.
-//! - `report`: expectations, the table, a dead letter in full, the last line of JSON.
+//! - `report`: expectations, the table, a dead letter in full, the summary as JSON.
 //! - `plot`: pure; curves in, SVG out.
 
 #![expect(clippy::cast_precision_loss, reason = "what a demo counts is far below 2^52")]
@@ -78,7 +78,7 @@ struct Settings {
     /// The shop's binary: it publishes the floods
     #[arg(long)]
     shop: PathBuf,
-    /// Where the plots go
+    /// Where the plots and `black-friday.json`, the summary, go
     #[arg(long, default_value = "target/demo")]
     out: PathBuf,
     /// Messages of a flood
