@@ -4,8 +4,12 @@ use std::io::{IsTerminal, Write};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::kafka::Backlog;
 use crate::recorder::{Recorder, Seen};
 use crate::{DemoError, PAYMENTS, Settings};
+
+/// No flood begins in the wake of another: so long there was no lag.
+const QUIET: Duration = Duration::from_secs(4);
 
 /// A measured flood. Times are in seconds since the flood began.
 pub struct Outcome {
@@ -24,7 +28,7 @@ pub struct Outcome {
 /// Publishes `count` messages and waits until the order service has committed them all.
 pub async fn run(settings: &Settings, recorder: &mut Recorder, count: u64) -> Result<Outcome, DemoError> {
     let poison = settings.poison * count / settings.count;
-    let (_, before) = recorder.next().await?;
+    let before = quiet(recorder).await?;
     let mut began = Instant::now();
     // Ten times what three replicas should need, and some for the start.
     let patience = Duration::from_secs(60 + count / 3);
@@ -79,6 +83,19 @@ pub async fn run(settings: &Settings, recorder: &mut Recorder, count: u64) -> Re
             .max()
             .unwrap_or(0),
     })
+}
+
+/// Waits until there was no lag for [`QUIET`].
+async fn quiet(recorder: &mut Recorder) -> Result<Backlog, DemoError> {
+    let mut since = Instant::now();
+    loop {
+        let (_, backlog) = recorder.next().await?;
+        if backlog.lag > 0 {
+            since = Instant::now();
+        } else if since.elapsed() >= QUIET {
+            return Ok(backlog);
+        }
+    }
 }
 
 fn at(seen: &Seen, moment: Instant) -> crate::cluster::Replicas {

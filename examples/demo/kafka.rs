@@ -182,12 +182,34 @@ pub async fn clear(bootstrap: &str) -> Result<(), DemoError> {
             eprintln!("demo: failed to delete topic {topic}: {code}");
         }
     }
-    for outcome in admin.delete_groups(&GROUPS, &options).await? {
-        if let Err((group, code)) = outcome
-            && code != RDKafkaErrorCode::GroupIdNotFound
-        {
-            eprintln!("demo: failed to delete group {group}: {code}");
-        }
+    for group in GROUPS {
+        delete_group(&admin, group, &options).await?;
     }
     Ok(())
+}
+
+/// A broker that never had a group has no coordinator either, until it is asked for one; so it is asked again.
+async fn delete_group(
+    admin: &AdminClient<DefaultClientContext>,
+    group: &str,
+    options: &AdminOptions,
+) -> Result<(), DemoError> {
+    use RDKafkaErrorCode::{
+        CoordinatorLoadInProgress, CoordinatorNotAvailable, GroupIdNotFound, NotCoordinator,
+    };
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match admin.delete_groups(&[group], options).await?.pop() {
+            Some(Err((_, CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator)))
+                if Instant::now() < deadline =>
+            {
+                tokio::time::sleep(Duration::from_millis(250)).await;
+            }
+            Some(Err((_, code))) if code != GroupIdNotFound => {
+                eprintln!("demo: failed to delete group {group}: {code}");
+                return Ok(());
+            }
+            _ => return Ok(()),
+        }
+    }
 }

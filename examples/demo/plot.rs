@@ -22,6 +22,9 @@ const RIGHT: f64 = 940.0;
 const LAG: (f64, f64) = (104.0, 400.0);
 const REPLICAS: (f64, f64) = (450.0, 554.0);
 
+/// Room that a label beside a mark takes.
+const LABEL: f64 = 160.0;
+
 /// What one figure shows.
 pub struct Figure {
     pub title: String,
@@ -91,8 +94,8 @@ pub fn svg(figure: &Figure) -> String {
         paper.lag(lag, curve);
         paper.replicas(replicas, curve);
     }
-    for (row, curve) in figure.curves.iter().enumerate() {
-        paper.marks(lag, replicas, curve, row);
+    for curve in &figure.curves {
+        paper.marks(lag, replicas, curve);
     }
     if figure.curves.len() > 1 {
         paper.legend(&figure.curves);
@@ -157,7 +160,7 @@ impl Paper {
                 MUTED,
                 "end",
                 "normal",
-                &value.to_string(),
+                &number(value),
             );
             value += step;
         }
@@ -241,26 +244,32 @@ impl Paper {
         ));
     }
 
-    /// When it was drained, and when the first patch came; `row` keeps the labels of two runs apart.
-    fn marks(&mut self, lag: Panel, replicas: Panel, curve: &Curve, row: usize) {
+    /// When it was drained, and when the first patch came.
+    fn marks(&mut self, lag: Panel, replicas: Panel, curve: &Curve) {
         let (x, y) = (lag.x(curve.drained), lag.y(0.0));
         self.put(format_args!(
             r#"<circle cx="{x:.1}" cy="{y:.1}" r="5" fill="{}" stroke="{PAPER}" stroke-width="1.5"/>"#,
             curve.color
         ));
         let text = format!("drained after {:.1} s", curve.drained);
-        // Beside the curve that comes down to it, and off the paper's edge.
-        let (anchor, x) = if x > RIGHT - 130.0 {
-            ("end", RIGHT)
+        if x + LABEL <= RIGHT {
+            self.text((x + 6.0, y - 14.0), 12.5, curve.color, "start", "bold", &text);
         } else {
-            ("start", x + 6.0)
-        };
-        let y = if anchor == "end" {
-            y - 36.0 - 18.0 * row as f64
-        } else {
-            y - 14.0
-        };
-        self.text((x, y), 12.5, curve.color, anchor, "bold", &text);
+            // No room to the right: above the part of the curve that the label would cover.
+            let covered = curve
+                .lag
+                .iter()
+                .filter(|(at, _)| lag.x(*at) >= RIGHT - LABEL && *at <= curve.drained);
+            let highest = covered.map(|(_, messages)| *messages).fold(0.0, f64::max);
+            self.text(
+                (RIGHT, lag.y(highest) - 12.0),
+                12.5,
+                curve.color,
+                "end",
+                "bold",
+                &text,
+            );
+        }
         if let Some(first) = curve.first_patch {
             let (x, top) = (replicas.x(first), replicas.y(replicas.most));
             self.line(
@@ -309,6 +318,15 @@ fn path(points: impl Iterator<Item = (f64, f64)>) -> String {
             let _ = write!(path, "{}{x:.1} {y:.1}", if index == 0 { 'M' } else { 'L' });
             path
         })
+}
+
+/// A value on an axis: a comma between thousands, decimals only where there are some.
+fn number(value: f64) -> String {
+    let plain = value.to_string();
+    match plain.len() {
+        4.. if !plain.contains('.') => format!("{},{}", &plain[..plain.len() - 3], &plain[plain.len() - 3..]),
+        _ => plain,
+    }
 }
 
 fn escape(text: &str) -> String {
@@ -375,6 +393,12 @@ mod tests {
                 .all(|pair| pair[0].0 == pair[1].0 || pair[0].1 == pair[1].1),
             "{points:?}"
         );
+    }
+
+    #[test]
+    fn axis_values_are_written_for_people() {
+        let written = [0.0, 2.5, 800.0, 1_000.0, 25_000.0].map(number);
+        assert_eq!(written, ["0", "2.5", "800", "1,000", "25,000"]);
     }
 
     #[test]
