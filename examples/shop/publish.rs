@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use futures::{StreamExt, TryStreamExt, stream};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::util::Timeout;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -39,9 +39,21 @@ pub struct Flood {
     /// How fast: `max`, or N/s
     #[arg(long, default_value = "max")]
     rate: Rate,
+    /// Which partition a message goes to
+    #[arg(long, value_enum, default_value_t = Spread::Even)]
+    spread: Spread,
     /// What keys and payment ids begin with; by default made from the time, so that no two floods share an id
     #[arg(long)]
     key: Option<String>,
+}
+
+/// How messages are spread over the partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Spread {
+    /// In turn, as a round-robin partitioner does: each partition gets the same share
+    Even,
+    /// By the key's hash: messages of one key keep their order, shares differ by some percent
+    Key,
 }
 
 /// How fast to publish.
@@ -89,6 +101,10 @@ pub enum PublishError {
 /// Publishes the flood, awaits every acknowledgement, and prints one line of JSON on stdout.
 pub async fn run(connection: &Connection, flood: &Flood) -> Result<(), PublishError> {
     let producer: FutureProducer = connection.producer().create().map_err(PublishError::Start)?;
+    let partitions = match flood.spread {
+        Spread::Even => Some(partitions(&producer, &flood.topic)?),
+        Spread::Key => None,
+    };
     let prefix = flood
         .key
         .clone()
@@ -113,7 +129,14 @@ pub async fn run(connection: &Connection, flood: &Flood) -> Result<(), PublishEr
         Some((number, (number + 1, pace)))
     });
     numbers
-        .map(|number| send(&producer, flood, message(flood, &prefix, number)))
+        .map(|number| {
+            send(
+                &producer,
+                flood,
+                partitions.map(|count| turn(number, count)),
+                message(flood, &prefix, number),
+            )
+        })
         .buffer_unordered(IN_FLIGHT)
         .try_collect::<()>()
         .await?;
@@ -133,7 +156,7 @@ pub async fn run(connection: &Connection, flood: &Flood) -> Result<(), PublishEr
 /// A key and a payload.
 type Content = (String, Vec<u8>);
 
-/// The `number`-th message of the flood: keyed by its own id, so that the keys spread over all partitions.
+/// The `number`-th message of the flood, keyed by its own id.
 fn message(flood: &Flood, prefix: &str, number: u64) -> Content {
     let id = format!("{prefix}-{number:06}");
     let payment = Payment {
@@ -161,15 +184,49 @@ fn chosen(number: u64, some: u64, count: u64) -> bool {
     (number + 1) * some / count > number * some / count
 }
 
-async fn send(producer: &FutureProducer, flood: &Flood, (key, payload): Content) -> Result<(), PublishError> {
+/// How many partitions the topic has.
+fn partitions(producer: &FutureProducer, topic: &str) -> Result<i32, PublishError> {
+    let failed = |source| PublishError::Publish {
+        topic: topic.to_owned(),
+        source,
+    };
+    let metadata = producer
+        .client()
+        .fetch_metadata(Some(topic), Duration::from_secs(30))
+        .map_err(failed)?;
+    let found = metadata
+        .topics()
+        .iter()
+        .find(|found| found.name() == topic)
+        .map_or(0, |found| found.partitions().len());
+    match i32::try_from(found) {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(failed(KafkaError::MetadataFetch(
+            RDKafkaErrorCode::UnknownTopicOrPartition,
+        ))),
+    }
+}
+
+/// The partition of the `number`-th message, in turn.
+fn turn(number: u64, partitions: i32) -> i32 {
+    i32::try_from(number % u64::from(partitions.unsigned_abs())).unwrap_or(0)
+}
+
+async fn send(
+    producer: &FutureProducer,
+    flood: &Flood,
+    partition: Option<i32>,
+    (key, payload): Content,
+) -> Result<(), PublishError> {
     let headers = OwnedHeaders::new().insert(Header {
         key: CORRELATION_ID,
         value: Some(&key),
     });
-    let record = FutureRecord::to(&flood.topic)
+    let mut record = FutureRecord::to(&flood.topic)
         .key(&key)
         .payload(&payload)
         .headers(headers);
+    record.partition = partition;
     match producer.send(record, Timeout::Never).await {
         Ok(_) => Ok(()),
         Err((source, _)) => Err(PublishError::Publish {
@@ -192,6 +249,15 @@ mod tests {
                 assert_eq!(picked, [199, 399, 599, 799, 999]);
             }
         }
+    }
+
+    #[test]
+    fn an_even_spread_gives_each_partition_the_same_share() {
+        let mut shares = [0; 3];
+        for number in 0..300 {
+            shares[usize::try_from(turn(number, 3)).unwrap()] += 1;
+        }
+        assert_eq!(shares, [100; 3]);
     }
 
     #[test]
