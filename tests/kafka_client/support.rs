@@ -38,15 +38,16 @@ pub fn topic(name: &str, partitions: i32) -> NewTopic {
     }
 }
 
-/// Asks until the answer is there: what one broker decided, another knows a moment later.
+/// Asks until the answer is there: what the controller decided, a broker knows a moment later. With thousands of
+/// topics on a busy machine that moment takes a while.
 pub async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
-    let deadline = Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + TIMEOUT * 6;
     loop {
         if let Some(answer) = ask().await {
             return answer;
         }
         assert!(Instant::now() < deadline, "waited in vain until {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

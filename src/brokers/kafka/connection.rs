@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{self, Instant};
 
-use super::error::{ErrorCode, RawError};
+use super::error::{ErrorCode, LOCAL_SSL, LOCAL_TRANSPORT, RawError};
 use super::ffi::Notice;
 
 /// How long a refused client lets a call wait for another connection to succeed.
@@ -49,8 +49,14 @@ struct LogLimit {
 
 impl Connection {
     pub fn new() -> Self {
-        let log = Mutex::new(LogLimit { window: Instant::now(), lines: 0 });
-        Self { state: watch::Sender::new(State::default()), log }
+        let log = Mutex::new(LogLimit {
+            window: Instant::now(),
+            lines: 0,
+        });
+        Self {
+            state: watch::Sender::new(State::default()),
+            log,
+        }
     }
 
     /// Takes in what the polling thread tells.
@@ -63,17 +69,30 @@ impl Connection {
                 });
             }
             Notice::ConnectionError { code, text } => self.failed(code, &text),
-            Notice::Log { level, facility, text } => self.log(level, &facility, &text),
+            Notice::Log {
+                level,
+                facility,
+                text,
+            } => {
+                if let Some(words) = closed_connection(&facility, &text) {
+                    self.failed(LOCAL_TRANSPORT, words);
+                }
+                self.log(level, &facility, &text);
+            }
         }
     }
 
     fn failed(&self, code: i32, text: &str) {
+        let code = if is_tls_trouble(text) { LOCAL_SSL } else { code };
         let class = ErrorCode::from_native(code);
-        if !matches!(class, ErrorCode::Transport | ErrorCode::Authentication | ErrorCode::Ssl) {
+        if !matches!(
+            class,
+            ErrorCode::Transport | ErrorCode::Authentication | ErrorCode::Ssl
+        ) {
             return;
         }
         let (broker, message) = stable_words(text);
-        let error = RawError::new(code, message);
+        let error = RawError::new(code, message + hint(text));
         self.state.send_modify(|state| {
             let since = Instant::now();
             if state.troubles.len() < MAX_TROUBLES || state.troubles.contains_key(&broker) {
@@ -88,7 +107,10 @@ impl Connection {
             let mut before = 0;
             if limit.window.elapsed() > LOG_WINDOW {
                 before = limit.lines.saturating_sub(LOG_LINES);
-                *limit = LogLimit { window: Instant::now(), lines: 0 };
+                *limit = LogLimit {
+                    window: Instant::now(),
+                    lines: 0,
+                };
             }
             limit.lines = limit.lines.saturating_add(1);
             if limit.lines > LOG_LINES {
@@ -113,7 +135,10 @@ impl Connection {
         let class = ErrorCode::from_native(error.code);
         match self.trouble() {
             Some(reason)
-                if matches!(class, ErrorCode::Timeout | ErrorCode::Transport | ErrorCode::AllBrokersDown) =>
+                if matches!(
+                    class,
+                    ErrorCode::Timeout | ErrorCode::Transport | ErrorCode::AllBrokersDown
+                ) =>
             {
                 reason
             }
@@ -158,7 +183,42 @@ impl State {
 
 impl Trouble {
     fn is_refusal(&self) -> bool {
-        matches!(ErrorCode::from_native(self.error.code), ErrorCode::Authentication | ErrorCode::Ssl)
+        matches!(
+            ErrorCode::from_native(self.error.code),
+            ErrorCode::Authentication | ErrorCode::Ssl
+        )
+    }
+}
+
+/// A connection that the other side closed is no error event, only a line in the log, yet it is what a client
+/// without TLS sees of a listener that wants it.
+fn closed_connection<'a>(facility: &str, text: &'a str) -> Option<&'a str> {
+    (facility == "FAIL").then(|| text.split_once("]: ").map_or(text, |(_, words)| words))
+}
+
+/// Trouble with TLS that librdkafka calls a broken transport: since TLS 1.3 a client learns only after the
+/// handshake, by an alert, that its certificate was refused; and a listener without TLS just hangs up.
+fn is_tls_trouble(text: &str) -> bool {
+    text.contains("SSL handshake failed") || (text.contains("SSL routines:") && text.contains("alert"))
+}
+
+/// What a connection that the broker closed early most likely means.
+fn hint(text: &str) -> &'static str {
+    let Some((_, circumstances)) = text
+        .rsplit_once(" (after ")
+        .filter(|_| text.contains("Disconnected"))
+    else {
+        return "";
+    };
+    let quickly = circumstances
+        .split_once("ms ")
+        .is_some_and(|(ms, _)| ms.len() <= 3);
+    if circumstances.contains("state APIVERSION_QUERY") {
+        " (before its first answer: the listener may want TLS)"
+    } else if quickly && circumstances.contains("state UP") {
+        " (right after connecting: the listener may want SASL credentials)"
+    } else {
+        ""
     }
 }
 
@@ -168,7 +228,10 @@ impl Trouble {
 /// `sasl_ssl://kafka:9092/1: SASL authentication error: no (after 3ms in state AUTH_REQ)` becomes `kafka:9092`
 /// and `kafka:9092: SASL authentication error: no`.
 fn stable_words(text: &str) -> (String, String) {
-    let text = text.rsplit_once(" (after ").map_or(text, |(words, _)| words).trim();
+    let text = text
+        .rsplit_once(" (after ")
+        .map_or(text, |(words, _)| words)
+        .trim();
     let Some((name, words)) = text.split_once(": ") else {
         return (String::new(), text.to_owned());
     };
@@ -186,7 +249,10 @@ mod tests {
     const TIMED_OUT: i32 = -185;
 
     fn failure(code: i32, text: &str) -> Notice {
-        Notice::ConnectionError { code, text: text.to_owned() }
+        Notice::ConnectionError {
+            code,
+            text: text.to_owned(),
+        }
     }
 
     #[test]
@@ -200,7 +266,10 @@ mod tests {
         assert_eq!(first, later);
         assert_eq!(first.1, "127.0.0.1:9093: SASL authentication error: refused");
         // librdkafka names no scheme for plain connections.
-        assert_eq!(stable_words("a:1/bootstrap: refused"), ("a:1".into(), "a:1: refused".into()));
+        assert_eq!(
+            stable_words("a:1/bootstrap: refused"),
+            ("a:1".into(), "a:1: refused".into())
+        );
         assert_eq!(stable_words("no brokers").1, "no brokers");
         assert_eq!(
             stable_words("GroupCoordinator: refused"),
@@ -209,15 +278,52 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_refused_after_the_handshake_is_tls_trouble() {
+        let connection = Connection::new();
+        let alert = "ssl://a:1/bootstrap: Receive failed: error:0A000412:SSL routines::sslv3 alert bad certificate: SSL alert number 42 (after 2ms in state APIVERSION_QUERY)";
+        connection.notice(failure(TRANSPORT, alert));
+        assert_eq!(connection.trouble().map(|error| error.code), Some(LOCAL_SSL));
+    }
+
+    #[test]
+    fn a_connection_closed_by_the_broker_is_known_from_the_log() {
+        let connection = Connection::new();
+        connection.notice(Notice::Log {
+            level: 6,
+            facility: "FAIL".to_owned(),
+            text: "[thrd:a:1/bootstrap]: a:1/bootstrap: Disconnected: by peer (after 3ms in state CONNECT)"
+                .into(),
+        });
+        assert_eq!(
+            connection.trouble(),
+            Some(RawError::new(TRANSPORT, "a:1: Disconnected: by peer"))
+        );
+    }
+
+    #[test]
+    fn a_connection_closed_early_hints_at_the_wrong_protocol() {
+        let closed =
+            |circumstances: &str| hint(&format!("a:1/1: Disconnected: by peer (after {circumstances})"));
+        assert!(closed("3ms in state APIVERSION_QUERY").contains("TLS"));
+        assert!(closed("12ms in state UP, 4 identical error(s) suppressed").contains("SASL"));
+        assert_eq!(closed("90000ms in state UP"), "");
+        assert_eq!(hint("a:1/1: Connection refused (after 3ms in state UP)"), "");
+    }
+
+    #[test]
     fn a_time_out_is_explained_by_the_broken_connection_until_a_broker_answers() {
         let connection = Connection::new();
         let timed_out = RawError::new(TIMED_OUT, "Timed out");
         assert_eq!(connection.explain(timed_out.clone()), timed_out);
 
-        connection
-            .notice(failure(TRANSPORT, "plaintext://b:1/2: Connection refused (after 1ms in state CONNECT)"));
-        connection
-            .notice(failure(TRANSPORT, "plaintext://a:1/1: Connection refused (after 1ms in state CONNECT)"));
+        connection.notice(failure(
+            TRANSPORT,
+            "plaintext://b:1/2: Connection refused (after 1ms in state CONNECT)",
+        ));
+        connection.notice(failure(
+            TRANSPORT,
+            "plaintext://a:1/1: Connection refused (after 1ms in state CONNECT)",
+        ));
         assert_eq!(
             connection.explain(timed_out.clone()),
             RawError::new(TRANSPORT, "a:1: Connection refused")
@@ -232,7 +338,10 @@ mod tests {
         let connection = Connection::new();
         connection.notice(failure(TRANSPORT, "ssl://a:1/1: Connection refused"));
         connection.notice(failure(AUTHENTICATION, "ssl://b:1/2: wrong password"));
-        assert_eq!(connection.trouble(), Some(RawError::new(AUTHENTICATION, "b:1: wrong password")));
+        assert_eq!(
+            connection.trouble(),
+            Some(RawError::new(AUTHENTICATION, "b:1: wrong password"))
+        );
         let exists = RawError::new(36, "Topic 'x' already exists.");
         assert_eq!(connection.explain(exists.clone()), exists);
     }
@@ -267,8 +376,16 @@ mod tests {
         let connection = Connection::new();
         connection.notice(Notice::Answered);
         connection.notice(failure(AUTHENTICATION, "ssl://a:1/1: wrong password"));
-        assert!(time::timeout(REFUSED_GRACE * 10, connection.refused()).await.is_err());
+        assert!(
+            time::timeout(REFUSED_GRACE * 10, connection.refused())
+                .await
+                .is_err()
+        );
         time::advance(RECENT_ANSWER).await;
-        assert!(time::timeout(REFUSED_GRACE * 2, connection.refused()).await.is_ok());
+        assert!(
+            time::timeout(REFUSED_GRACE * 2, connection.refused())
+                .await
+                .is_ok()
+        );
     }
 }

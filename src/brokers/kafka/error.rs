@@ -79,6 +79,10 @@ pub(super) struct RawError {
 
 /// What librdkafka calls an invalid argument; also used for what this client refuses itself.
 pub(super) const LOCAL_INVALID_ARG: i32 = -186;
+/// What librdkafka calls a broken connection.
+pub(super) const LOCAL_TRANSPORT: i32 = -195;
+/// What librdkafka calls trouble with TLS.
+pub(super) const LOCAL_SSL: i32 = -181;
 /// What librdkafka calls a time-out.
 pub(super) const LOCAL_TIMED_OUT: i32 = -185;
 /// What librdkafka calls a response that lacks what was asked for.
@@ -160,10 +164,10 @@ impl ErrorCode {
             LOCAL_TIMED_OUT | 7 | -192 | -166 => Self::Timeout,
             -187 => Self::AllBrokersDown,
             // Transport, resolve, broker not available, network exception, unknown broker.
-            -195 | -193 | 8 | 13 | -146 => Self::Transport,
+            LOCAL_TRANSPORT | -193 | 8 | 13 | -146 => Self::Transport,
             // Authentication, unsupported mechanism, illegal state, refused.
             -169 | 33 | 34 | 58 => Self::Authentication,
-            -181 => Self::Ssl,
+            LOCAL_SSL => Self::Ssl,
             3 | -188 | -190 | 100 => Self::UnknownTopicOrPartition,
             36 => Self::TopicAlreadyExists,
             17 => Self::InvalidTopic,

@@ -92,7 +92,7 @@ impl fmt::Debug for Secret {
 ///
 /// Short reconnect waits let a client find a broker within about a second of its return. A client must never
 /// bring a topic into being by asking about it, nor push metrics of its own.
-const FIXED: [(&str, &str); 12] = [
+const FIXED: [(&str, &str); 11] = [
     ("reconnect.backoff.ms", "50"),
     ("reconnect.backoff.max.ms", "1000"),
     ("retry.backoff.ms", "50"),
@@ -104,7 +104,6 @@ const FIXED: [(&str, &str); 12] = [
     ("allow.auto.create.topics", "false"),
     ("enable.metrics.push", "false"),
     ("log.queue", "true"),
-    ("log.connection.close", "false"),
 ];
 
 impl KafkaSettings {
