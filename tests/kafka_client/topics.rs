@@ -134,7 +134,7 @@ async fn what_is_left_out_takes_the_brokers_default() {
     .await;
     let described = only(
         client
-            .describe_topics(&[name.clone()], TIMEOUT)
+            .describe_topics(std::slice::from_ref(&name), TIMEOUT)
             .await
             .expect("answered"),
     )
@@ -220,6 +220,14 @@ async fn a_refusal_carries_the_brokers_words_and_leaves_the_others_alone() {
         }
     }
 
+    delete(&client, &[good]).await;
+}
+
+#[tokio::test]
+async fn what_a_topic_has_already_is_refused_in_the_brokers_words() {
+    let client = client();
+    let good = unique("has");
+    create(&client, &[topic(&good, 1)]).await;
     let again = only(
         client
             .create_topics(&[topic(&good, 1)], false, TIMEOUT)
@@ -298,7 +306,7 @@ async fn a_trial_run_answers_like_the_real_one_and_changes_nothing() {
     .expect("would change");
     let described = only(
         client
-            .describe_topics(&[name.clone()], TIMEOUT)
+            .describe_topics(std::slice::from_ref(&name), TIMEOUT)
             .await
             .expect("answered"),
     )
@@ -306,7 +314,7 @@ async fn a_trial_run_answers_like_the_real_one_and_changes_nothing() {
     assert_eq!(described.partitions.len(), 1);
     let entries = only(
         client
-            .describe_configs(&[name.clone()], TIMEOUT)
+            .describe_configs(std::slice::from_ref(&name), TIMEOUT)
             .await
             .expect("answered"),
     )

@@ -75,6 +75,9 @@ pub(super) type Reply<T> = oneshot::Receiver<Result<T, RawError>>;
 /// A topic as the full listing has it: name, partitions, error.
 pub(super) type ListedTopic = (String, Vec<PartitionMeta>, Option<RawError>);
 
+/// The groups found, and the errors of brokers that did not tell theirs.
+pub(super) type ListedGroups = (Vec<GroupListing>, Vec<RawError>);
+
 /// What happens besides answers, told from the polling thread.
 pub(super) enum Notice {
     /// A connection failed; the text names the broker and the reason.
@@ -191,7 +194,7 @@ impl Native {
     /// Issues one admin call: sets options, registers the reader of its result, hands over to librdkafka.
     fn call<T: Send + 'static>(
         &self,
-        options: CallOptions,
+        options: &CallOptions,
         read: impl FnOnce(&Event) -> Result<T, RawError> + Send + 'static,
         issue: impl FnOnce(*mut sys::rd_kafka_t, *const sys::rd_kafka_AdminOptions_t, *mut sys::rd_kafka_queue_t),
     ) -> Result<Reply<T>, RawError> {
@@ -214,7 +217,7 @@ impl Native {
 
     pub fn describe_cluster(&self, timeout: Duration) -> Result<Reply<ClusterInfo>, RawError> {
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER, timeout);
-        self.call(options, read_cluster, |handle, options, queue| {
+        self.call(&options, read_cluster, |handle, options, queue| {
             // SAFETY: all three are live for the call.
             unsafe { sys::rd_kafka_DescribeCluster(handle, options, queue) }
         })
@@ -255,7 +258,7 @@ impl Native {
             sys::rd_kafka_TopicCollection_destroy,
         )?;
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout);
-        self.call(options, read_topic_descriptions, |handle, options, queue| {
+        self.call(&options, read_topic_descriptions, |handle, options, queue| {
             // SAFETY: all are live for the call, which copies the names.
             unsafe { sys::rd_kafka_DescribeTopics(handle, collection.get(), options, queue) }
         })
@@ -268,7 +271,7 @@ impl Native {
     ) -> Result<Reply<Outcomes<String, Vec<ConfigEntry>>>, RawError> {
         let resources = Objects::build(topics, |topic| topic_resource(topic))?;
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout);
-        self.call(options, read_configs, |handle, options, queue| {
+        self.call(&options, read_configs, |handle, options, queue| {
             let mut list = resources.pointers();
             // SAFETY: all are live for the call, which copies the resources.
             unsafe { sys::rd_kafka_DescribeConfigs(handle, list.as_mut_ptr(), list.len(), options, queue) }
@@ -286,7 +289,7 @@ impl Native {
             .validate_only(validate_only)
             .wait_on_broker();
         self.call(
-            options,
+            &options,
             |event| {
                 event.topic_results(
                     sys::rd_kafka_event_CreateTopics_result,
@@ -312,7 +315,7 @@ impl Native {
             .validate_only(validate_only)
             .wait_on_broker();
         self.call(
-            options,
+            &options,
             |event| {
                 event.topic_results(
                     sys::rd_kafka_event_CreatePartitions_result,
@@ -323,7 +326,7 @@ impl Native {
                 let mut list = growths.pointers();
                 // SAFETY: all are live for the call, which copies the list.
                 unsafe {
-                    sys::rd_kafka_CreatePartitions(handle, list.as_mut_ptr(), list.len(), options, queue)
+                    sys::rd_kafka_CreatePartitions(handle, list.as_mut_ptr(), list.len(), options, queue);
                 }
             },
         )
@@ -338,7 +341,7 @@ impl Native {
         let resources = Objects::build(changes, config_change)?;
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS, timeout)
             .validate_only(validate_only);
-        self.call(options, read_altered, |handle, options, queue| {
+        self.call(&options, read_altered, |handle, options, queue| {
             let mut list = resources.pointers();
             // SAFETY: all are live for the call, which copies the resources.
             unsafe {
@@ -362,7 +365,7 @@ impl Native {
         })?;
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DELETETOPICS, timeout).wait_on_broker();
         self.call(
-            options,
+            &options,
             |event| {
                 event.topic_results(
                     sys::rd_kafka_event_DeleteTopics_result,
@@ -394,7 +397,7 @@ impl Native {
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout)
             .wait_on_broker()
             .isolation(isolation);
-        self.call(options, read_offsets, |handle, options, queue| {
+        self.call(&options, read_offsets, |handle, options, queue| {
             // SAFETY: all are live for the call, which copies the list.
             unsafe { sys::rd_kafka_ListOffsets(handle, list.get(), options, queue) }
         })
@@ -412,7 +415,7 @@ impl Native {
             sys::rd_kafka_ListConsumerGroupOffsets_destroy,
         )?;
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, timeout);
-        self.call(options, read_committed, |handle, options, queue| {
+        self.call(&options, read_committed, |handle, options, queue| {
             let mut list = [query.get()];
             // SAFETY: all are live for the call, which copies the query.
             unsafe {
@@ -421,12 +424,9 @@ impl Native {
         })
     }
 
-    pub fn list_groups(
-        &self,
-        timeout: Duration,
-    ) -> Result<Reply<(Vec<GroupListing>, Vec<RawError>)>, RawError> {
+    pub fn list_groups(&self, timeout: Duration) -> Result<Reply<ListedGroups>, RawError> {
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS, timeout);
-        self.call(options, read_group_listings, |handle, options, queue| {
+        self.call(&options, read_group_listings, |handle, options, queue| {
             // SAFETY: all three are live for the call.
             unsafe { sys::rd_kafka_ListConsumerGroups(handle, options, queue) }
         })
@@ -439,7 +439,7 @@ impl Native {
     ) -> Result<Reply<Outcomes<String, GroupDescription>>, RawError> {
         let texts = c_strings(groups)?;
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, timeout);
-        self.call(options, read_group_descriptions, |handle, options, queue| {
+        self.call(&options, read_group_descriptions, |handle, options, queue| {
             let mut list = pointers(&texts);
             // SAFETY: all are live for the call, which copies the names.
             unsafe {
@@ -462,7 +462,7 @@ impl Native {
             )
         })?;
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DELETEGROUPS, timeout);
-        self.call(options, read_deleted_groups, |handle, options, queue| {
+        self.call(&options, read_deleted_groups, |handle, options, queue| {
             let mut list = groups.pointers();
             // SAFETY: all are live for the call, which copies the list.
             unsafe { sys::rd_kafka_DeleteGroups(handle, list.as_mut_ptr(), list.len(), options, queue) }
@@ -482,7 +482,7 @@ impl Native {
             sys::rd_kafka_DeleteRecords_destroy,
         )?;
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DELETERECORDS, timeout).wait_on_broker();
-        self.call(options, read_deleted_records, |handle, options, queue| {
+        self.call(&options, read_deleted_records, |handle, options, queue| {
             let mut list = [records.get()];
             // SAFETY: all are live for the call, which copies the list.
             unsafe { sys::rd_kafka_DeleteRecords(handle, list.as_mut_ptr(), list.len(), options, queue) }
@@ -783,7 +783,7 @@ fn read_committed(event: &Event) -> Result<Outcomes<TopicPartition, Option<i64>>
     }
 }
 
-fn read_group_listings(event: &Event) -> Result<(Vec<GroupListing>, Vec<RawError>), RawError> {
+fn read_group_listings(event: &Event) -> Result<ListedGroups, RawError> {
     let result = event.result(sys::rd_kafka_event_ListConsumerGroups_result)?;
     // SAFETY: the result and what it holds live as long as the event.
     Ok(unsafe {

@@ -261,9 +261,9 @@ mod tests {
             |s| s.tls.as_mut().expect("set above").ca_pem = None,
         ];
         for (index, change) in changes.into_iter().enumerate() {
-            let mut changed = base.clone();
-            change(&mut changed);
-            assert_ne!(changed.fingerprint(), base.fingerprint(), "change {index}");
+            let mut other = base.clone();
+            change(&mut other);
+            assert_ne!(other.fingerprint(), base.fingerprint(), "change {index}");
         }
     }
 }
