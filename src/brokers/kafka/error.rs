@@ -145,6 +145,12 @@ impl KafkaError {
         )
     }
 
+    /// True when a broker said that it does not know the topic, which it may say of a topic just created.
+    #[must_use]
+    pub fn is_unknown_topic(&self) -> bool {
+        self.code == ErrorCode::UnknownTopicOrPartition
+    }
+
     /// The same error for another operation: one failed request told to each object in it.
     #[must_use]
     pub fn for_operation(&self, operation: impl Into<String>) -> Self {
