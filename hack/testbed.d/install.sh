@@ -14,7 +14,7 @@ artefact() {
   if [[ ! -d $target ]]; then
     temporary=$ARTEFACTS/.building-$key
     log=$ARTEFACTS/.logs/$key
-    say "$who" "installing $key"
+    say "$who" "installing $key (follow it: tail -f $log)"
     rm -rf --one-file-system "$temporary"
     mkdir -p "$temporary"
     # The recipe is a process of its own: `set -e` does not reach into a function that is tested here.

@@ -126,7 +126,12 @@ bed_act() {
       for unit in "${units[@]}"; do reversed=("$unit" "${reversed[@]}"); done
       for unit in "${reversed[@]}"; do unit_stop "$unit"; done
       ;;
-    kill) for unit in "${units[@]}"; do unit_kill "$unit"; done ;;
+    kill)
+      local running=0
+      for unit in "${units[@]}"; do ! unit_runs "$unit" || running=1; done
+      ((running)) || die "$2 does not run"
+      for unit in "${units[@]}"; do unit_kill "$unit"; done
+      ;;
   esac
   case $action in
     start) say "$2" "ready" ;;

@@ -139,23 +139,24 @@ node_ready() {
 # pods_end: ends every container. With cgroupsPerQOS off their control groups are /k8s.io/ID, so it takes the ids
 # that this bed's containerd has a folder for: another containerd's pods are left alone.
 pods_end() {
-  local bundle ids=() groups=()
+  local bundle ids=() groups=() sockets=()
   for bundle in "$K8S_DATA"/node/containerd/state/io.containerd.runtime.v2.task/k8s.io/*/; do
-    [[ ! -d $bundle ]] || ids+=("k8s.io/$(basename "$bundle")")
+    [[ -d $bundle ]] || continue
+    ids+=("k8s.io/$(basename "$bundle")")
+    # The shim's socket lies in /run/containerd, whatever the configuration says.
+    [[ ! -e $bundle/address ]] || sockets+=("$(sed 's#^unix://##' "$bundle/address")")
   done
   mapfile -t groups < <(cgroup_dirs "${ids[@]}")
   cgroup_end "${groups[@]}"
+  rm -f "${sockets[@]}"
 }
 
-# node_clean: what the node left behind: containers, mounts, sockets, folders.
+# node_clean: what the node left behind: containers, mounts, folders.
 node_clean() {
-  local address folder groups=()
+  local folder groups=()
   pods_end
   mapfile -t groups < <(cgroup_dirs k8s.io)
   [[ ${#groups[@]} -eq 0 ]] || rmdir --ignore-fail-on-non-empty "${groups[@]}"
-  for address in "$K8S_DATA"/node/containerd/state/io.containerd.runtime.v2.task/k8s.io/*/address; do
-    [[ ! -e $address ]] || rm -f "$(sed 's#^unix://##' "$address")"
-  done
   mounts_clean
   if [[ -e $K8S_DATA/node/foreign-folders ]]; then
     while read -r folder; do

@@ -88,10 +88,10 @@ unit_start() {
   # shellcheck disable=SC2016
   setsid bash -c '
     set -euo pipefail
-    echo $$ >"$1/cgroup.procs"
     stat=$(<"/proc/$$/stat")
     echo "$$ $(cut -d" " -f20 <<<"${stat##*) }")" >"$2/pid.new"
     mv "$2/pid.new" "$2/pid"
+    echo $$ >"$1/cgroup.procs"
     exec "${@:3}"' unit "$group" "$dir" "$@" </dev/null >>"$dir/log" 2>&1 9>&- &
   wait_for 10 test -e "$dir/pid" || die "could not start $unit: $(tail -n 1 "$dir/log")"
 }
@@ -131,7 +131,7 @@ unit_gone() { ! unit_runs "$1"; }
 # unit_kill UNIT: a crash. Containerd's shims live through it, as they would.
 unit_kill() {
   local pid
-  pid=$(unit_pid "$1") || die "$1 does not run"
+  pid=$(unit_pid "$1") || return 0
   if [[ $1 == containerd ]]; then
     kill -KILL "$pid"
     wait_for 10 unit_gone "$1"

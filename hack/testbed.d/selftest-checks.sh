@@ -173,14 +173,17 @@ mark() {
   case $1 in
     kafka) kafka-topics --bootstrap-server "$SPILLWAY_TEST_KAFKA" --create --if-not-exists --topic mark --partitions 1 ;;
     rabbitmq) management PUT queues/%2F/mark '{"durable":true}' ;;
-    kubernetes) kubectl create configmap mark --dry-run=client -o yaml | kubectl apply -f - ;;
+    kubernetes)
+      deployment mark spillway.dev/testbed/pause:1
+      kubectl rollout status deployment/mark --timeout=60s
+      ;;
   esac
 }
 marked() {
   case $1 in
     kafka) kafka-topics --bootstrap-server "$SPILLWAY_TEST_KAFKA" --list | grep -qx mark ;;
     rabbitmq) management GET queues/%2F/mark >/dev/null ;;
-    kubernetes) kubectl get configmap mark >/dev/null ;;
+    kubernetes) kubectl get deployment mark >/dev/null && kubectl rollout status deployment/mark --timeout=60s ;;
   esac
 }
 
@@ -232,10 +235,11 @@ leaves_nothing() {
   none mounts grep -F "$RUN" /proc/self/mountinfo
   none address ip -o address show to 198.51.100.10
   none groups find /sys/fs/cgroup -maxdepth 3 -name "spillway-testbed-$(printf %s "$RUN" | sha256sum | cut -c1-8)"
+  none sockets comm -23 <(find /run/containerd/s -type s 2>/dev/null | sort) <(ss -lxH | awk '{ print $5 }' | sort)
   none folder find "$RUN" -maxdepth 0
   if [[ ! -e $SPILLWAY_TESTBED_DIR/run ]]; then
     none pods find /sys/fs/cgroup -maxdepth 3 -name k8s.io
-    none sockets find /run/containerd /var/lib/kubelet /var/log/containers -maxdepth 0
+    none folders find /run/containerd /var/lib/kubelet /var/log/containers -maxdepth 0
   fi
   return $left
 }
