@@ -31,10 +31,7 @@ pub struct Cluster {
 
 impl Cluster {
     pub async fn new(namespace: &str) -> Result<Self, DemoError> {
-        Ok(Self {
-            client: Client::try_default().await?,
-            namespace: namespace.to_owned(),
-        })
+        Ok(Self { client: Client::try_default().await?, namespace: namespace.to_owned() })
     }
 
     fn objects(&self, kind: &str) -> Api<DynamicObject> {
@@ -57,44 +54,29 @@ impl Cluster {
             for name in CONSUMERS {
                 let replicas = self.replicas(name).await?;
                 if replicas != (Replicas { wanted: 1, ready: 1 }) {
-                    missing.push(format!(
-                        "deployment {name} ({} of {} ready)",
-                        replicas.ready, replicas.wanted
-                    ));
+                    missing
+                        .push(format!("deployment {name} ({} of {} ready)", replicas.ready, replicas.wanted));
                 }
             }
-            Ok(if missing.is_empty() {
-                Ok(())
-            } else {
-                Err(missing.join("; "))
-            })
+            Ok(if missing.is_empty() { Ok(()) } else { Err(missing.join("; ")) })
         })
         .await
     }
 
     async fn replicas(&self, name: &str) -> Result<Replicas, DemoError> {
         let deployments: Api<Deployment> = Api::namespaced(self.client.clone(), &self.namespace);
-        Ok(deployments
-            .get_opt(name)
-            .await?
-            .map(|found| count(&found))
-            .unwrap_or_default())
+        Ok(deployments.get_opt(name).await?.map(|found| count(&found)).unwrap_or_default())
     }
 
     /// Sets a Consumer's scaling mode, and waits until the operator has taken notice.
     pub async fn set_mode(&self, consumer: &str, mode: &str, patience: Duration) -> Result<(), DemoError> {
         let consumers = self.objects("Consumer");
         let patch = serde_json::json!({"spec": {"scaling": {"mode": mode}}});
-        let patched = consumers
-            .patch(consumer, &PatchParams::default(), &Patch::Merge(patch))
-            .await?;
+        let patched = consumers.patch(consumer, &PatchParams::default(), &Patch::Merge(patch)).await?;
         let generation = patched.metadata.generation;
         wait(patience, async || {
             let found = consumers.get(consumer).await?;
-            let seen = found
-                .data
-                .pointer("/status/observedGeneration")
-                .and_then(serde_json::Value::as_i64);
+            let seen = found.data.pointer("/status/observedGeneration").and_then(serde_json::Value::as_i64);
             Ok(if seen >= generation {
                 Ok(())
             } else {
@@ -126,25 +108,15 @@ impl Cluster {
 fn count(deployment: &Deployment) -> Replicas {
     let status = deployment.status.as_ref();
     Replicas {
-        wanted: deployment
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.replicas)
-            .unwrap_or(1),
+        wanted: deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1),
         ready: status.and_then(|status| status.ready_replicas).unwrap_or(0),
     }
 }
 
 /// What keeps an object from being ready, in its own words.
 fn unready(kind: &str, object: &DynamicObject) -> Option<String> {
-    let conditions = object
-        .data
-        .pointer("/status/conditions")
-        .and_then(serde_json::Value::as_array);
-    let ready = conditions
-        .into_iter()
-        .flatten()
-        .find(|condition| condition["type"] == "Ready");
+    let conditions = object.data.pointer("/status/conditions").and_then(serde_json::Value::as_array);
+    let ready = conditions.into_iter().flatten().find(|condition| condition["type"] == "Ready");
     match ready {
         Some(ready) if ready["status"] == "True" => None,
         Some(ready) => Some(format!(

@@ -62,26 +62,14 @@ pub async fn run(settings: &Settings, recorder: &mut Recorder, count: u64) -> Re
     progress.end();
     let seen = recorder.seen();
     let seconds = |at: Instant| at.saturating_duration_since(began).as_secs_f64();
-    let during: Vec<_> = seen
-        .replicas
-        .iter()
-        .filter(|(at, _)| *at >= began && *at <= drained)
-        .collect();
+    let during: Vec<_> = seen.replicas.iter().filter(|(at, _)| *at >= began && *at <= drained).collect();
     let at_first = at(&seen, began);
     Ok(Outcome {
         count,
         began,
         drained: seconds(drained),
-        first_patch: during
-            .iter()
-            .find(|(_, now)| now.wanted > at_first.wanted)
-            .map(|(at, _)| seconds(*at)),
-        peak: during
-            .iter()
-            .map(|(_, now)| now.ready)
-            .chain([at_first.ready])
-            .max()
-            .unwrap_or(0),
+        first_patch: during.iter().find(|(_, now)| now.wanted > at_first.wanted).map(|(at, _)| seconds(*at)),
+        peak: during.iter().map(|(_, now)| now.ready).chain([at_first.ready]).max().unwrap_or(0),
     })
 }
 
@@ -99,12 +87,7 @@ async fn quiet(recorder: &mut Recorder) -> Result<Backlog, DemoError> {
 }
 
 fn at(seen: &Seen, moment: Instant) -> crate::cluster::Replicas {
-    seen.replicas
-        .iter()
-        .rev()
-        .find(|(at, _)| *at <= moment)
-        .map(|(_, now)| *now)
-        .unwrap_or_default()
+    seen.replicas.iter().rev().find(|(at, _)| *at <= moment).map(|(_, now)| *now).unwrap_or_default()
 }
 
 /// Waits until the order service is back at one replica; returns the seconds it took.
@@ -127,13 +110,7 @@ pub async fn rest(recorder: &mut Recorder, patience: Duration) -> Result<f64, De
 fn publish(settings: &Settings, count: u64, poison: u64) -> impl FnOnce() -> Result<(), DemoError> + use<> {
     let mut command = Command::new(&settings.shop);
     command
-        .args([
-            "publish",
-            "--topic",
-            PAYMENTS,
-            "--bootstrap-servers",
-            &settings.place.bootstrap_servers,
-        ])
+        .args(["publish", "--topic", PAYMENTS, "--bootstrap-servers", &settings.place.bootstrap_servers])
         .args(["--count", &count.to_string(), "--poison", &poison.to_string()])
         .stdin(Stdio::null());
     let name = settings.shop.display().to_string();
@@ -143,9 +120,7 @@ fn publish(settings: &Settings, count: u64, poison: u64) -> impl FnOnce() -> Res
             return Ok(());
         }
         let complaint = String::from_utf8_lossy(&output.stderr);
-        Err(DemoError::Publish(
-            complaint.lines().last().unwrap_or("it said nothing").to_owned(),
-        ))
+        Err(DemoError::Publish(complaint.lines().last().unwrap_or("it said nothing").to_owned()))
     }
 }
 
@@ -157,18 +132,11 @@ struct Progress {
 
 impl Progress {
     fn new() -> Self {
-        Self {
-            terminal: std::io::stdout().is_terminal(),
-            last: None,
-        }
+        Self { terminal: std::io::stdout().is_terminal(), last: None }
     }
 
     fn show(&mut self, began: Instant, lag: i64, count: u64, recorder: &Recorder) {
-        let pause = if self.terminal {
-            Duration::from_millis(150)
-        } else {
-            Duration::from_secs(5)
-        };
+        let pause = if self.terminal { Duration::from_millis(150) } else { Duration::from_secs(5) };
         if self.last.is_some_and(|last| last.elapsed() < pause) {
             return;
         }

@@ -15,17 +15,12 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 fn client(bootstrap: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", bootstrap)
-        .set("allow.auto.create.topics", "false");
+    config.set("bootstrap.servers", bootstrap).set("allow.auto.create.topics", "false");
     config
 }
 
 fn reader(bootstrap: &str, group: &str) -> KafkaResult<BaseConsumer> {
-    client(bootstrap)
-        .set("group.id", group)
-        .set("enable.auto.commit", "false")
-        .create()
+    client(bootstrap).set("group.id", group).set("enable.auto.commit", "false").create()
 }
 
 /// How a group stands on one topic.
@@ -49,24 +44,15 @@ impl Watcher {
     pub fn new(bootstrap: &str, group: &'static str, topic: &'static str) -> Result<Self, DemoError> {
         let consumer = reader(bootstrap, group)?;
         let partitions = partitions(&consumer, topic)?;
-        Ok(Self {
-            consumer,
-            group,
-            topic,
-            partitions,
-        })
+        Ok(Self { consumer, group, topic, partitions })
     }
 
     /// Committed offsets first, then the ends, so that lag is never read too small.
     pub fn look(&self) -> Result<Backlog, DemoError> {
-        let committed = self
-            .consumer
-            .committed_offsets(self.partitions.clone(), PATIENCE)?;
+        let committed = self.consumer.committed_offsets(self.partitions.clone(), PATIENCE)?;
         let mut backlog = Backlog { end: 0, lag: 0 };
         for place in committed.elements() {
-            let (low, high) = self
-                .consumer
-                .fetch_watermarks(self.topic, place.partition(), PATIENCE)?;
+            let (low, high) = self.consumer.fetch_watermarks(self.topic, place.partition(), PATIENCE)?;
             let reached = match place.offset() {
                 Offset::Offset(offset) => offset,
                 _ => low,
@@ -80,10 +66,8 @@ impl Watcher {
     /// How many members the group has, once it is stable.
     pub fn members(&self) -> Result<Option<usize>, DemoError> {
         let groups = self.consumer.fetch_group_list(Some(self.group), PATIENCE)?;
-        let stable = groups
-            .groups()
-            .iter()
-            .find(|group| group.name() == self.group && group.state() == "Stable");
+        let stable =
+            groups.groups().iter().find(|group| group.name() == self.group && group.state() == "Stable");
         Ok(stable.map(|group| group.members().len()))
     }
 }
@@ -113,11 +97,7 @@ impl Log {
     /// Takes the position: what is published from now on.
     pub fn mark(bootstrap: &str, topic: &'static str) -> Result<Self, DemoError> {
         let consumer = reader(bootstrap, "spillway-demo")?;
-        Ok(Self {
-            bootstrap: bootstrap.to_owned(),
-            topic,
-            from: ends(&consumer, topic)?,
-        })
+        Ok(Self { bootstrap: bootstrap.to_owned(), topic, from: ends(&consumer, topic)? })
     }
 
     /// Every message since the mark.
@@ -161,11 +141,7 @@ pub fn header<'a>(message: &'a OwnedMessage, key: &str) -> Option<&'a str> {
 pub fn absent(bootstrap: &str) -> Result<(), DemoError> {
     let metadata = reader(bootstrap, "spillway-demo")?;
     let metadata = metadata.fetch_metadata(None, PATIENCE)?;
-    match metadata
-        .topics()
-        .iter()
-        .find(|topic| TOPICS.contains(&topic.name()))
-    {
+    match metadata.topics().iter().find(|topic| TOPICS.contains(&topic.name())) {
         Some(topic) => Err(DemoError::Taken(format!("topic {}", topic.name()))),
         None => Ok(()),
     }

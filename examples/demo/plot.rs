@@ -69,21 +69,9 @@ pub fn svg(figure: &Figure) -> String {
         |pick: fn(&Curve) -> &[(f64, f64)]| figure.curves.iter().flat_map(move |curve| pick(curve).iter());
     let until = every(|curve| &curve.lag).map(|(at, _)| *at).fold(1.0, f64::max);
     let most_lag = every(|curve| &curve.lag).map(|(_, lag)| *lag).fold(1.0, f64::max);
-    let most_replicas = every(|curve| &curve.wanted)
-        .map(|(_, count)| *count)
-        .fold(1.0, f64::max);
-    let lag = Panel {
-        until,
-        top: LAG.0,
-        bottom: LAG.1,
-        most: most_lag * 1.08,
-    };
-    let replicas = Panel {
-        until,
-        top: REPLICAS.0,
-        bottom: REPLICAS.1,
-        most: most_replicas + 0.5,
-    };
+    let most_replicas = every(|curve| &curve.wanted).map(|(_, count)| *count).fold(1.0, f64::max);
+    let lag = Panel { until, top: LAG.0, bottom: LAG.1, most: most_lag * 1.08 };
+    let replicas = Panel { until, top: REPLICAS.0, bottom: REPLICAS.1, most: most_replicas + 0.5 };
 
     let mut paper = Paper::new(figure);
     paper.grid(lag, step(most_lag, 5.0), "messages behind (lag)");
@@ -107,9 +95,7 @@ pub fn svg(figure: &Figure) -> String {
 fn step(most: f64, lines: f64) -> f64 {
     let rough = most / lines;
     let power = 10_f64.powf(rough.log10().floor());
-    let nice = [1.0, 2.0, 2.5, 5.0, 10.0]
-        .into_iter()
-        .find(|factor| factor * power >= rough);
+    let nice = [1.0, 2.0, 2.5, 5.0, 10.0].into_iter().find(|factor| factor * power >= rough);
     nice.unwrap_or(10.0) * power
 }
 
@@ -122,9 +108,7 @@ impl Paper {
             r#"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="'DejaVu Sans', Verdana, sans-serif" role="img">"#
         ));
         paper.put(format_args!("<title>{}</title>", escape(&figure.title)));
-        paper.put(format_args!(
-            r#"<rect width="{WIDTH}" height="{HEIGHT}" fill="{PAPER}"/>"#
-        ));
+        paper.put(format_args!(r#"<rect width="{WIDTH}" height="{HEIGHT}" fill="{PAPER}"/>"#));
         paper.text((28.0, 42.0), 21.0, INK, "start", "bold", &figure.title);
         paper.text((28.0, 66.0), 12.5, MUTED, "start", "normal", &figure.subtitle);
         paper
@@ -154,14 +138,7 @@ impl Paper {
         while value <= panel.most {
             let y = panel.y(value);
             self.line((LEFT, y), (RIGHT, y), if value == 0.0 { MUTED } else { GRID }, "");
-            self.text(
-                (LEFT - 10.0, y + 4.0),
-                12.0,
-                MUTED,
-                "end",
-                "normal",
-                &number(value),
-            );
+            self.text((LEFT - 10.0, y + 4.0), 12.0, MUTED, "end", "normal", &number(value));
             value += step;
         }
         self.text((28.0, panel.top - 10.0), 12.0, INK, "start", "bold", what);
@@ -175,35 +152,16 @@ impl Paper {
             self.line((x, LAG.0), (x, LAG.1), GRID, "");
             self.line((x, REPLICAS.0), (x, REPLICAS.1), GRID, "");
             self.line((x, REPLICAS.1), (x, REPLICAS.1 + 5.0), MUTED, "");
-            self.text(
-                (x, REPLICAS.1 + 20.0),
-                12.0,
-                MUTED,
-                "middle",
-                "normal",
-                &at.to_string(),
-            );
+            self.text((x, REPLICAS.1 + 20.0), 12.0, MUTED, "middle", "normal", &at.to_string());
             at += step;
         }
         let middle = f64::midpoint(LEFT, RIGHT);
-        self.text(
-            (middle, REPLICAS.1 + 44.0),
-            12.0,
-            INK,
-            "middle",
-            "bold",
-            "seconds since the flood began",
-        );
+        self.text((middle, REPLICAS.1 + 44.0), 12.0, INK, "middle", "bold", "seconds since the flood began");
     }
 
     fn flood(&mut self, lag: Panel, replicas: Panel) {
         let x = lag.x(0.0);
-        self.line(
-            (x, lag.top),
-            (x, replicas.bottom),
-            INK,
-            r#"stroke-dasharray="4 4" stroke-width="1.2""#,
-        );
+        self.line((x, lag.top), (x, replicas.bottom), INK, r#"stroke-dasharray="4 4" stroke-width="1.2""#);
         self.text((x + 6.0, lag.top + 4.0), 11.5, INK, "start", "normal", "flood");
     }
 
@@ -223,11 +181,8 @@ impl Paper {
     fn replicas(&mut self, panel: Panel, curve: &Curve) {
         let mut steps: Vec<(f64, f64)> = Vec::new();
         let until = curve.lag.last().map_or(panel.until, |(at, _)| *at);
-        for (at, count) in curve
-            .wanted
-            .iter()
-            .copied()
-            .chain(curve.wanted.last().map(|(_, last)| (until, *last)))
+        for (at, count) in
+            curve.wanted.iter().copied().chain(curve.wanted.last().map(|(_, last)| (until, *last)))
         {
             if let Some((_, before)) = steps.last().copied() {
                 steps.push((at, before));
@@ -256,19 +211,10 @@ impl Paper {
             self.text((x + 6.0, y - 14.0), 12.5, curve.color, "start", "bold", &text);
         } else {
             // No room to the right: above the part of the curve that the label would cover.
-            let covered = curve
-                .lag
-                .iter()
-                .filter(|(at, _)| lag.x(*at) >= RIGHT - LABEL && *at <= curve.drained);
+            let covered =
+                curve.lag.iter().filter(|(at, _)| lag.x(*at) >= RIGHT - LABEL && *at <= curve.drained);
             let highest = covered.map(|(_, messages)| *messages).fold(0.0, f64::max);
-            self.text(
-                (RIGHT, lag.y(highest) - 12.0),
-                12.5,
-                curve.color,
-                "end",
-                "bold",
-                &text,
-            );
+            self.text((RIGHT, lag.y(highest) - 12.0), 12.5, curve.color, "end", "bold", &text);
         }
         if let Some(first) = curve.first_patch {
             let (x, top) = (replicas.x(first), replicas.y(replicas.most));
@@ -288,20 +234,8 @@ impl Paper {
         for curve in curves.iter().rev() {
             let width = 8.2 * curve.name.chars().count() as f64 + 44.0;
             x -= width;
-            self.line(
-                (x, LAG.0 - 14.0),
-                (x + 22.0, LAG.0 - 14.0),
-                curve.color,
-                r#"stroke-width="4""#,
-            );
-            self.text(
-                (x + 29.0, LAG.0 - 10.0),
-                12.5,
-                INK,
-                "start",
-                "normal",
-                &curve.name,
-            );
+            self.line((x, LAG.0 - 14.0), (x + 22.0, LAG.0 - 14.0), curve.color, r#"stroke-width="4""#);
+            self.text((x + 29.0, LAG.0 - 10.0), 12.5, INK, "start", "normal", &curve.name);
         }
     }
 
@@ -312,12 +246,10 @@ impl Paper {
 }
 
 fn path(points: impl Iterator<Item = (f64, f64)>) -> String {
-    points
-        .enumerate()
-        .fold(String::new(), |mut path, (index, (x, y))| {
-            let _ = write!(path, "{}{x:.1} {y:.1}", if index == 0 { 'M' } else { 'L' });
-            path
-        })
+    points.enumerate().fold(String::new(), |mut path, (index, (x, y))| {
+        let _ = write!(path, "{}{x:.1} {y:.1}", if index == 0 { 'M' } else { 'L' });
+        path
+    })
 }
 
 /// A value on an axis: a comma between thousands, decimals only where there are some.
@@ -330,9 +262,7 @@ fn number(value: f64) -> String {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -370,10 +300,7 @@ mod tests {
             for point in d.split(['M', 'L', 'Z']).filter(|point| !point.is_empty()) {
                 let (x, y) = point.split_once(' ').unwrap();
                 let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
-                assert!(
-                    (LEFT..=RIGHT).contains(&x) && (LAG.0..=REPLICAS.1).contains(&y),
-                    "{point}"
-                );
+                assert!((LEFT..=RIGHT).contains(&x) && (LAG.0..=REPLICAS.1).contains(&y), "{point}");
             }
         }
     }
@@ -383,16 +310,9 @@ mod tests {
         let svg = svg(&figure());
         let steps = svg.lines().rfind(|line| line.starts_with("<path")).unwrap();
         let d = steps.split('"').nth(1).unwrap();
-        let points: Vec<(&str, &str)> = d[1..]
-            .split('L')
-            .map(|point| point.split_once(' ').unwrap())
-            .collect();
-        assert!(
-            points
-                .windows(2)
-                .all(|pair| pair[0].0 == pair[1].0 || pair[0].1 == pair[1].1),
-            "{points:?}"
-        );
+        let points: Vec<(&str, &str)> =
+            d[1..].split('L').map(|point| point.split_once(' ').unwrap()).collect();
+        assert!(points.windows(2).all(|pair| pair[0].0 == pair[1].0 || pair[0].1 == pair[1].1), "{points:?}");
     }
 
     #[test]

@@ -59,21 +59,13 @@ impl Recorder {
     /// The next look at the broker that brings an answer.
     pub async fn next(&mut self) -> Result<(Instant, Backlog), DemoError> {
         let changed = tokio::time::timeout(PATIENCE, self.latest.changed()).await;
-        let look = if matches!(changed, Ok(Ok(()))) {
-            *self.latest.borrow_and_update()
-        } else {
-            None
-        };
+        let look = if matches!(changed, Ok(Ok(()))) { *self.latest.borrow_and_update() } else { None };
         look.ok_or_else(|| DemoError::Waited(PATIENCE, "an answer of the broker".to_owned()))
     }
 
     /// The replicas as they are now.
     pub fn replicas(&self) -> Replicas {
-        lock(&self.seen)
-            .replicas
-            .last()
-            .map(|(_, replicas)| *replicas)
-            .unwrap_or_default()
+        lock(&self.seen).replicas.last().map(|(_, replicas)| *replicas).unwrap_or_default()
     }
 
     /// Messages handled per second over the last `window`.
@@ -82,20 +74,13 @@ impl Recorder {
         let Some((now, last)) = seen.backlog.last() else {
             return 0.0;
         };
-        let Some((then, first)) = seen
-            .backlog
-            .iter()
-            .find(|(at, _)| now.duration_since(*at) <= window)
+        let Some((then, first)) = seen.backlog.iter().find(|(at, _)| now.duration_since(*at) <= window)
         else {
             return 0.0;
         };
         let handled = (last.end - last.lag) - (first.end - first.lag);
         let seconds = now.duration_since(*then).as_secs_f64();
-        if seconds > 0.0 {
-            handled as f64 / seconds
-        } else {
-            0.0
-        }
+        if seconds > 0.0 { handled as f64 / seconds } else { 0.0 }
     }
 
     /// All that was seen so far.

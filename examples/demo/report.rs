@@ -28,11 +28,7 @@ pub const PLAIN: Attribute = Attribute("\x1b[0m");
 
 impl Attribute {
     pub fn get(&self) -> &'static str {
-        if std::io::stdout().is_terminal() {
-            self.0
-        } else {
-            ""
-        }
+        if std::io::stdout().is_terminal() { self.0 } else { "" }
     }
 }
 
@@ -83,12 +79,7 @@ impl Report<'_> {
         let checks = self.checks();
         println!("\n{}Expected, and found{}", BOLD.get(), PLAIN.get());
         for check in &checks {
-            println!(
-                "  {} {}: {}",
-                if check.met { "ok  " } else { "FAIL" },
-                check.what,
-                check.found
-            );
+            println!("  {} {}: {}", if check.met { "ok  " } else { "FAIL" }, check.what, check.found);
         }
         println!();
         for plot in &plots {
@@ -124,18 +115,10 @@ impl Report<'_> {
     fn checks(&self) -> Vec<Check> {
         let mut checks = Vec::new();
         let mut check = |what: &str, met: bool, found: String| {
-            checks.push(Check {
-                what: what.to_owned(),
-                met,
-                found,
-            });
+            checks.push(Check { what: what.to_owned(), met, found });
         };
         let fixed = &self.fixed;
-        check(
-            "one replica while scaling is off",
-            fixed.peak == 1,
-            fixed.peak.to_string(),
-        );
+        check("one replica while scaling is off", fixed.peak == 1, fixed.peak.to_string());
         for (run, rested) in self.scaled.iter().zip(&self.rested) {
             let flood = format!("{} messages: ", run.count);
             check(
@@ -154,48 +137,21 @@ impl Report<'_> {
             check(&format!("{flood}back to one replica"), met, found);
         }
         let ratio = self.ratio();
-        check(
-            &format!("at least {RATIO} times as fast"),
-            ratio >= RATIO,
-            format!("{ratio:.2} times"),
-        );
+        check(&format!("at least {RATIO} times as fast"), ratio >= RATIO, format!("{ratio:.2} times"));
 
         let counts = std::iter::once(fixed).chain(&self.scaled).map(|run| run.count);
-        let (all, poison) = counts.fold((0, 0), |(all, bad), count| {
-            (all + count, bad + self.poison(count))
-        });
-        for (what, topic) in [
-            ("an order", &self.evidence.orders),
-            ("an e-mail", &self.evidence.emails),
-        ] {
-            let ids: BTreeSet<_> = topic
-                .iter()
-                .filter_map(|message| header(message, "correlation-id"))
-                .collect();
+        let (all, poison) = counts.fold((0, 0), |(all, bad), count| (all + count, bad + self.poison(count)));
+        for (what, topic) in [("an order", &self.evidence.orders), ("an e-mail", &self.evidence.emails)] {
+            let ids: BTreeSet<_> =
+                topic.iter().filter_map(|message| header(message, "correlation-id")).collect();
             let found = format!("{} of {}, in {} messages", ids.len(), all - poison, topic.len());
-            check(
-                &format!("{what} for every good payment"),
-                ids.len() as u64 == all - poison,
-                found,
-            );
+            check(&format!("{what} for every good payment"), ids.len() as u64 == all - poison, found);
         }
         let dead = self.evidence.dead_letters.len();
-        check(
-            "a dead letter for every poison message",
-            dead as u64 == poison,
-            format!("{dead} of {poison}"),
-        );
+        check("a dead letter for every poison message", dead as u64 == poison, format!("{dead} of {poison}"));
         let wrong = self.wrong_dead_letters();
-        let found = if wrong.is_empty() {
-            "all of them".to_owned()
-        } else {
-            wrong.join("; ")
-        };
-        check(
-            "dead letters carry payload, key and headers as the contract says",
-            wrong.is_empty(),
-            found,
-        );
+        let found = if wrong.is_empty() { "all of them".to_owned() } else { wrong.join("; ") };
+        check("dead letters carry payload, key and headers as the contract says", wrong.is_empty(), found);
         checks
     }
 
@@ -205,26 +161,13 @@ impl Report<'_> {
             .evidence
             .payments
             .iter()
-            .map(|message| {
-                (
-                    (message.partition().to_string(), message.offset().to_string()),
-                    message,
-                )
-            })
+            .map(|message| ((message.partition().to_string(), message.offset().to_string()), message))
             .collect();
         let wrong = |letter: &OwnedMessage| -> Option<String> {
             let text = |key: &str| header(letter, key).unwrap_or_default().to_owned();
-            let place = (
-                text("spillway-original-partition"),
-                text("spillway-original-offset"),
-            );
+            let place = (text("spillway-original-partition"), text("spillway-original-offset"));
             let Some(original) = originals.get(&place) else {
-                return Some(format!(
-                    "offset {}: no original at {}@{}",
-                    letter.offset(),
-                    place.0,
-                    place.1
-                ));
+                return Some(format!("offset {}: no original at {}@{}", letter.offset(), place.0, place.1));
             };
             let timestamp = original.timestamp().to_millis().unwrap_or_default().to_string();
             let same = letter.key() == original.key()
@@ -268,18 +211,12 @@ impl Report<'_> {
 
     fn show_dead_letter(&self) {
         let letters = &self.evidence.dead_letters;
-        println!(
-            "{}{} dead letters in {DEAD_LETTERS}{}",
-            BOLD.get(),
-            letters.len(),
-            PLAIN.get()
-        );
+        println!("{}{} dead letters in {DEAD_LETTERS}{}", BOLD.get(), letters.len(), PLAIN.get());
         let Some(letter) = letters.first() else { return };
         println!("  The first, in full:");
         let show = |name: &str, value: Option<&[u8]>| {
-            let value = value.map_or("(none)".to_owned(), |value| {
-                String::from_utf8_lossy(value).into_owned()
-            });
+            let value =
+                value.map_or("(none)".to_owned(), |value| String::from_utf8_lossy(value).into_owned());
             println!("    {name:<28} {value}");
         };
         show("key", letter.key());
@@ -323,18 +260,12 @@ impl Report<'_> {
             },
         )];
         for run in more {
-            let subtitle = format!(
-                "With Spillway, 1 to {} replicas: drained after {:.0} s.",
-                run.peak, run.drained
-            );
+            let subtitle =
+                format!("With Spillway, 1 to {} replicas: drained after {:.0} s.", run.peak, run.drained);
             let curves = vec![curve("Spillway", plot::BLUE, run, run.drained * 1.2)];
             figures.push((
                 format!("black-friday-{}", run.count),
-                Figure {
-                    title: title(run),
-                    subtitle,
-                    curves,
-                },
+                Figure { title: title(run), subtitle, curves },
             ));
         }
         let out = &self.settings.out;
@@ -344,11 +275,8 @@ impl Report<'_> {
             let svg = out.join(format!("{name}.svg"));
             std::fs::write(&svg, plot::svg(&figure)).map_err(|error| DemoError::Write(svg.clone(), error))?;
             let png = svg.with_extension("png");
-            let drawn = Command::new("rsvg-convert")
-                .args(["--zoom", "2", "--output"])
-                .arg(&png)
-                .arg(&svg)
-                .status();
+            let drawn =
+                Command::new("rsvg-convert").args(["--zoom", "2", "--output"]).arg(&png).arg(&svg).status();
             let drawn = drawn.is_ok_and(|status| status.success());
             plots.push(svg);
             if drawn {
@@ -363,44 +291,22 @@ impl Report<'_> {
     /// Lag over seconds since `began`, from a little before until `until` or the next flood.
     fn lag(&self, began: Instant, until: f64) -> Vec<(f64, f64)> {
         let end = self.next_flood(began);
-        let looks = self
-            .seen
-            .backlog
-            .iter()
-            .filter(|(at, _)| end.is_none_or(|end| *at <= end));
-        cut(
-            looks.map(|(at, backlog)| (seconds(*at, began), backlog.lag as f64)),
-            until,
-        )
+        let looks = self.seen.backlog.iter().filter(|(at, _)| end.is_none_or(|end| *at <= end));
+        cut(looks.map(|(at, backlog)| (seconds(*at, began), backlog.lag as f64)), until)
     }
 
     fn replicas(&self, began: Instant, until: f64) -> Vec<(f64, f64)> {
         let end = self.next_flood(began);
-        let changes = self
-            .seen
-            .replicas
-            .iter()
-            .filter(|(at, _)| end.is_none_or(|end| *at <= end));
-        let all: Vec<_> = changes
-            .map(|(at, now)| (seconds(*at, began), f64::from(now.wanted)))
-            .collect();
+        let changes = self.seen.replicas.iter().filter(|(at, _)| end.is_none_or(|end| *at <= end));
+        let all: Vec<_> = changes.map(|(at, now)| (seconds(*at, began), f64::from(now.wanted))).collect();
         // What held before the figure begins holds at its beginning.
-        let before = all
-            .iter()
-            .rev()
-            .find(|(at, _)| *at < plot::BEFORE)
-            .map(|(_, wanted)| (plot::BEFORE, *wanted));
-        before
-            .into_iter()
-            .chain(cut(all.iter().copied(), until))
-            .collect()
+        let before =
+            all.iter().rev().find(|(at, _)| *at < plot::BEFORE).map(|(_, wanted)| (plot::BEFORE, *wanted));
+        before.into_iter().chain(cut(all.iter().copied(), until)).collect()
     }
 
     fn next_flood(&self, began: Instant) -> Option<Instant> {
-        std::iter::once(&self.fixed)
-            .chain(&self.scaled)
-            .map(|run| run.began)
-            .find(|next| *next > began)
+        std::iter::once(&self.fixed).chain(&self.scaled).map(|run| run.began).find(|next| *next > began)
     }
 }
 
@@ -415,8 +321,7 @@ impl Column {
             format!("{:.1} s", run.drained),
             format!("{:.1}", run.count as f64 / run.drained),
             run.peak.to_string(),
-            run.first_patch
-                .map_or("-".to_owned(), |first| format!("{first:.1} s")),
+            run.first_patch.map_or("-".to_owned(), |first| format!("{first:.1} s")),
             faster.map_or(String::new(), |faster| format!("{faster:.2} x")),
         ])
     }
@@ -430,9 +335,7 @@ fn seconds(at: Instant, began: Instant) -> f64 {
 }
 
 fn cut(points: impl Iterator<Item = (f64, f64)>, until: f64) -> Vec<(f64, f64)> {
-    points
-        .filter(|(at, _)| *at >= plot::BEFORE && *at <= until)
-        .collect()
+    points.filter(|(at, _)| *at >= plot::BEFORE && *at <= until).collect()
 }
 
 fn round(seconds: f64) -> f64 {

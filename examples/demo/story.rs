@@ -58,24 +58,12 @@ pub async fn tell(settings: &Settings) -> Result<bool, DemoError> {
 
     wait(PATIENCE, async || {
         let lag = emails.look()?.lag;
-        Ok(if lag == 0 {
-            Ok(())
-        } else {
-            Err(format!("e-mails: {lag} orders have none yet"))
-        })
+        Ok(if lag == 0 { Ok(()) } else { Err(format!("e-mails: {lag} orders have none yet")) })
     })
     .await?;
     let evidence = marks.collect()?;
     let seen = recorder.seen();
-    Report {
-        settings,
-        seen,
-        fixed,
-        scaled,
-        rested,
-        evidence,
-    }
-    .finish()
+    Report { settings, seen, fixed, scaled, rested, evidence }.finish()
 }
 
 fn one_member(members: Option<usize>, group: &str) -> Result<(), String> {

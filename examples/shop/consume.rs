@@ -99,13 +99,7 @@ pub async fn run(
     consumer.subscribe(&topics).map_err(ConsumeError::Start)?;
     tracing::info!(group = subscription.group, ?topics, "consuming");
 
-    let mut worker = Worker {
-        consumer,
-        producer,
-        subscription,
-        service,
-        done: Done::default(),
-    };
+    let mut worker = Worker { consumer, producer, subscription, service, done: Done::default() };
     let outcome = worker.serve(&stop).await;
     // Dropping the consumer would do the same, but could not say why it failed.
     commit(&worker.consumer, "stop");
@@ -160,14 +154,7 @@ impl<S: Service> Worker<'_, S> {
         let (topic, partition, offset) = (message.topic(), message.partition(), message.offset());
 
         if self.done.contains(&identity) {
-            tracing::info!(
-                topic,
-                partition,
-                offset,
-                correlation_id,
-                attempt,
-                "skipped a duplicate"
-            );
+            tracing::info!(topic, partition, offset, correlation_id, attempt, "skipped a duplicate");
             self.store(message);
             return Ok(());
         }
@@ -175,53 +162,30 @@ impl<S: Service> Worker<'_, S> {
             Ok(event) => {
                 if let Some(event) = event {
                     let headers = correlation_id.map(|id| {
-                        OwnedHeaders::new().insert(Header {
-                            key: contract::CORRELATION_ID,
-                            value: Some(id),
-                        })
+                        OwnedHeaders::new().insert(Header { key: contract::CORRELATION_ID, value: Some(id) })
                     });
                     let key = Some(event.key.as_bytes());
-                    self.publish(&event.topic, key, Some(&event.payload), headers)
-                        .await?;
+                    self.publish(&event.topic, key, Some(&event.payload), headers).await?;
                 }
                 tracing::info!(topic, partition, offset, correlation_id, attempt, "handled");
                 self.done.insert(identity);
             }
             Err(failure) => {
                 let subscription = self.subscription;
-                let next = contract::next(
-                    &failure,
-                    attempt,
-                    subscription.retries(),
-                    subscription.dead_letter(),
-                );
+                let next =
+                    contract::next(&failure, attempt, subscription.retries(), subscription.dead_letter());
                 let to = match next {
                     Next::Retry(retry) => retry.topic.as_str(),
                     Next::DeadLetter(topic) => topic,
                     Next::Stay => {
                         let topic = topic.to_owned();
-                        return Err(ConsumeError::NoDeadLetter {
-                            topic,
-                            partition,
-                            offset,
-                            failure,
-                        });
+                        return Err(ConsumeError::NoDeadLetter { topic, partition, offset, failure });
                     }
                 };
                 let headers = contract::headers(message, attempt, &failure, Timestamp::now());
-                self.publish(to, message.key(), message.payload(), Some(headers))
-                    .await?;
+                self.publish(to, message.key(), message.payload(), Some(headers)).await?;
                 let error = failure.to_string();
-                tracing::warn!(
-                    topic,
-                    partition,
-                    offset,
-                    correlation_id,
-                    attempt,
-                    to,
-                    error,
-                    "failed"
-                );
+                tracing::warn!(topic, partition, offset, correlation_id, attempt, to, error, "failed");
                 if matches!(next, Next::DeadLetter(_)) {
                     self.done.insert(identity);
                 }
@@ -239,28 +203,16 @@ impl<S: Service> Worker<'_, S> {
         payload: Option<&[u8]>,
         headers: Option<OwnedHeaders>,
     ) -> Result<(), ConsumeError> {
-        let record = FutureRecord {
-            topic,
-            partition: None,
-            payload,
-            key,
-            timestamp: None,
-            headers,
-        };
+        let record = FutureRecord { topic, partition: None, payload, key, timestamp: None, headers };
         match self.producer.send(record, Timeout::Never).await {
             Ok(_) => Ok(()),
-            Err((source, _)) => Err(ConsumeError::Publish {
-                topic: topic.to_owned(),
-                source,
-            }),
+            Err((source, _)) => Err(ConsumeError::Publish { topic: topic.to_owned(), source }),
         }
     }
 
     /// Marks the message as done: what is stored is committed within a second.
     fn store(&self, message: &OwnedMessage) {
-        if let Err(error) = self
-            .consumer
-            .store_offset(message.topic(), message.partition(), message.offset())
+        if let Err(error) = self.consumer.store_offset(message.topic(), message.partition(), message.offset())
         {
             // The partition went to another member meanwhile, which handles the message again.
             tracing::warn!(%error, topic = message.topic(), partition = message.partition(), "offset not stored");
@@ -269,16 +221,10 @@ impl<S: Service> Worker<'_, S> {
 
     /// When a record of a retry topic may be tried again; `None` for right now.
     fn due(&self, message: &OwnedMessage) -> Option<Instant> {
-        let retry = self
-            .subscription
-            .retries()
-            .iter()
-            .find(|retry| retry.topic == message.topic())?;
+        let retry = self.subscription.retries().iter().find(|retry| retry.topic == message.topic())?;
         let published = message.timestamp().to_millis()?;
         let age = Timestamp::now().as_millisecond().saturating_sub(published);
-        let left = retry
-            .delay
-            .saturating_sub(Duration::from_millis(u64::try_from(age).unwrap_or(0)));
+        let left = retry.delay.saturating_sub(Duration::from_millis(u64::try_from(age).unwrap_or(0)));
         (!left.is_zero()).then(|| Instant::now() + left)
     }
 
@@ -309,8 +255,7 @@ impl Group {
     }
 
     fn hold(&self, due: Instant, message: OwnedMessage) {
-        self.held()
-            .insert((message.topic().to_owned(), message.partition()), (due, message));
+        self.held().insert((message.topic().to_owned(), message.partition()), (due, message));
     }
 
     fn earliest(&self) -> Option<Instant> {
@@ -318,10 +263,7 @@ impl Group {
     }
 
     fn take_due(&self, now: Instant) -> Vec<OwnedMessage> {
-        self.held()
-            .extract_if(|_, (due, _)| *due <= now)
-            .map(|(_, (_, message))| message)
-            .collect()
+        self.held().extract_if(|_, (due, _)| *due <= now).map(|(_, (_, message))| message).collect()
     }
 }
 

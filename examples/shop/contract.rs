@@ -22,15 +22,8 @@ const FAILED_AT: &str = "spillway-failed-at";
 const ATTEMPT: &str = "spillway-attempt";
 
 /// Headers that the contract owns: set anew at every step.
-const OWNED: [&str; 7] = [
-    ORIGINAL_TOPIC,
-    ORIGINAL_PARTITION,
-    ORIGINAL_OFFSET,
-    ORIGINAL_TIMESTAMP,
-    ERROR,
-    FAILED_AT,
-    ATTEMPT,
-];
+const OWNED: [&str; 7] =
+    [ORIGINAL_TOPIC, ORIGINAL_PARTITION, ORIGINAL_OFFSET, ORIGINAL_TIMESTAMP, ERROR, FAILED_AT, ATTEMPT];
 
 /// Bytes of an error that are kept; some errors quote the whole payload.
 const ERROR_LIMIT: usize = 1024;
@@ -140,10 +133,7 @@ pub fn headers(message: &OwnedMessage, attempt: u32, failure: &Failure, now: Tim
         }
     }
     let mut set = |key, value: &str| {
-        headers = std::mem::take(&mut headers).insert(Header {
-            key,
-            value: Some(value),
-        });
+        headers = std::mem::take(&mut headers).insert(Header { key, value: Some(value) });
     };
     set(ORIGINAL_TOPIC, &origin.topic);
     set(ORIGINAL_PARTITION, &origin.partition.to_string());
@@ -182,41 +172,24 @@ mod tests {
 
     fn pairs(headers: &OwnedHeaders) -> Vec<(String, String)> {
         let read = |header: Header<'_, &[u8]>| {
-            (
-                header.key.to_owned(),
-                String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned(),
-            )
+            (header.key.to_owned(), String::from_utf8_lossy(header.value.unwrap_or_default()).into_owned())
         };
         headers.iter().map(read).collect()
     }
 
     fn steps() -> Vec<Retry> {
         [("p.retry.10s", 10), ("p.retry.1m", 60)]
-            .map(|(topic, delay)| Retry {
-                topic: topic.to_owned(),
-                delay: Duration::from_secs(delay),
-            })
+            .map(|(topic, delay)| Retry { topic: topic.to_owned(), delay: Duration::from_secs(delay) })
             .to_vec()
     }
 
     #[test]
     fn a_dead_letter_says_where_when_and_why_and_keeps_foreign_headers_in_order() {
         let came = OwnedHeaders::new()
-            .insert(Header {
-                key: "traceparent",
-                value: Some("00-1"),
-            })
-            .insert(Header {
-                key: CORRELATION_ID,
-                value: Some("c-1"),
-            });
+            .insert(Header { key: "traceparent", value: Some("00-1") })
+            .insert(Header { key: CORRELATION_ID, value: Some("c-1") });
         let failed_at: Timestamp = "2026-11-21T08:00:00Z".parse().unwrap();
-        let left = headers(
-            &message("payment", 41, came),
-            1,
-            &Failure::Malformed("no id".into()),
-            failed_at,
-        );
+        let left = headers(&message("payment", 41, came), 1, &Failure::Malformed("no id".into()), failed_at);
         let expected = [
             ("traceparent", "00-1"),
             ("correlation-id", "c-1"),
@@ -228,21 +201,13 @@ mod tests {
             ("spillway-failed-at", "2026-11-21T08:00:00Z"),
             ("spillway-attempt", "1"),
         ];
-        assert_eq!(
-            pairs(&left),
-            expected.map(|(key, value)| (key.to_owned(), value.to_owned()))
-        );
+        assert_eq!(pairs(&left), expected.map(|(key, value)| (key.to_owned(), value.to_owned())));
     }
 
     #[test]
     fn a_second_failure_keeps_the_first_origin_and_replaces_the_rest() {
         let failure = Failure::Transient("bank is away".into());
-        let first = headers(
-            &message("payment", 41, OwnedHeaders::new()),
-            1,
-            &failure,
-            Timestamp::UNIX_EPOCH,
-        );
+        let first = headers(&message("payment", 41, OwnedHeaders::new()), 1, &failure, Timestamp::UNIX_EPOCH);
         let retried = message("p.retry.10s", 7, first);
         assert_eq!(attempt(&retried), 2);
         let second = pairs(&headers(&retried, 2, &failure, Timestamp::UNIX_EPOCH));
@@ -260,12 +225,8 @@ mod tests {
     fn transient_failures_step_through_the_retries_and_end_in_the_dead_letters() {
         let retries = steps();
         let failure = Failure::Transient("bank is away".into());
-        let path: Vec<_> = (1..=4)
-            .map(|attempt| next(&failure, attempt, &retries, Some("dlq")))
-            .collect();
-        let [first, second] = &retries[..] else {
-            unreachable!()
-        };
+        let path: Vec<_> = (1..=4).map(|attempt| next(&failure, attempt, &retries, Some("dlq"))).collect();
+        let [first, second] = &retries[..] else { unreachable!() };
         let dead = Next::DeadLetter("dlq");
         assert_eq!(path, [Next::Retry(first), Next::Retry(second), dead, dead]);
     }
@@ -273,56 +234,31 @@ mod tests {
     #[test]
     fn a_malformed_message_skips_the_retries() {
         let retries = steps();
-        assert_eq!(
-            next(&Failure::Malformed("x".into()), 1, &retries, Some("dlq")),
-            Next::DeadLetter("dlq")
-        );
+        assert_eq!(next(&Failure::Malformed("x".into()), 1, &retries, Some("dlq")), Next::DeadLetter("dlq"));
     }
 
     #[test]
     fn without_a_dead_letter_topic_a_failed_message_stays() {
-        assert_eq!(
-            next(&Failure::Malformed("x".into()), 1, &steps(), None),
-            Next::Stay
-        );
-        assert_eq!(
-            next(&Failure::Transient("x".into()), 3, &steps(), None),
-            Next::Stay
-        );
+        assert_eq!(next(&Failure::Malformed("x".into()), 1, &steps(), None), Next::Stay);
+        assert_eq!(next(&Failure::Transient("x".into()), 3, &steps(), None), Next::Stay);
     }
 
     #[test]
     fn a_retried_copy_has_the_identity_of_its_original() {
         let original = message("payment", 41, OwnedHeaders::new());
         let failure = Failure::Transient("bank is away".into());
-        let copy = message(
-            "p.retry.10s",
-            3,
-            headers(&original, 1, &failure, Timestamp::UNIX_EPOCH),
-        );
+        let copy = message("p.retry.10s", 3, headers(&original, 1, &failure, Timestamp::UNIX_EPOCH));
         for id in [None, Some("c-1")] {
             assert_eq!(Origin::of(&original).identity(id), Origin::of(&copy).identity(id));
         }
-        assert_ne!(
-            Origin::of(&original).identity(None),
-            Origin::of(&original).identity(Some("c-1"))
-        );
+        assert_ne!(Origin::of(&original).identity(None), Origin::of(&original).identity(Some("c-1")));
     }
 
     #[test]
     fn a_long_error_is_cut_at_a_character() {
         let failure = Failure::Malformed("é".repeat(ERROR_LIMIT));
-        let left = headers(
-            &message("payment", 1, OwnedHeaders::new()),
-            1,
-            &failure,
-            Timestamp::UNIX_EPOCH,
-        );
+        let left = headers(&message("payment", 1, OwnedHeaders::new()), 1, &failure, Timestamp::UNIX_EPOCH);
         let error = pairs(&left).into_iter().find(|(key, _)| key == ERROR).unwrap().1;
-        assert!(
-            error.len() <= ERROR_LIMIT && error.ends_with('é'),
-            "{} bytes",
-            error.len()
-        );
+        assert!(error.len() <= ERROR_LIMIT && error.ends_with('é'), "{} bytes", error.len());
     }
 }

@@ -105,10 +105,8 @@ pub async fn run(connection: &Connection, flood: &Flood) -> Result<(), PublishEr
         Spread::Even => Some(partitions(&producer, &flood.topic)?),
         Spread::Key => None,
     };
-    let prefix = flood
-        .key
-        .clone()
-        .unwrap_or_else(|| format!("pay-{:x}", jiff::Timestamp::now().as_millisecond()));
+    let prefix =
+        flood.key.clone().unwrap_or_else(|| format!("pay-{:x}", jiff::Timestamp::now().as_millisecond()));
 
     let began = Instant::now();
     let pace = match flood.rate {
@@ -163,11 +161,7 @@ fn message(flood: &Flood, prefix: &str, number: u64) -> Content {
         amount: 500 + number * 7_919 % 20_000,
         currency: "EUR".to_owned(),
         email: format!("{id}@customers.example"),
-        outage: if chosen(number, flood.flaky, flood.count) {
-            flood.outage
-        } else {
-            0
-        },
+        outage: if chosen(number, flood.flaky, flood.count) { flood.outage } else { 0 },
         id: id.clone(),
     };
     let mut payload = serde_json::json!(payment).to_string().into_bytes();
@@ -186,14 +180,8 @@ fn chosen(number: u64, some: u64, count: u64) -> bool {
 
 /// How many partitions the topic has.
 fn partitions(producer: &FutureProducer, topic: &str) -> Result<i32, PublishError> {
-    let failed = |source| PublishError::Publish {
-        topic: topic.to_owned(),
-        source,
-    };
-    let metadata = producer
-        .client()
-        .fetch_metadata(Some(topic), Duration::from_secs(30))
-        .map_err(failed)?;
+    let failed = |source| PublishError::Publish { topic: topic.to_owned(), source };
+    let metadata = producer.client().fetch_metadata(Some(topic), Duration::from_secs(30)).map_err(failed)?;
     let found = metadata
         .topics()
         .iter()
@@ -201,9 +189,7 @@ fn partitions(producer: &FutureProducer, topic: &str) -> Result<i32, PublishErro
         .map_or(0, |found| found.partitions().len());
     match i32::try_from(found) {
         Ok(count) if count > 0 => Ok(count),
-        _ => Err(failed(KafkaError::MetadataFetch(
-            RDKafkaErrorCode::UnknownTopicOrPartition,
-        ))),
+        _ => Err(failed(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition))),
     }
 }
 
@@ -218,21 +204,12 @@ async fn send(
     partition: Option<i32>,
     (key, payload): Content,
 ) -> Result<(), PublishError> {
-    let headers = OwnedHeaders::new().insert(Header {
-        key: CORRELATION_ID,
-        value: Some(&key),
-    });
-    let mut record = FutureRecord::to(&flood.topic)
-        .key(&key)
-        .payload(&payload)
-        .headers(headers);
+    let headers = OwnedHeaders::new().insert(Header { key: CORRELATION_ID, value: Some(&key) });
+    let mut record = FutureRecord::to(&flood.topic).key(&key).payload(&payload).headers(headers);
     record.partition = partition;
     match producer.send(record, Timeout::Never).await {
         Ok(_) => Ok(()),
-        Err((source, _)) => Err(PublishError::Publish {
-            topic: flood.topic.clone(),
-            source,
-        }),
+        Err((source, _)) => Err(PublishError::Publish { topic: flood.topic.clone(), source }),
     }
 }
 

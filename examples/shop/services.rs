@@ -87,27 +87,12 @@ impl Service for Order {
         let payment: Payment = parse(message)?;
         tokio::time::sleep(self.work).await;
         if attempt <= payment.outage {
-            return Err(Failure::Transient(format!(
-                "the ledger did not answer for payment {}",
-                payment.id
-            )));
+            return Err(Failure::Transient(format!("the ledger did not answer for payment {}", payment.id)));
         }
         // Made from the payment's id, not drawn: a payment that comes twice makes the same order twice.
         let id = format!("order-{}", payment.id);
-        let Payment {
-            id: payment,
-            amount,
-            currency,
-            email,
-            ..
-        } = payment;
-        let order = OrderCreated {
-            id: id.clone(),
-            payment,
-            amount,
-            currency,
-            email,
-        };
+        let Payment { id: payment, amount, currency, email, .. } = payment;
+        let order = OrderCreated { id: id.clone(), payment, amount, currency, email };
         event(&self.output, id, &order)
     }
 }
@@ -127,14 +112,7 @@ impl Service for Email {
     async fn handle(&mut self, message: &OwnedMessage, _attempt: u32) -> Result<Option<Event>, Failure> {
         let order: OrderCreated = parse(message)?;
         tokio::time::sleep(self.work).await;
-        event(
-            &self.output,
-            order.id.clone(),
-            &EmailSent {
-                order: order.id,
-                to: order.email,
-            },
-        )
+        event(&self.output, order.id.clone(), &EmailSent { order: order.id, to: order.email })
     }
 }
 
@@ -174,9 +152,5 @@ fn parse<T: DeserializeOwned>(message: &OwnedMessage) -> Result<T, Failure> {
 
 fn event(topic: &str, key: String, content: &impl Serialize) -> Result<Option<Event>, Failure> {
     let payload = serde_json::to_vec(content).map_err(|error| Failure::Malformed(error.to_string()))?;
-    Ok(Some(Event {
-        topic: topic.to_owned(),
-        key,
-        payload,
-    }))
+    Ok(Some(Event { topic: topic.to_owned(), key, payload }))
 }

@@ -12,12 +12,7 @@ use rdkafka::ClientConfig;
 #[derive(Args, Clone, Debug)]
 pub struct Connection {
     /// Servers to ask first, as host:port, separated by commas
-    #[arg(
-        long,
-        global = true,
-        env = "SPILLWAY_KAFKA_BOOTSTRAP_SERVERS",
-        default_value = "127.0.0.1:9092"
-    )]
+    #[arg(long, global = true, env = "SPILLWAY_KAFKA_BOOTSTRAP_SERVERS", default_value = "127.0.0.1:9092")]
     bootstrap_servers: String,
     /// Name of this client; Spillway sets it to the pod's name, which is how it tells its own members from others
     #[arg(long, global = true, env = "SPILLWAY_KAFKA_CLIENT_ID")]
@@ -40,9 +35,7 @@ impl Connection {
     /// What every client of the shop has in common.
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", &self.bootstrap_servers)
-            .set("allow.auto.create.topics", "false");
+        config.set("bootstrap.servers", &self.bootstrap_servers).set("allow.auto.create.topics", "false");
         // A certificate store of whatever distribution the image is made from.
         config.set("ssl.ca.location", "probe");
         // A topic made after the consumer started is found in seconds, not in five minutes.
@@ -144,23 +137,16 @@ impl Subscription {
 
 /// Reads `name=delay,…`. An empty text is no retry at all.
 fn parse_retries(text: &str) -> Result<Retries, String> {
-    text.split(',')
-        .filter(|step| !step.is_empty())
-        .map(parse_retry)
-        .collect()
+    text.split(',').filter(|step| !step.is_empty()).map(parse_retry).collect()
 }
 
 fn parse_retry(step: &str) -> Result<Retry, String> {
-    let (topic, delay) = step
-        .split_once('=')
-        .ok_or_else(|| format!("`{step}` is not of the form name=delay"))?;
+    let (topic, delay) =
+        step.split_once('=').ok_or_else(|| format!("`{step}` is not of the form name=delay"))?;
     if topic.is_empty() {
         return Err(format!("`{step}` names no topic"));
     }
-    Ok(Retry {
-        topic: topic.to_owned(),
-        delay: parse_duration(delay)?,
-    })
+    Ok(Retry { topic: topic.to_owned(), delay: parse_duration(delay)? })
 }
 
 /// Reads a duration as Kubernetes people write it: `100ms`, `10s`, `1m`, `168h`.
@@ -176,10 +162,8 @@ mod tests {
     #[test]
     fn retry_steps_keep_their_order_and_their_delays() {
         let retries = parse_retries("orders.v1.retry.10s=10s,orders.v1.retry.1m=1m").unwrap();
-        let read: Vec<_> = retries
-            .iter()
-            .map(|retry| (retry.topic.as_str(), retry.delay.as_secs()))
-            .collect();
+        let read: Vec<_> =
+            retries.iter().map(|retry| (retry.topic.as_str(), retry.delay.as_secs())).collect();
         assert_eq!(read, [("orders.v1.retry.10s", 10), ("orders.v1.retry.1m", 60)]);
     }
 

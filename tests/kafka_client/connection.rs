@@ -19,10 +19,7 @@ fn read(variable: &str) -> String {
 }
 
 fn authority() -> TlsSettings {
-    TlsSettings {
-        ca_pem: Some(read("SPILLWAY_TEST_KAFKA_CA")),
-        ..TlsSettings::default()
-    }
+    TlsSettings { ca_pem: Some(read("SPILLWAY_TEST_KAFKA_CA")), ..TlsSettings::default() }
 }
 
 fn credentials(mechanism: SaslMechanism) -> SaslSettings {
@@ -58,38 +55,20 @@ async fn an_unreachable_broker_is_an_error_that_says_why() {
     let settings = KafkaSettings::plaintext(vec!["127.0.0.1:1".to_owned()], "spillway-test");
     let client = KafkaClient::connect(&settings).expect("valid");
     let clock = Instant::now();
-    let error = client
-        .describe_cluster(Duration::from_millis(1_500))
-        .await
-        .expect_err("nobody listens there");
-    assert!(
-        clock.elapsed() < Duration::from_millis(2_600),
-        "{:?}",
-        clock.elapsed()
-    );
+    let error =
+        client.describe_cluster(Duration::from_millis(1_500)).await.expect_err("nobody listens there");
+    assert!(clock.elapsed() < Duration::from_millis(2_600), "{:?}", clock.elapsed());
     assert_eq!(error.code, ErrorCode::Transport);
     let words =
         "failed to describe the cluster: 127.0.0.1:1: Connect to ipv4#127.0.0.1:1 failed: Connection refused";
     assert_eq!(error.to_string(), words);
     assert!(error.is_retriable() && error.is_unreachable());
-    assert_eq!(
-        client.connection_error().expect("known by now").message,
-        error.message
-    );
-    let error = client
-        .list_topics(Duration::from_millis(500))
-        .await
-        .expect_err("nobody listens there");
+    assert_eq!(client.connection_error().expect("known by now").message, error.message);
+    let error = client.list_topics(Duration::from_millis(500)).await.expect_err("nobody listens there");
     assert!(error.to_string().ends_with("Connection refused"), "{error}");
-    let outcomes = client
-        .create_topics(&[topic("a", 1), topic("b", 1)], false, Duration::from_millis(500))
-        .await;
-    assert!(
-        outcomes
-            .expect_err("nobody listens there")
-            .to_string()
-            .ends_with("Connection refused")
-    );
+    let outcomes =
+        client.create_topics(&[topic("a", 1), topic("b", 1)], false, Duration::from_millis(500)).await;
+    assert!(outcomes.expect_err("nobody listens there").to_string().ends_with("Connection refused"));
 }
 
 #[tokio::test]
@@ -107,17 +86,11 @@ async fn a_call_waits_for_a_broker_that_comes_back_and_then_goes_through_at_once
     let reserved = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = reserved.local_addr().expect("bound");
     drop(reserved);
-    let client = KafkaClient::connect(&KafkaSettings::plaintext(
-        vec![address.to_string()],
-        "spillway-test",
-    ));
+    let client = KafkaClient::connect(&KafkaSettings::plaintext(vec![address.to_string()], "spillway-test"));
     let client = client.expect("valid");
     let call = client.describe_cluster(TIMEOUT);
     tokio::pin!(call);
-    eventually("the broker was found to be down", async || {
-        client.connection_error()
-    })
-    .await;
+    eventually("the broker was found to be down", async || client.connection_error()).await;
     assert!((&mut call).now_or_never().is_none());
 
     let listener = TcpListener::bind(address).await.expect("the port is still free");
@@ -127,9 +100,7 @@ async fn a_call_waits_for_a_broker_that_comes_back_and_then_goes_through_at_once
             let broker = broker.clone();
             tokio::spawn(async move {
                 let mut outbound = TcpStream::connect(broker).await.expect("the broker is up");
-                tokio::io::copy_bidirectional(&mut inbound, &mut outbound)
-                    .await
-                    .ok();
+                tokio::io::copy_bidirectional(&mut inbound, &mut outbound).await.ok();
             });
         }
     });
@@ -143,38 +114,20 @@ async fn a_call_waits_for_a_broker_that_comes_back_and_then_goes_through_at_once
 
 #[tokio::test]
 async fn a_wrong_password_is_told_within_seconds_in_the_brokers_words() {
-    for mechanism in [
-        SaslMechanism::ScramSha512,
-        SaslMechanism::ScramSha256,
-        SaslMechanism::Plain,
-    ] {
-        let wrong = SaslSettings {
-            password: Secret::new("wrong"),
-            ..credentials(mechanism)
-        };
+    for mechanism in [SaslMechanism::ScramSha512, SaslMechanism::ScramSha256, SaslMechanism::Plain] {
+        let wrong = SaslSettings { password: Secret::new("wrong"), ..credentials(mechanism) };
         let error = refused(&settings("SPILLWAY_TEST_KAFKA_SASL", None, Some(wrong.clone()))).await;
         assert_eq!(error.code, ErrorCode::Authentication, "{error}");
         assert!(error.message.contains("Authentication failed"), "{error}");
-        assert!(
-            !error.message.contains("wrong"),
-            "the password must not show: {error}"
-        );
-        let error = refused(&settings(
-            "SPILLWAY_TEST_KAFKA_SASL_SSL",
-            Some(authority()),
-            Some(wrong),
-        ))
-        .await;
+        assert!(!error.message.contains("wrong"), "the password must not show: {error}");
+        let error = refused(&settings("SPILLWAY_TEST_KAFKA_SASL_SSL", Some(authority()), Some(wrong))).await;
         assert_eq!(error.code, ErrorCode::Authentication, "{error}");
     }
 }
 
 #[tokio::test]
 async fn a_refused_client_refuses_each_further_call_soon() {
-    let wrong = SaslSettings {
-        password: Secret::new("wrong"),
-        ..credentials(SaslMechanism::ScramSha512)
-    };
+    let wrong = SaslSettings { password: Secret::new("wrong"), ..credentials(SaslMechanism::ScramSha512) };
     let client =
         KafkaClient::connect(&settings("SPILLWAY_TEST_KAFKA_SASL", None, Some(wrong))).expect("valid");
     for _ in 0..3 {
@@ -187,24 +140,10 @@ async fn a_refused_client_refuses_each_further_call_soon() {
 
 #[tokio::test]
 async fn the_right_password_opens_every_mechanism_with_and_without_tls() {
-    for mechanism in [
-        SaslMechanism::ScramSha512,
-        SaslMechanism::ScramSha256,
-        SaslMechanism::Plain,
-    ] {
+    for mechanism in [SaslMechanism::ScramSha512, SaslMechanism::ScramSha256, SaslMechanism::Plain] {
         let credentials = credentials(mechanism);
-        reach(&settings(
-            "SPILLWAY_TEST_KAFKA_SASL",
-            None,
-            Some(credentials.clone()),
-        ))
-        .await
-        .expect("reached");
-        let tls = settings(
-            "SPILLWAY_TEST_KAFKA_SASL_SSL",
-            Some(authority()),
-            Some(credentials),
-        );
+        reach(&settings("SPILLWAY_TEST_KAFKA_SASL", None, Some(credentials.clone()))).await.expect("reached");
+        let tls = settings("SPILLWAY_TEST_KAFKA_SASL_SSL", Some(authority()), Some(credentials));
         reach(&tls).await.expect("reached over TLS");
     }
 }
@@ -216,9 +155,7 @@ async fn a_listener_that_wants_a_client_certificate_takes_it_and_refuses_without
         client_key_pem: Some(Secret::new(read("SPILLWAY_TEST_KAFKA_KEY"))),
         ..authority()
     };
-    reach(&settings("SPILLWAY_TEST_KAFKA_SSL", Some(with), None))
-        .await
-        .expect("reached");
+    reach(&settings("SPILLWAY_TEST_KAFKA_SSL", Some(with), None)).await.expect("reached");
     let error = refused(&settings("SPILLWAY_TEST_KAFKA_SSL", Some(authority()), None)).await;
     assert_eq!(error.code, ErrorCode::Ssl, "{error}");
 }
@@ -226,44 +163,23 @@ async fn a_listener_that_wants_a_client_certificate_takes_it_and_refuses_without
 #[tokio::test]
 async fn an_untrusted_certificate_is_refused_unless_verification_is_switched_off() {
     let credentials = credentials(SaslMechanism::ScramSha512);
-    let system = settings(
-        "SPILLWAY_TEST_KAFKA_SASL_SSL",
-        Some(TlsSettings::default()),
-        Some(credentials.clone()),
-    );
+    let system =
+        settings("SPILLWAY_TEST_KAFKA_SASL_SSL", Some(TlsSettings::default()), Some(credentials.clone()));
     let error = refused(&system).await;
     assert_eq!(error.code, ErrorCode::Ssl, "{error}");
     assert!(error.message.contains("certificate verify failed"), "{error}");
-    let blind = TlsSettings {
-        insecure_skip_verify: true,
-        ..TlsSettings::default()
-    };
-    reach(&settings(
-        "SPILLWAY_TEST_KAFKA_SASL_SSL",
-        Some(blind),
-        Some(credentials),
-    ))
-    .await
-    .expect("reached");
+    let blind = TlsSettings { insecure_skip_verify: true, ..TlsSettings::default() };
+    reach(&settings("SPILLWAY_TEST_KAFKA_SASL_SSL", Some(blind), Some(credentials))).await.expect("reached");
 }
 
 #[tokio::test]
 async fn the_wrong_protocol_for_a_listener_is_explained() {
-    for (listener, wants) in [
-        ("SPILLWAY_TEST_KAFKA_SSL", "TLS"),
-        ("SPILLWAY_TEST_KAFKA_SASL", "SASL"),
-    ] {
+    for (listener, wants) in [("SPILLWAY_TEST_KAFKA_SSL", "TLS"), ("SPILLWAY_TEST_KAFKA_SASL", "SASL")] {
         let plain = KafkaClient::connect(&settings(listener, None, None)).expect("valid");
-        let error = plain
-            .describe_cluster(Duration::from_secs(2))
-            .await
-            .expect_err("not a plain listener");
+        let error = plain.describe_cluster(Duration::from_secs(2)).await.expect_err("not a plain listener");
         println!("{error}");
         assert!(error.is_unreachable(), "{error:?}");
-        assert!(
-            error.message.contains(&format!("the listener may want {wants}")),
-            "{error}"
-        );
+        assert!(error.message.contains(&format!("the listener may want {wants}")), "{error}");
     }
     let tls = settings("SPILLWAY_TEST_KAFKA", Some(authority()), None);
     let error = refused(&tls).await;
@@ -282,18 +198,11 @@ async fn giving_up_on_calls_and_dropping_the_client_amid_them_is_sound() {
             }
         }
         if round % 2 == 0 {
-            client
-                .describe_cluster(TIMEOUT)
-                .await
-                .expect("the client still works");
+            client.describe_cluster(TIMEOUT).await.expect("the client still works");
         }
         let clock = Instant::now();
         drop(client);
-        assert!(
-            clock.elapsed() < Duration::from_millis(100),
-            "dropping waited {:?}",
-            clock.elapsed()
-        );
+        assert!(clock.elapsed() < Duration::from_millis(100), "dropping waited {:?}", clock.elapsed());
     }
     let down = KafkaSettings::plaintext(vec!["127.0.0.1:1".to_owned()], "spillway-test");
     let client = KafkaClient::connect(&down).expect("valid");

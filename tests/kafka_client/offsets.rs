@@ -13,18 +13,11 @@ use spillway_operator::brokers::kafka::{
 use crate::support::{TIMEOUT, client, create, delete, environment, eventually, topic, unique};
 
 fn partition(topic: &str, partition: i32) -> TopicPartition {
-    TopicPartition {
-        topic: topic.to_owned(),
-        partition,
-    }
+    TopicPartition { topic: topic.to_owned(), partition }
 }
 
 fn query(topic: &str, partition: i32, spec: OffsetSpec) -> OffsetQuery {
-    OffsetQuery {
-        topic: topic.to_owned(),
-        partition,
-        spec,
-    }
+    OffsetQuery { topic: topic.to_owned(), partition, spec }
 }
 
 fn config() -> ClientConfig {
@@ -36,9 +29,7 @@ fn config() -> ClientConfig {
 fn produce(topic: &str, partition: i32, records: usize) {
     let producer: BaseProducer = config().create().expect("valid");
     for _ in 0..records {
-        let record = BaseRecord::<(), str>::to(topic)
-            .partition(partition)
-            .payload("record");
+        let record = BaseRecord::<(), str>::to(topic).partition(partition).payload("record");
         producer.send(record).expect("queued");
     }
     producer.flush(TIMEOUT).expect("delivered");
@@ -47,13 +38,8 @@ fn produce(topic: &str, partition: i32, records: usize) {
 /// Joins a group, reads `records` records, commits them, and stays.
 fn consume(topic: &str, group: &str, protocol: &str, records: usize) -> BaseConsumer {
     let mut config = config();
-    config
-        .set("group.id", group)
-        .set("client.id", "worker")
-        .set("group.protocol", protocol);
-    config
-        .set("auto.offset.reset", "earliest")
-        .set("enable.auto.commit", "false");
+    config.set("group.id", group).set("client.id", "worker").set("group.protocol", protocol);
+    config.set("auto.offset.reset", "earliest").set("enable.auto.commit", "false");
     let consumer: BaseConsumer = config.create().expect("valid");
     consumer.subscribe(&[topic]).expect("subscribed");
     let deadline = Instant::now() + TIMEOUT;
@@ -66,9 +52,7 @@ fn consume(topic: &str, group: &str, protocol: &str, records: usize) -> BaseCons
         };
         record.expect("a record");
     }
-    consumer
-        .commit_consumer_state(CommitMode::Sync)
-        .expect("committed");
+    consumer.commit_consumer_state(CommitMode::Sync).expect("committed");
     consumer
 }
 
@@ -79,16 +63,11 @@ async fn consume_in_background(
     records: usize,
 ) -> BaseConsumer {
     let (topic, group) = (topic.to_owned(), group.to_owned());
-    tokio::task::spawn_blocking(move || consume(&topic, &group, protocol, records))
-        .await
-        .expect("consumed")
+    tokio::task::spawn_blocking(move || consume(&topic, &group, protocol, records)).await.expect("consumed")
 }
 
 async fn describe(client: &KafkaClient, group: &str) -> spillway_operator::brokers::kafka::GroupDescription {
-    let mut described = client
-        .describe_groups(&[group.to_owned()], TIMEOUT)
-        .await
-        .expect("answered");
+    let mut described = client.describe_groups(&[group.to_owned()], TIMEOUT).await.expect("answered");
     described.remove(0).1.expect("described")
 }
 
@@ -98,10 +77,7 @@ async fn both_ends_of_partitions_are_read_and_errors_stay_with_their_partition()
     let (name, absent) = (unique("ends"), unique("absent"));
     create(&client, &[topic(&name, 2)]).await;
     produce(&name, 0, 5);
-    let records = client
-        .delete_records(&[(partition(&name, 0), 2)], TIMEOUT)
-        .await
-        .expect("answered");
+    let records = client.delete_records(&[(partition(&name, 0), 2)], TIMEOUT).await.expect("answered");
     assert_eq!(records, [(partition(&name, 0), Ok(2))]);
 
     let queries = [
@@ -114,10 +90,7 @@ async fn both_ends_of_partitions_are_read_and_errors_stay_with_their_partition()
         query("nul\0", 0, OffsetSpec::Latest),
     ];
     let clock = Instant::now();
-    let offsets = client
-        .list_offsets(&queries, Isolation::ReadCommitted, TIMEOUT)
-        .await
-        .expect("answered");
+    let offsets = client.list_offsets(&queries, Isolation::ReadCommitted, TIMEOUT).await.expect("answered");
     assert!(
         clock.elapsed() < TIMEOUT / 4,
         "one bad partition must not hold up the others: {:?}",
@@ -132,15 +105,9 @@ async fn both_ends_of_partitions_are_read_and_errors_stay_with_their_partition()
         let error = offsets[unknown].as_ref().expect_err("does not exist");
         assert_eq!(error.code, ErrorCode::UnknownTopicOrPartition, "{error}");
     }
-    assert_eq!(
-        offsets[&queries[6]].as_ref().expect_err("has a NUL").code,
-        ErrorCode::InvalidInput
-    );
+    assert_eq!(offsets[&queries[6]].as_ref().expect_err("has a NUL").code, ErrorCode::InvalidInput);
     let listed = client.list_topics(TIMEOUT).await.expect("answered");
-    assert!(
-        listed.iter().all(|topic| topic.name != absent),
-        "asking must not create"
-    );
+    assert!(listed.iter().all(|topic| topic.name != absent), "asking must not create");
     delete(&client, &[name]).await;
 }
 
@@ -149,70 +116,39 @@ async fn the_lag_of_a_classic_group_can_be_computed_while_it_works_and_after_it_
     let client = client();
     let (name, group) = (unique("classic"), unique("classic-group"));
     create(&client, &[topic(&name, 2)]).await;
-    assert_eq!(
-        client.committed_offsets(&group, TIMEOUT).await.expect("answered"),
-        []
-    );
+    assert_eq!(client.committed_offsets(&group, TIMEOUT).await.expect("answered"), []);
     produce(&name, 0, 3);
     let consumer = consume_in_background(&name, &group, "classic", 3).await;
     produce(&name, 0, 4);
 
     let committed = client.committed_offsets(&group, TIMEOUT).await.expect("answered");
-    assert!(
-        committed.contains(&(partition(&name, 0), Ok(Some(3)))),
-        "{committed:?}"
-    );
+    assert!(committed.contains(&(partition(&name, 0), Ok(Some(3)))), "{committed:?}");
     let latest = [query(&name, 0, OffsetSpec::Latest)];
     let ends = client.list_offsets(&latest, Isolation::ReadUncommitted, TIMEOUT);
     assert_eq!(ends.await.expect("answered")[0].1, Ok(7));
 
     let described = describe(&client, &group).await;
-    assert_eq!(
-        (described.state, described.kind),
-        (GroupState::Stable, GroupKind::Classic)
-    );
+    assert_eq!((described.state, described.kind), (GroupState::Stable, GroupKind::Classic));
     assert_eq!(described.members.len(), 1);
     let member = &described.members[0];
-    assert_eq!(
-        (member.client_id.as_str(), member.assignment.len()),
-        ("worker", 2)
-    );
+    assert_eq!((member.client_id.as_str(), member.assignment.len()), ("worker", 2));
     assert!(member.assignment.contains(&partition(&name, 1)));
-    let refused = client
-        .delete_groups(std::slice::from_ref(&group), TIMEOUT)
-        .await
-        .expect("answered")
-        .remove(0)
-        .1;
+    let refused =
+        client.delete_groups(std::slice::from_ref(&group), TIMEOUT).await.expect("answered").remove(0).1;
     assert_eq!(refused.expect_err("has a member").code, ErrorCode::NonEmptyGroup);
 
-    tokio::task::spawn_blocking(move || drop(consumer))
-        .await
-        .expect("left");
+    tokio::task::spawn_blocking(move || drop(consumer)).await.expect("left");
     let left = eventually("the group is empty", async || {
         let described = describe(&client, &group).await;
         (described.state == GroupState::Empty).then_some(described)
     });
     assert_eq!(left.await.members, []);
     let listed = client.list_groups(TIMEOUT).await.expect("answered");
-    assert!(
-        listed
-            .iter()
-            .any(|listed| listed.group == group && listed.kind == GroupKind::Classic)
-    );
-    let deleted = client
-        .delete_groups(std::slice::from_ref(&group), TIMEOUT)
-        .await
-        .expect("answered")
-        .remove(0)
-        .1;
+    assert!(listed.iter().any(|listed| listed.group == group && listed.kind == GroupKind::Classic));
+    let deleted =
+        client.delete_groups(std::slice::from_ref(&group), TIMEOUT).await.expect("answered").remove(0).1;
     deleted.expect("empty groups can be deleted");
-    let absent = client
-        .delete_groups(&[group], TIMEOUT)
-        .await
-        .expect("answered")
-        .remove(0)
-        .1;
+    let absent = client.delete_groups(&[group], TIMEOUT).await.expect("answered").remove(0).1;
     assert_eq!(absent.expect_err("deleted").code, ErrorCode::GroupIdNotFound);
     delete(&client, &[name]).await;
 }
@@ -225,20 +161,12 @@ async fn a_group_of_the_new_protocol_is_described_with_its_members() {
     produce(&name, 1, 2);
     let consumer = consume_in_background(&name, &group, "consumer", 2).await;
     let described = describe(&client, &group).await;
-    assert_eq!(
-        (described.kind, described.members.len()),
-        (GroupKind::Consumer, 1)
-    );
+    assert_eq!((described.kind, described.members.len()), (GroupKind::Consumer, 1));
     assert_eq!(described.state, GroupState::Stable);
     assert_eq!(described.members[0].assignment.len(), 2);
     let committed = client.committed_offsets(&group, TIMEOUT).await.expect("answered");
-    assert!(
-        committed.contains(&(partition(&name, 1), Ok(Some(2)))),
-        "{committed:?}"
-    );
-    tokio::task::spawn_blocking(move || drop(consumer))
-        .await
-        .expect("left");
+    assert!(committed.contains(&(partition(&name, 1), Ok(Some(2)))), "{committed:?}");
+    tokio::task::spawn_blocking(move || drop(consumer)).await.expect("left");
     delete(&client, &[name]).await;
 }
 
@@ -252,28 +180,18 @@ async fn the_offsets_of_five_hundred_groups_are_read_in_parallel() {
     commit(&name, &groups).await;
 
     let clock = Instant::now();
-    let reads = groups
-        .iter()
-        .map(|group| client.committed_offsets(group, TIMEOUT));
+    let reads = groups.iter().map(|group| client.committed_offsets(group, TIMEOUT));
     let committed = futures::future::try_join_all(reads).await.expect("answered");
-    println!(
-        "read the committed offsets of {GROUPS} groups in {:?}",
-        clock.elapsed()
-    );
+    println!("read the committed offsets of {GROUPS} groups in {:?}", clock.elapsed());
     for (index, offsets) in committed.iter().enumerate() {
         let index = i64::try_from(index).expect("small");
-        assert!(
-            offsets.contains(&(partition(&name, 3), Ok(Some(index)))),
-            "group {index}: {offsets:?}"
-        );
+        assert!(offsets.contains(&(partition(&name, 3), Ok(Some(index)))), "group {index}: {offsets:?}");
     }
     let clock = Instant::now();
     let described = client.describe_groups(&groups, TIMEOUT).await.expect("answered");
     println!("described {GROUPS} groups in {:?}", clock.elapsed());
     assert!(
-        described
-            .iter()
-            .all(|(_, group)| group.as_ref().is_ok_and(|group| group.state == GroupState::Empty))
+        described.iter().all(|(_, group)| group.as_ref().is_ok_and(|group| group.state == GroupState::Empty))
     );
     for (group, deleted) in client.delete_groups(&groups, TIMEOUT).await.expect("answered") {
         deleted.unwrap_or_else(|error| panic!("{group}: {error}"));

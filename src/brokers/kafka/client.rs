@@ -83,26 +83,19 @@ impl KafkaClient {
         let noticed = Arc::clone(&connection);
         let native = Native::start(&settings.native_config(), move |notice| noticed.notice(notice))
             .map_err(|error| error.of(OPERATION))?;
-        Ok(Self {
-            inner: Arc::new(Inner { native, connection }),
-        })
+        Ok(Self { inner: Arc::new(Inner { native, connection }) })
     }
 
     /// What keeps the client from its brokers at the moment, if anything is known to. Asks nobody.
     #[must_use]
     pub fn connection_error(&self) -> Option<KafkaError> {
-        self.inner
-            .connection
-            .trouble()
-            .map(|reason| reason.of("reach the Kafka cluster"))
+        self.inner.connection.trouble().map(|reason| reason.of("reach the Kafka cluster"))
     }
 
     /// Describes the cluster: its id, its controller, its live brokers.
     pub async fn describe_cluster(&self, timeout: Duration) -> Result<ClusterInfo, KafkaError> {
         let reply = self.inner.native.describe_cluster(timeout);
-        self.answer(reply, timeout)
-            .await
-            .map_err(|error| error.of("describe the cluster"))
+        self.answer(reply, timeout).await.map_err(|error| error.of("describe the cluster"))
     }
 
     /// Lists all topics with their partitions.
@@ -128,14 +121,10 @@ impl KafkaClient {
 
     /// Describes topics by name. A name given twice is answered once.
     pub async fn describe_topics(&self, names: &[String], timeout: Duration) -> PerObject<TopicDescription> {
-        let words = Words {
-            one: "describe topic",
-            many: "describe topics",
-        };
+        let words = Words { one: "describe topic", many: "describe topics" };
         let names = distinct(names);
         let issue = |chunk: &[&String], timeout| self.inner.native.describe_topics(chunk, timeout);
-        self.for_each(words, &names, |name| name, |_| Ok(()), issue, timeout)
-            .await
+        self.for_each(words, &names, |name| name, |_| Ok(()), issue, timeout).await
     }
 
     /// Reads the configuration in force of topics. A name given twice is answered once.
@@ -144,14 +133,11 @@ impl KafkaClient {
         topics: &[String],
         timeout: Duration,
     ) -> PerObject<Vec<ConfigEntry>> {
-        let words = Words {
-            one: "read the configuration of topic",
-            many: "read the configuration of topics",
-        };
+        let words =
+            Words { one: "read the configuration of topic", many: "read the configuration of topics" };
         let names = distinct(topics);
         let issue = |chunk: &[&String], timeout| self.inner.native.describe_configs(chunk, timeout);
-        self.for_each(words, &names, |name| name, |_| Ok(()), issue, timeout)
-            .await
+        self.for_each(words, &names, |name| name, |_| Ok(()), issue, timeout).await
     }
 
     /// Creates topics, or with `validate_only` asks whether the broker would.
@@ -161,22 +147,11 @@ impl KafkaClient {
         validate_only: bool,
         timeout: Duration,
     ) -> PerObject<()> {
-        let words = Words {
-            one: "create topic",
-            many: "create topics",
-        };
+        let words = Words { one: "create topic", many: "create topics" };
         let topics: Vec<_> = topics.iter().collect();
         let issue =
             |chunk: &[&NewTopic], timeout| self.inner.native.create_topics(chunk, validate_only, timeout);
-        self.for_each(
-            words,
-            &topics,
-            |topic| &topic.name,
-            check_new_topic,
-            issue,
-            timeout,
-        )
-        .await
+        self.for_each(words, &topics, |topic| &topic.name, check_new_topic, issue, timeout).await
     }
 
     /// Grows topics to a total number of partitions each.
@@ -186,17 +161,13 @@ impl KafkaClient {
         validate_only: bool,
         timeout: Duration,
     ) -> PerObject<()> {
-        let words = Words {
-            one: "add partitions to topic",
-            many: "add partitions to topics",
-        };
+        let words = Words { one: "add partitions to topic", many: "add partitions to topics" };
         let topics: Vec<_> = topics.iter().collect();
         let check = |(_, total): &(String, i32)| check_partitions(*total, 1);
         let issue = |chunk: &[&(String, i32)], timeout| {
             self.inner.native.create_partitions(chunk, validate_only, timeout)
         };
-        self.for_each(words, &topics, |(name, _)| name, check, issue, timeout)
-            .await
+        self.for_each(words, &topics, |(name, _)| name, check, issue, timeout).await
     }
 
     /// Changes single configuration keys of topics; keys not named keep their values.
@@ -206,37 +177,21 @@ impl KafkaClient {
         validate_only: bool,
         timeout: Duration,
     ) -> PerObject<()> {
-        let words = Words {
-            one: "change the configuration of topic",
-            many: "change the configuration of topics",
-        };
+        let words =
+            Words { one: "change the configuration of topic", many: "change the configuration of topics" };
         let changes: Vec<_> = changes.iter().collect();
         let issue = |chunk: &[&TopicConfigChange], timeout| {
-            self.inner
-                .native
-                .incremental_alter_configs(chunk, validate_only, timeout)
+            self.inner.native.incremental_alter_configs(chunk, validate_only, timeout)
         };
-        self.for_each(
-            words,
-            &changes,
-            |change| &change.topic,
-            check_change,
-            issue,
-            timeout,
-        )
-        .await
+        self.for_each(words, &changes, |change| &change.topic, check_change, issue, timeout).await
     }
 
     /// Deletes topics with all their records.
     pub async fn delete_topics(&self, names: &[String], timeout: Duration) -> PerObject<()> {
-        let words = Words {
-            one: "delete topic",
-            many: "delete topics",
-        };
+        let words = Words { one: "delete topic", many: "delete topics" };
         let names = distinct(names);
         let issue = |chunk: &[&String], timeout| self.inner.native.delete_topics(chunk, timeout);
-        self.for_each(words, &names, |name| name, |_| Ok(()), issue, timeout)
-            .await
+        self.for_each(words, &names, |name| name, |_| Ok(()), issue, timeout).await
     }
 
     /// Reads the ends of partitions. A query given twice is answered once; the order is by query.
@@ -247,16 +202,11 @@ impl KafkaClient {
         timeout: Duration,
     ) -> Result<Vec<(OffsetQuery, Result<i64, KafkaError>)>, KafkaError> {
         let distinct: BTreeSet<&OffsetQuery> = queries.iter().collect();
-        let sendable = distinct
-            .iter()
-            .copied()
-            .filter(|query| check_name(&query.topic).is_ok());
+        let sendable = distinct.iter().copied().filter(|query| check_name(&query.topic).is_ok());
         let (earliest, latest): (Vec<&OffsetQuery>, Vec<&OffsetQuery>) =
             sendable.partition(|query| query.spec == OffsetSpec::Earliest);
-        let requests = earliest
-            .chunks(OFFSETS_CHUNK)
-            .chain(latest.chunks(OFFSETS_CHUNK))
-            .map(async |chunk| {
+        let requests =
+            earliest.chunks(OFFSETS_CHUNK).chain(latest.chunks(OFFSETS_CHUNK)).map(async |chunk| {
                 let reply = self.inner.native.list_offsets(chunk, isolation, timeout);
                 let outcomes = by_key(self.answer(reply, timeout).await?);
                 Ok::<_, RawError>((chunk[0].spec, outcomes))
@@ -267,11 +217,7 @@ impl KafkaClient {
             match answer {
                 Ok((spec, outcomes)) => {
                     answered = true;
-                    found.extend(
-                        outcomes
-                            .into_iter()
-                            .map(|(partition, offset)| ((partition, spec), offset)),
-                    );
+                    found.extend(outcomes.into_iter().map(|(partition, offset)| ((partition, spec), offset)));
                 }
                 Err(error) => failure = Some(error),
             }
@@ -281,25 +227,13 @@ impl KafkaClient {
         }
         let missing = failure.unwrap_or_else(no_outcome);
         let outcome = |query: &OffsetQuery| {
-            let partition = TopicPartition {
-                topic: query.topic.clone(),
-                partition: query.partition,
-            };
+            let partition = TopicPartition { topic: query.topic.clone(), partition: query.partition };
             let offset = check_name(&query.topic).and_then(|()| {
-                found
-                    .remove(&(partition, query.spec))
-                    .unwrap_or_else(|| Err(missing.clone()))
+                found.remove(&(partition, query.spec)).unwrap_or_else(|| Err(missing.clone()))
             });
-            let operation = || {
-                format!(
-                    "read offsets of partition {} of topic {:?}",
-                    query.partition, query.topic
-                )
-            };
-            (
-                query.clone(),
-                offset.map_err(|error| self.explained(error, operation())),
-            )
+            let operation =
+                || format!("read offsets of partition {} of topic {:?}", query.partition, query.topic);
+            (query.clone(), offset.map_err(|error| self.explained(error, operation())))
         };
         Ok(distinct.iter().copied().map(outcome).collect())
     }
@@ -315,17 +249,11 @@ impl KafkaClient {
         let operation = || format!("read the committed offsets of group {group:?}");
         check_name(group).map_err(|error| error.of(operation()))?;
         let reply = self.inner.native.committed_offsets(group, timeout);
-        let offsets = self
-            .answer(reply, timeout)
-            .await
-            .map_err(|error| error.of(operation()))?;
+        let offsets = self.answer(reply, timeout).await.map_err(|error| error.of(operation()))?;
         Ok(offsets
             .into_iter()
             .map(|(partition, offset)| {
-                (
-                    partition,
-                    offset.map_err(|error| self.explained(error, operation())),
-                )
+                (partition, offset.map_err(|error| self.explained(error, operation())))
             })
             .collect())
     }
@@ -345,26 +273,18 @@ impl KafkaClient {
 
     /// Describes consumer groups by id. An id given twice is answered once.
     pub async fn describe_groups(&self, groups: &[String], timeout: Duration) -> PerObject<GroupDescription> {
-        let words = Words {
-            one: "describe group",
-            many: "describe groups",
-        };
+        let words = Words { one: "describe group", many: "describe groups" };
         let names = distinct(groups);
         let issue = |chunk: &[&String], timeout| self.inner.native.describe_groups(chunk, timeout);
-        self.for_each(words, &names, |name| name, |_| Ok(()), issue, timeout)
-            .await
+        self.for_each(words, &names, |name| name, |_| Ok(()), issue, timeout).await
     }
 
     /// Deletes consumer groups with their committed offsets. Only groups without members can be deleted.
     pub async fn delete_groups(&self, groups: &[String], timeout: Duration) -> PerObject<()> {
-        let words = Words {
-            one: "delete group",
-            many: "delete groups",
-        };
+        let words = Words { one: "delete group", many: "delete groups" };
         let names = distinct(groups);
         let issue = |chunk: &[&String], timeout| self.inner.native.delete_groups(chunk, timeout);
-        self.for_each(words, &names, |name| name, |_| Ok(()), issue, timeout)
-            .await
+        self.for_each(words, &names, |name| name, |_| Ok(()), issue, timeout).await
     }
 
     /// Deletes the records before an offset in each partition; answers the first offset that is left.
@@ -381,10 +301,7 @@ impl KafkaClient {
             return Ok(Vec::new());
         }
         let reply = self.inner.native.delete_records(before, timeout);
-        let outcomes = self
-            .answer(reply, timeout)
-            .await
-            .map_err(|error| error.of(OPERATION))?;
+        let outcomes = self.answer(reply, timeout).await.map_err(|error| error.of(OPERATION))?;
         Ok(outcomes
             .into_iter()
             .map(|(partition, left)| {
@@ -436,21 +353,15 @@ impl KafkaClient {
                 }
             })
             .collect();
-        let sendable: Vec<&S> = checked
-            .iter()
-            .filter_map(|checked| checked.as_ref().ok().copied())
-            .collect();
+        let sendable: Vec<&S> = checked.iter().filter_map(|checked| checked.as_ref().ok().copied()).collect();
 
         let mut found = HashMap::new();
         let mut failed: HashMap<&String, RawError> = HashMap::new();
         let deadline = Instant::now() + timeout;
         for chunk in sendable.chunks(CHUNK) {
             let left = deadline.saturating_duration_since(Instant::now());
-            let answered = if left.is_zero() {
-                Err(timed_out())
-            } else {
-                self.answer(issue(chunk, left), left).await
-            };
+            let answered =
+                if left.is_zero() { Err(timed_out()) } else { self.answer(issue(chunk, left), left).await };
             match answered {
                 Ok(outcomes) => found.extend(by_key(outcomes)),
                 Err(error) if found.is_empty() && failed.is_empty() && chunk.len() == objects.len() => {
@@ -469,10 +380,7 @@ impl KafkaClient {
                 Some(outcome) => outcome,
                 None => Err(failed.remove(name).unwrap_or_else(no_outcome)),
             });
-            (
-                name.clone(),
-                outcome.map_err(|error| self.explained(error, format!("{} {name:?}", words.one))),
-            )
+            (name.clone(), outcome.map_err(|error| self.explained(error, format!("{} {name:?}", words.one))))
         });
         Ok(outcomes.collect())
     }
@@ -534,9 +442,7 @@ fn check_partitions(partitions: i32, least: i32) -> Result<(), RawError> {
     if (least..=MOST).contains(&partitions) {
         return Ok(());
     }
-    Err(invalid(format!(
-        "{partitions} is no number of partitions ({least} to {MOST})"
-    )))
+    Err(invalid(format!("{partitions} is no number of partitions ({least} to {MOST})")))
 }
 
 fn check_new_topic(topic: &NewTopic) -> Result<(), RawError> {
@@ -544,13 +450,8 @@ fn check_new_topic(topic: &NewTopic) -> Result<(), RawError> {
     if let Some(partitions) = topic.partitions {
         check_partitions(partitions, 0)?;
     }
-    if let Some(copies) = topic
-        .replication_factor
-        .filter(|copies| !(0..=MOST).contains(copies))
-    {
-        return Err(invalid(format!(
-            "{copies} is no replication factor (1 to {MOST})"
-        )));
+    if let Some(copies) = topic.replication_factor.filter(|copies| !(0..=MOST).contains(copies)) {
+        return Err(invalid(format!("{copies} is no replication factor (1 to {MOST})")));
     }
     check_config(topic.config.iter())
 }

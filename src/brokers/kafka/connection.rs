@@ -49,14 +49,8 @@ struct LogLimit {
 
 impl Connection {
     pub fn new() -> Self {
-        let log = Mutex::new(LogLimit {
-            window: Instant::now(),
-            lines: 0,
-        });
-        Self {
-            state: watch::Sender::new(State::default()),
-            log,
-        }
+        let log = Mutex::new(LogLimit { window: Instant::now(), lines: 0 });
+        Self { state: watch::Sender::new(State::default()), log }
     }
 
     /// Takes in what the polling thread tells.
@@ -69,11 +63,7 @@ impl Connection {
                 });
             }
             Notice::ConnectionError { code, text } => self.failed(code, &text),
-            Notice::Log {
-                level,
-                facility,
-                text,
-            } => {
+            Notice::Log { level, facility, text } => {
                 if let Some(words) = closed_connection(&facility, &text) {
                     self.failed(LOCAL_TRANSPORT, words);
                 }
@@ -85,10 +75,7 @@ impl Connection {
     fn failed(&self, code: i32, text: &str) {
         let code = if is_tls_trouble(text) { LOCAL_SSL } else { code };
         let class = ErrorCode::from_native(code);
-        if !matches!(
-            class,
-            ErrorCode::Transport | ErrorCode::Authentication | ErrorCode::Ssl
-        ) {
+        if !matches!(class, ErrorCode::Transport | ErrorCode::Authentication | ErrorCode::Ssl) {
             return;
         }
         let (broker, message) = stable_words(text);
@@ -107,10 +94,7 @@ impl Connection {
             let mut before = 0;
             if limit.window.elapsed() > LOG_WINDOW {
                 before = limit.lines.saturating_sub(LOG_LINES);
-                *limit = LogLimit {
-                    window: Instant::now(),
-                    lines: 0,
-                };
+                *limit = LogLimit { window: Instant::now(), lines: 0 };
             }
             limit.lines = limit.lines.saturating_add(1);
             if limit.lines > LOG_LINES {
@@ -135,10 +119,7 @@ impl Connection {
         let class = ErrorCode::from_native(error.code);
         match self.trouble() {
             Some(reason)
-                if matches!(
-                    class,
-                    ErrorCode::Timeout | ErrorCode::Transport | ErrorCode::AllBrokersDown
-                ) =>
+                if matches!(class, ErrorCode::Timeout | ErrorCode::Transport | ErrorCode::AllBrokersDown) =>
             {
                 reason
             }
@@ -183,10 +164,7 @@ impl State {
 
 impl Trouble {
     fn is_refusal(&self) -> bool {
-        matches!(
-            ErrorCode::from_native(self.error.code),
-            ErrorCode::Authentication | ErrorCode::Ssl
-        )
+        matches!(ErrorCode::from_native(self.error.code), ErrorCode::Authentication | ErrorCode::Ssl)
     }
 }
 
@@ -204,15 +182,11 @@ fn is_tls_trouble(text: &str) -> bool {
 
 /// What a connection that the broker closed early most likely means.
 fn hint(text: &str) -> &'static str {
-    let Some((_, circumstances)) = text
-        .rsplit_once(" (after ")
-        .filter(|_| text.contains("Disconnected"))
+    let Some((_, circumstances)) = text.rsplit_once(" (after ").filter(|_| text.contains("Disconnected"))
     else {
         return "";
     };
-    let quickly = circumstances
-        .split_once("ms ")
-        .is_some_and(|(ms, _)| ms.len() <= 3);
+    let quickly = circumstances.split_once("ms ").is_some_and(|(ms, _)| ms.len() <= 3);
     if circumstances.contains("state APIVERSION_QUERY") {
         " (before its first answer: the listener may want TLS)"
     } else if quickly && circumstances.contains("state UP") {
@@ -228,10 +202,7 @@ fn hint(text: &str) -> &'static str {
 /// `sasl_ssl://kafka:9092/1: SASL authentication error: no (after 3ms in state AUTH_REQ)` becomes `kafka:9092`
 /// and `kafka:9092: SASL authentication error: no`.
 fn stable_words(text: &str) -> (String, String) {
-    let text = text
-        .rsplit_once(" (after ")
-        .map_or(text, |(words, _)| words)
-        .trim();
+    let text = text.rsplit_once(" (after ").map_or(text, |(words, _)| words).trim();
     let Some((name, words)) = text.split_once(": ") else {
         return (String::new(), text.to_owned());
     };
@@ -249,10 +220,7 @@ mod tests {
     const TIMED_OUT: i32 = -185;
 
     fn failure(code: i32, text: &str) -> Notice {
-        Notice::ConnectionError {
-            code,
-            text: text.to_owned(),
-        }
+        Notice::ConnectionError { code, text: text.to_owned() }
     }
 
     #[test]
@@ -266,10 +234,7 @@ mod tests {
         assert_eq!(first, later);
         assert_eq!(first.1, "127.0.0.1:9093: SASL authentication error: refused");
         // librdkafka names no scheme for plain connections.
-        assert_eq!(
-            stable_words("a:1/bootstrap: refused"),
-            ("a:1".into(), "a:1: refused".into())
-        );
+        assert_eq!(stable_words("a:1/bootstrap: refused"), ("a:1".into(), "a:1: refused".into()));
         assert_eq!(stable_words("no brokers").1, "no brokers");
         assert_eq!(
             stable_words("GroupCoordinator: refused"),
@@ -294,10 +259,7 @@ mod tests {
             text: "[thrd:a:1/bootstrap]: a:1/bootstrap: Disconnected: by peer (after 3ms in state CONNECT)"
                 .into(),
         });
-        assert_eq!(
-            connection.trouble(),
-            Some(RawError::new(TRANSPORT, "a:1: Disconnected: by peer"))
-        );
+        assert_eq!(connection.trouble(), Some(RawError::new(TRANSPORT, "a:1: Disconnected: by peer")));
     }
 
     #[test]
@@ -316,14 +278,10 @@ mod tests {
         let timed_out = RawError::new(TIMED_OUT, "Timed out");
         assert_eq!(connection.explain(timed_out.clone()), timed_out);
 
-        connection.notice(failure(
-            TRANSPORT,
-            "plaintext://b:1/2: Connection refused (after 1ms in state CONNECT)",
-        ));
-        connection.notice(failure(
-            TRANSPORT,
-            "plaintext://a:1/1: Connection refused (after 1ms in state CONNECT)",
-        ));
+        connection
+            .notice(failure(TRANSPORT, "plaintext://b:1/2: Connection refused (after 1ms in state CONNECT)"));
+        connection
+            .notice(failure(TRANSPORT, "plaintext://a:1/1: Connection refused (after 1ms in state CONNECT)"));
         assert_eq!(
             connection.explain(timed_out.clone()),
             RawError::new(TRANSPORT, "a:1: Connection refused")
@@ -338,10 +296,7 @@ mod tests {
         let connection = Connection::new();
         connection.notice(failure(TRANSPORT, "ssl://a:1/1: Connection refused"));
         connection.notice(failure(AUTHENTICATION, "ssl://b:1/2: wrong password"));
-        assert_eq!(
-            connection.trouble(),
-            Some(RawError::new(AUTHENTICATION, "b:1: wrong password"))
-        );
+        assert_eq!(connection.trouble(), Some(RawError::new(AUTHENTICATION, "b:1: wrong password")));
         let exists = RawError::new(36, "Topic 'x' already exists.");
         assert_eq!(connection.explain(exists.clone()), exists);
     }
@@ -376,16 +331,8 @@ mod tests {
         let connection = Connection::new();
         connection.notice(Notice::Answered);
         connection.notice(failure(AUTHENTICATION, "ssl://a:1/1: wrong password"));
-        assert!(
-            time::timeout(REFUSED_GRACE * 10, connection.refused())
-                .await
-                .is_err()
-        );
+        assert!(time::timeout(REFUSED_GRACE * 10, connection.refused()).await.is_err());
         time::advance(RECENT_ANSWER).await;
-        assert!(
-            time::timeout(REFUSED_GRACE * 2, connection.refused())
-                .await
-                .is_ok()
-        );
+        assert!(time::timeout(REFUSED_GRACE * 2, connection.refused()).await.is_ok());
     }
 }
