@@ -25,6 +25,8 @@ use crate::topology::{Rejection, kafka::companions as wanted};
 
 /// How long a request about one topic may take.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
+/// How often to look at a companion that is not ready.
+const COMPANION_LOOK: Duration = Duration::from_secs(1);
 /// How long a topic that was just made may stay unknown to the broker that is asked.
 const APPEARS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -94,6 +96,8 @@ impl TopologyKind for Topic {
         if !missing.is_empty() {
             let message = format!("waiting for {}", missing.join(", "));
             outcome.ready = Verdict::new(conditions::READY, false, Reason::CompanionNotReady, message);
+            // One that a person declared is not ours and does not wake its parents.
+            outcome.again = Some(COMPANION_LOOK);
         }
         Ok(outcome)
     }
