@@ -1,7 +1,9 @@
 //! The command line: one file per verb.
 
 pub mod crds;
+pub mod replay;
 pub mod run;
+pub mod simulate;
 
 use clap::{Parser, Subcommand};
 
@@ -30,6 +32,10 @@ pub enum Verb {
     Run(RunArgs),
     /// Print the custom resource definitions, for kubectl apply --server-side -f -
     Crds(crds::Args),
+    /// Compare the autoscaler with others under named workloads, without a cluster
+    Simulate(simulate::Args),
+    /// Answer observations on standard input with decisions on standard output, a line each
+    Replay,
 }
 
 /// Why a verb failed: one line for a person.
@@ -44,10 +50,19 @@ impl CliError {
     }
 }
 
+/// A reader that has seen enough (head) is no error.
+pub(crate) fn closed_is_fine(error: std::io::Error) -> std::io::Result<()> {
+    if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
+}
+
 /// Runs the verb.
 pub fn execute(cli: Cli) -> Result<(), CliError> {
     match cli.verb {
         Verb::Crds(args) => crds::execute(&args),
+        Verb::Simulate(args) => simulate::execute(&args),
+        Verb::Replay => replay::run(std::io::stdin().lock(), std::io::stdout().lock())
+            .or_else(closed_is_fine)
+            .map_err(|error| CliError::new("replay", error)),
         Verb::Run(args) => {
             telemetry::init(cli.log_format, &cli.log)
                 .map_err(|error| CliError::new("start logging", error))?;

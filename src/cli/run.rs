@@ -6,7 +6,9 @@
 
 use std::time::Duration;
 
-use kube::Client;
+use http::HeaderValue;
+use http::header::USER_AGENT;
+use kube::{Client, Config};
 use tokio_util::sync::CancellationToken;
 
 use super::CliError;
@@ -35,8 +37,7 @@ pub fn execute(config: RunConfig) -> Result<(), CliError> {
 
 async fn run(config: RunConfig) -> Result<(), CliError> {
     let stop = shutdown::on_signal().map_err(|error| CliError::new("listen for signals", error))?;
-    let client =
-        Client::try_default().await.map_err(|error| CliError::new("find a Kubernetes API server", error))?;
+    let client = connect().await?;
     let health = Health::new(HEARTBEAT);
     let metrics = Metrics::new();
     health.ready("caches");
@@ -50,6 +51,15 @@ async fn run(config: RunConfig) -> Result<(), CliError> {
     serving.cancel();
     let _ = server.await;
     result
+}
+
+/// A client that says who it is: audit logs and API priority tell writers apart by it.
+async fn connect() -> Result<Client, CliError> {
+    let mut config =
+        Config::infer().await.map_err(|error| CliError::new("find a Kubernetes API server", error))?;
+    let agent = HeaderValue::from_static(concat!("spillway/", env!("CARGO_PKG_VERSION")));
+    config.headers.push((USER_AGENT, agent));
+    Client::try_from(config).map_err(|error| CliError::new("connect to the Kubernetes API server", error))
 }
 
 async fn lead(

@@ -14,11 +14,12 @@ use kube::{Resource as _, ResourceExt as _};
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
 use super::links::{Link, LinkState};
-use super::reconciler::{annotated, finalizer};
+use super::reconciler::{annotated, finalizer, labels};
 use super::sweep::{self, Counts};
 use super::{settings, status};
 use crate::api::broker::Unmanaged;
 use crate::api::conditions::{self, Reason, Verdict};
+use crate::api::policy::{ManagementPolicy, Policies};
 use crate::api::{Broker, BrokerStatus, FINALIZER, annotation};
 use crate::brokers::kafka::{BrokerKey as PoolKey, ClusterInfo};
 use crate::topology::access::{self, Asking};
@@ -43,8 +44,14 @@ pub async fn reconcile(cached: Arc<Broker>, ctx: Arc<Context>) -> Result<Action,
 
 async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Action, Failure> {
     let key = BrokerKey::from_broker(broker);
-    let needed =
-        ctx.topics_of(&key).iter().any(|topic| topic.finalizers().iter().any(|name| name == FINALIZER));
+    let needed = ctx.topics_of(&key).iter().any(|topic| {
+        let policies = Policies::resolve(topic.spec.policies(), broker.spec.defaults);
+        let wants = policies.deletion.needs_finalizer()
+            && policies.management == ManagementPolicy::Manage
+            && topic.metadata.deletion_timestamp.is_none()
+            && broker.metadata.deletion_timestamp.is_none();
+        wants || topic.finalizers().iter().any(|name| name == FINALIZER)
+    });
     // While a dependent still has something to delete at the broker, the way there stays.
     finalizer(ctx, broker, needed && may_hold(broker)).await?;
     if broker.metadata.deletion_timestamp.is_some() && !needed {
@@ -145,7 +152,7 @@ async fn look(
         paused: annotated(broker, annotation::PAUSED),
         kafka,
     });
-    claimed(ctx, &link)?;
+    claimed(ctx, &link).await?;
     if ctx.links.set(key, LinkState::Up(link.clone())) {
         ctx.wake_dependents(key);
     }
@@ -176,17 +183,16 @@ fn same_cluster(broker: &Broker, before: &BrokerStatus, cluster: &ClusterInfo) -
 }
 
 /// Two Brokers for one cluster: the oldest decides whose namespaces may come.
-fn claimed(ctx: &Context, link: &Link) -> Result<(), Failure> {
+async fn claimed(ctx: &Context, link: &Link) -> Result<(), Failure> {
     let oldest = ctx.links.same_cluster(&link.cluster_id).into_iter().find(|other| other.uid != link.uid);
     let Some(oldest) = oldest.filter(|other| (other.created, &other.uid) < (link.created, &link.uid)) else {
         return Ok(());
     };
-    let labels = ctx.namespaces.as_ref().and_then(|all| all.get("", &link.key.namespace));
-    let labels = labels.as_ref().and_then(|namespace| namespace.metadata.labels.as_ref());
+    let labels = labels(ctx, &oldest.spec, &link.key.namespace).await?;
     access::namespace_allowed(
         &oldest.spec,
         &oldest.key.namespace,
-        Asking { namespace: &link.key.namespace, labels },
+        Asking { namespace: &link.key.namespace, labels: labels.as_ref() },
     )
     .map_err(|_| {
         Failure::waiting(

@@ -115,6 +115,8 @@ pub struct Context {
     pub registry: Registry,
     /// Whether the process lives.
     pub health: Health,
+    /// Held while a Broker's finalizer is put on.
+    pub holding: tokio::sync::Mutex<()>,
     /// What is kept of each object, by UID.
     pub notes: Mutex<HashMap<String, Notes>>,
     /// What was written last, by UID: a watch may not have shown it yet.

@@ -15,6 +15,7 @@
 //! **Assumptions**: every step is safe to repeat; a crash between any two is followed by a pass
 //! that plans anew from what is really there.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
@@ -36,9 +37,10 @@ use super::failure::Failure;
 use super::links::Link;
 use super::status;
 use super::wake::Wake;
+use crate::api::broker::{AllowedFrom, BrokerSpec};
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::policy::{DeletionPolicy, ManagementPolicy, Policies, PolicyDefaults};
-use crate::api::{BrokerRef, FINALIZER, annotation};
+use crate::api::{Broker, BrokerRef, FINALIZER, annotation};
 use crate::brokers::kafka::Lane;
 use crate::topology::access::{self, Asking};
 use crate::topology::ownership::{self, Claim};
@@ -186,7 +188,7 @@ async fn attempt<K: TopologyKind>(
             "paused by annotation: nothing is written to the broker",
         ));
     }
-    guard(&pass)?;
+    guard(&pass).await?;
     set_finalizer(ctx, object, pass.policies).await?;
     K::work(&pass, status).await
 }
@@ -281,14 +283,14 @@ fn claims<K: TopologyKind>(ctx: &Context, object: &K, cluster_id: &str) -> Vec<C
 }
 
 /// Step 3: the guard rails of the Broker, and of the oldest Broker of the same cluster.
-fn guard<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> {
+async fn guard<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> {
     let namespace = pass.object.namespace().unwrap_or_default();
-    let labels = pass.ctx.namespaces.as_ref().and_then(|all| all.get("", &namespace));
-    let labels = labels.as_ref().and_then(|namespace| namespace.metadata.labels.as_ref());
     let oldest = pass.ctx.links.same_cluster(&pass.link.cluster_id).into_iter().next();
     let both = [Some(pass.link.clone()), oldest.filter(|oldest| oldest.uid != pass.link.uid)];
     for link in both.iter().flatten() {
-        access::namespace_allowed(&link.spec, &link.key.namespace, Asking { namespace: &namespace, labels })?;
+        let labels = labels(pass.ctx, &link.spec, &namespace).await?;
+        let asking = Asking { namespace: &namespace, labels: labels.as_ref() };
+        access::namespace_allowed(&link.spec, &link.key.namespace, asking)?;
         access::rules_permit(
             &link.spec.rules,
             &namespace,
@@ -315,6 +317,25 @@ fn guard<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> {
     }
 }
 
+/// A namespace's labels, where the Broker asks for them. An operator that watches some namespaces
+/// only has no cache of all and asks for the one.
+pub async fn labels(
+    ctx: &Context,
+    spec: &BrokerSpec,
+    namespace: &str,
+) -> Result<Option<BTreeMap<String, String>>, Failure> {
+    if spec.allowed_namespaces.from != AllowedFrom::Selector {
+        return Ok(None);
+    }
+    if let Some(all) = &ctx.namespaces {
+        return Ok(all.get("", namespace).map(|found| found.labels().clone()));
+    }
+    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(ctx.client.clone());
+    let found =
+        api.get_metadata_opt(namespace).await.map_err(Failure::kube("read the namespace's labels"))?;
+    Ok(found.map(|found| found.labels().clone()))
+}
+
 /// Step 4.
 async fn set_finalizer<K: TopologyKind>(
     ctx: &Arc<Context>,
@@ -323,7 +344,30 @@ async fn set_finalizer<K: TopologyKind>(
 ) -> Result<(), Failure> {
     let wanted =
         policies.management == ManagementPolicy::Manage && policies.deletion != DeletionPolicy::Retain;
+    if wanted {
+        // The way to the broker must outlive what has to be deleted there.
+        hold_broker(ctx, &BrokerKey::of(object.broker_ref(), &object.namespace().unwrap_or_default()))
+            .await?;
+    }
     finalizer(ctx, object, wanted).await
+}
+
+async fn hold_broker(ctx: &Context, key: &BrokerKey) -> Result<(), Failure> {
+    let held = |broker: &Broker| broker.finalizers().iter().any(|name| name == FINALIZER);
+    let newest = || ctx.brokers.get(&key.namespace, &key.name).map(|broker| ctx.newest(broker));
+    if newest().is_none_or(|broker| held(&broker)) {
+        return Ok(());
+    }
+    // Many objects may want it at once; one of them writes.
+    let _one = ctx.holding.lock().await;
+    match newest() {
+        Some(broker) if broker.metadata.deletion_timestamp.is_some() => Err(Failure::waiting(
+            Reason::BrokerNotFound,
+            format!("Broker {key} is being deleted; an object with this deletionPolicy needs it"),
+        )),
+        Some(broker) => finalizer(ctx, broker.as_ref(), true).await,
+        None => Ok(()),
+    }
 }
 
 /// Puts the finalizer on or takes it off; nothing is sent when it is as wanted.
@@ -451,7 +495,10 @@ fn under_way(ready: &Condition) -> bool {
 /// Companions tell their parents.
 pub fn wake_owners<K: TopologyKind>(ctx: &Context, object: &K) {
     let namespace = object.namespace().unwrap_or_default();
-    for owner in object.owner_references().iter().filter(|owner| owner.kind == K::KIND) {
+    // A parent may have joined since this pass began.
+    let newest = K::cache(ctx).get(&namespace, &object.name_any()).map(|cached| ctx.newest(cached));
+    let owners = newest.as_deref().unwrap_or(object).owner_references();
+    for owner in owners.iter().filter(|owner| owner.kind == K::KIND) {
         K::wake(ctx).wake(&ObjectRef::new(&owner.name).within(&namespace));
     }
 }

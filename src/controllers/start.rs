@@ -113,6 +113,7 @@ pub async fn run(
         targets: caches.targets,
         registry: Registry::default(),
         health,
+        holding: tokio::sync::Mutex::default(),
         notes: Mutex::default(),
         written: Mutex::default(),
         started: Instant::now(),
@@ -185,7 +186,11 @@ async fn react(ctx: Arc<Context>) {
     let mut consumers = std::pin::pin!(ctx.consumers.subscribe());
     let mut deployments = std::pin::pin!(ctx.targets.deployments.subscribe());
     let mut stateful_sets = std::pin::pin!(ctx.targets.stateful_sets.subscribe());
-    let mut relevant = Relevant::default();
+    let mut namespaces = std::pin::pin!(match &ctx.namespaces {
+        Some(all) => all.subscribe().left_stream(),
+        None => futures::stream::pending().right_stream(),
+    });
+    let (mut relevant, mut relabelled) = (Relevant::default(), Relevant::default());
     loop {
         tokio::select! {
             Some(change) = brokers.next() => match change {
@@ -206,6 +211,11 @@ async fn react(ctx: Arc<Context>) {
                     wake_readers(&ctx, topic);
                 }
             },
+            // Labels decide which Brokers a namespace may use.
+            Some(change) = namespaces.next() => if relabelled.passes(&change) {
+                let (Change::Applied(namespace) | Change::Deleted(namespace)) = &change;
+                wake_all_in(&ctx, &namespace.name_any());
+            },
             Some(change) = consumers.next() => if let Change::Deleted(object) = change {
                 consumer::forget(&ctx, &object);
             },
@@ -213,6 +223,19 @@ async fn react(ctx: Arc<Context>) {
             Some(change) = stateful_sets.next() => wake_scaler(&ctx, &change),
             else => return,
         }
+    }
+}
+
+/// Everything in a namespace looks again.
+fn wake_all_in(ctx: &Context, namespace: &str) {
+    for topic in
+        ctx.topics.all().iter().filter(|topic| topic.metadata.namespace.as_deref() == Some(namespace))
+    {
+        ctx.wake_topics.wake(&ObjectRef::from_obj(topic.as_ref()));
+    }
+    for consumer in ctx.consumers.all().iter().filter(|c| c.metadata.namespace.as_deref() == Some(namespace))
+    {
+        ctx.wake_consumers.wake(&ObjectRef::from_obj(consumer.as_ref()));
     }
 }
 

@@ -99,13 +99,16 @@ mod tests {
     }
 
     fn statuses() -> impl Strategy<Value = Value> {
+        fn object(values: BoxedStrategy<Value>) -> BoxedStrategy<Value> {
+            prop::collection::btree_map("[a-c]", values, 0..4).prop_map(|map| json!(map)).boxed()
+        }
         let leaf = prop_oneof![
             (0i64..3).prop_map(Value::from),
             "[ab]".prop_map(Value::from),
             prop::collection::vec(0i64..3, 0..3).prop_map(Value::from)
-        ];
-        let object = |values| prop::collection::btree_map("[a-c]", values, 0..4);
-        object(prop_oneof![leaf.clone(), object(leaf).prop_map(|m| json!(m))].boxed()).prop_map(|m| json!(m))
+        ]
+        .boxed();
+        object(prop_oneof![leaf.clone(), object(leaf)].boxed())
     }
 
     proptest! {

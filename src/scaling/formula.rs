@@ -1,7 +1,7 @@
 //! The formula: from rates to a need in replicas.
 //!
-//! `need = max(λ/ρ, λ + drain) / μ`: enough for what arrives with some air, or enough for that and for what
-//! waits within the target delay. `drain` is what partitions can make use of: a partition has one consumer, so
+//! `need = max(λ/ρ, λ' + drain) / μ`: enough for what arrives in the long run with some air, or enough for what
+//! arrives now (λ') and for what waits, and will before more replicas help, within the target delay. `drain` is what partitions can make use of: a partition has one consumer, so
 //! a backlog on one partition is never a reason for a tenth replica.
 
 use super::config::Config;
@@ -13,14 +13,24 @@ use super::estimate::timing::Timing;
 /// What has to be done, in messages/s.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Demand {
-    /// What arrives, as counted for scaling up.
-    pub arrival: f64,
-    /// What waits beyond a commit interval, messages.
-    pub backlog: f64,
-    /// What will wait in addition until more replicas could help, messages.
-    pub coming: f64,
-    /// The rate at which the backlog should go.
+    /// What arrives over half a minute, bursts included: there must be air beyond it.
+    pub lasting: f64,
+    /// What arrives right now beside the backlog: it must be done, without air. A rise that lasts a few seconds
+    /// costs no message its target delay.
+    pub ordinary: f64,
+    /// The rate at which what waits, and what will until more replicas help, should go.
     pub drain: f64,
+    /// Share of all partitions that may be on the member that has the worst one: the inverse of a size.
+    pub beside: Option<f64>,
+}
+
+/// A partition that is late by itself needs most of a consumer: what the others on it may be.
+fn beside(worst: f64, total: f64, count: f64, each: f64) -> Option<f64> {
+    if worst <= 0.0 || count <= 1.0 {
+        return None;
+    }
+    let other = ((total - worst) / (count - 1.0)).max(f64::MIN_POSITIVE);
+    Some((1.0 + ((each - worst).max(0.0) / other).floor()).clamp(1.0, count) / count)
 }
 
 /// A need in replicas and what it came from.
@@ -52,34 +62,41 @@ pub(super) fn backlog(
 }
 
 impl Demand {
-    /// Of a group, for consumers that do `each` messages/s.
-    pub fn of_group(
-        group: &Group,
-        arrival: f64,
-        backlog: f64,
-        coming: f64,
-        each: f64,
-        config: &Config,
-    ) -> Self {
-        let (mut drain, mut excess) = (0.0, 0.0);
+    /// Of a group, for consumers that do `each` messages/s; `coming` messages will wait in addition until more
+    /// replicas could help.
+    pub fn of_group(group: &Group, arrival: &Arrival, coming: f64, each: f64, config: &Config) -> Self {
+        let (mut drain, mut excess, mut count, mut worst) = (0.0, 0.0, 0.0, 0.0f64);
         for part in group.parts.iter().filter(|p| p.usable) {
             let rate = part.slow.cautious();
+            count += 1.0;
+            if !part.hot && part.backlog > config.target_delay * each {
+                // Even a consumer of its own would be late with it.
+                worst = worst.max((rate + part.backlog / config.target_delay).min(each));
+            }
             drain += (part.backlog / config.target_delay).min((each - rate).max(0.0));
-            if part.hot_since.is_some() {
+            if part.hot {
                 excess += (rate - each).max(0.0);
             }
         }
+        let total = arrival.ordinary() - excess + drain;
         Self {
-            arrival: (arrival - excess).max(0.0),
-            backlog,
-            coming,
+            beside: beside(worst, total, count, each),
+            lasting: (arrival.lasting() - excess).max(0.0),
+            ordinary: (arrival.ordinary() - excess).max(0.0),
             drain: drain + coming / config.target_delay,
         }
     }
 
-    /// The need for replicas that do `mu` messages/s each.
-    pub fn need(&self, mu: f64, config: &Config) -> Need {
-        let (rate, lag) = (self.arrival / config.utilization / mu, (self.arrival + self.drain) / mu);
+    /// Of a queue: any consumer takes any message. `waiting` messages wait.
+    pub fn of_queue(waiting: f64, arrival: &Arrival, coming: f64, config: &Config) -> Self {
+        let drain = (waiting + coming) / config.target_delay;
+        Self { lasting: arrival.lasting(), ordinary: arrival.ordinary(), drain, beside: None }
+    }
+
+    /// The need for replicas that do `mu` messages/s each, with `per_replica` consumers in them.
+    pub fn need(&self, mu: f64, per_replica: f64, config: &Config) -> Need {
+        let (rate, lag) = (self.lasting / config.utilization / mu, (self.ordinary + self.drain) / mu);
+        let lag = lag.max(self.beside.map_or(0.0, |share| 1.0 / share / per_replica));
         let replicas = rate.max(lag);
         if !replicas.is_finite() || replicas <= 0.0 {
             return Need::default();

@@ -16,13 +16,18 @@ mod decide;
 mod decision;
 mod estimate;
 mod formula;
+mod guards;
 mod observation;
+pub mod replay;
 mod rules;
 mod shape;
+pub mod simulate;
+mod size;
 mod state;
 #[cfg(test)]
 mod tests;
 mod text;
+mod track;
 mod words;
 
 pub use config::{Breaker, Config, ConfigError, Isolation, Mode, OffsetReset};

@@ -6,8 +6,9 @@ use super::shape::Fleet;
 
 /// While replicas are starting, only a want this many times theirs starts more: each change moves partitions.
 const WHILE_STARTING: f64 = 1.25;
-/// A lower class must hold this many times the largest recent need.
-pub(super) const DOWN_MARGIN: f64 = 1.1;
+/// A lower class must hold the largest recent need and as much again as it lies above the mean, between these
+/// shares of it: a quiet need may go close to a class's edge, a restless one may not.
+const DOWN_MARGIN: (f64, f64) = (1.02, 1.1);
 
 /// The limits between which a count may lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,19 +48,26 @@ pub(super) struct Ups {
     pub wanted: u32,
     /// More was wanted at the last poll, too.
     pub agreed: bool,
+    /// Arrivals are still rising; one more poll shows how far.
+    pub rising: bool,
     /// The target delay is broken already, and what waits is not just arriving.
     pub late: bool,
+    /// A limit asks for it: nothing is to be confirmed.
+    pub forced: bool,
     /// A scale-up is under way.
     pub starting: bool,
 }
 
-/// Whether to go up now. `Err` says what it waits for.
+/// Whether to go up now; the first message wakes at once. `Err` says what it waits for.
 pub(super) fn up(spec: u32, limits: &Limits, ups: Ups) -> Result<u32, Wait> {
+    if ups.forced || spec == 0 {
+        return Ok(ups.wanted);
+    }
     if ups.starting && f64::from(ups.wanted) < WHILE_STARTING * f64::from(spec) {
         return Err(Wait::Starting);
     }
-    // The first message wakes at once; a want that cannot grow need not be confirmed.
-    let certain = spec == 0 || ups.agreed || (ups.late && ups.wanted == limits.ceiling);
+    // A want that cannot grow need not be confirmed.
+    let certain = ups.agreed && !ups.rising || (ups.late && ups.wanted == limits.ceiling);
     if certain { Ok(ups.wanted) } else { Err(Wait::SecondPoll) }
 }
 
@@ -70,6 +78,12 @@ pub(super) enum Wait {
     SecondPoll,
     /// Replicas are starting.
     Starting,
+}
+
+/// The need that a lower class must hold. `regret`: the last step down had to be taken back.
+pub(super) fn to_hold(largest: f64, mean: f64, regret: bool) -> f64 {
+    let unrest = if mean > 0.0 && !regret { largest / mean } else { f64::INFINITY };
+    largest * unrest.clamp(DOWN_MARGIN.0, DOWN_MARGIN.1)
 }
 
 /// The next count on the way down from `spec` to the class `lower`: at most halving, not below half the peak.

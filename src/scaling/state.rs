@@ -1,20 +1,26 @@
 //! What is remembered from one decision to the next. Opaque; serialisable, so that it can be kept or replayed.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::decision::Learned;
 use super::estimate::arrival::Arrival;
 use super::estimate::kafka::Group;
+use super::estimate::rabbitmq::Queue;
 use super::estimate::rate::Rate;
 use super::estimate::series::{Ewma, MaxWindow};
 use super::estimate::timing::Timing;
+use super::guards::Guards;
 
 /// The memory of one Consumer's scaling. `State::default()` knows nothing; [`State::seeded`] knows what an
 /// earlier leader wrote down.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct State {
+    pub(super) started_at: Option<f64>,
     pub(super) last_at: Option<f64>,
     pub(super) group: Group,
+    pub(super) queue: Queue,
     pub(super) arrival: Arrival,
     pub(super) departure: Ewma,
     pub(super) ready_mean: Ewma,
@@ -22,6 +28,8 @@ pub struct State {
     pub(super) timing: Timing,
     pub(super) target: TargetMemory,
     pub(super) sizing: Sizing,
+    pub(super) guards: Guards,
+    /// Consumers per replica, as learned.
     pub(super) per_replica: Option<u32>,
     /// Seeded by an earlier leader: the commit gap is that of this group.
     pub(super) seeded: bool,
@@ -31,9 +39,7 @@ pub struct State {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct TargetMemory {
     pub spec: Option<u32>,
-    /// The last count that a patch asked for.
-    pub asked: Option<u32>,
-    pub revision: std::sync::Arc<str>,
+    pub revision: Arc<str>,
     /// Since when fewer pods are ready than wanted.
     pub pending_since: Option<f64>,
 }
@@ -41,24 +47,30 @@ pub(super) struct TargetMemory {
 /// Needs and changes over time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Sizing {
-    /// Needs of the last stabilization.
+    /// Needs of the last stabilization, and their mean.
     pub needs: MaxWindow,
+    pub mean: Ewma,
     /// Classes that were needed in the last `peakMemory`.
     pub peaks: MaxWindow,
     /// No replica goes before this moment.
     pub no_down_until: Option<f64>,
     /// More was wanted at the last poll.
     pub up_wanted: bool,
+    /// A confirmed scale-up waited once for arrivals that were still rising.
+    pub rise_awaited: bool,
+    /// When a count was last lowered, and until when that is known to have been wrong.
+    pub lowered_at: Option<f64>,
+    pub regret_until: Option<f64>,
     /// When data was last usable.
     pub known_at: Option<f64>,
     /// Since when there has been nothing to do at all.
     pub idle_since: Option<f64>,
     /// Since when there has been no backlog.
     pub calm_since: Option<f64>,
-    /// Lag at the last bootstrap step, and when.
+    /// The last step without a known rate.
     pub bootstrapped_at: Option<f64>,
-    /// Backlog when it was last compared, and when.
-    pub rising: Option<(f64, f64)>,
+    /// A backlog to compare with, and when it was seen.
+    pub compared: Option<(f64, f64)>,
 }
 
 impl State {

@@ -46,7 +46,6 @@ async fn two_thousand_topics_are_created_read_changed_and_deleted_one_by_one() {
         assert_eq!((&observed.name, observed.partitions, observed.replication_factor), (name, 1, 1));
         assert_eq!(observed.config, config);
     }
-    println!("described {COUNT} topics through the batcher in {:?}", clock.elapsed());
 
     let clock = Instant::now();
     let change = |name: &String| TopicConfigChange {

@@ -88,6 +88,15 @@ pub(super) enum Notice {
     Log { level: i32, facility: String, text: String },
 }
 
+/// An admin call of librdkafka that takes a list of objects and copies it.
+type ListCall<O> = unsafe extern "C" fn(
+    *mut sys::rd_kafka_t,
+    *mut *mut O,
+    usize,
+    *const sys::rd_kafka_AdminOptions_t,
+    *mut sys::rd_kafka_queue_t,
+);
+
 type Completion = Box<dyn FnOnce(&Event) + Send>;
 
 /// How long the polling thread sleeps at most when nothing happens. It is woken for everything that does.
@@ -215,6 +224,22 @@ impl Native {
         Ok(receiver)
     }
 
+    /// A call that takes a list of objects: all those with the same signature in C.
+    fn call_with<O, T: Send + 'static>(
+        &self,
+        options: &CallOptions,
+        objects: &Objects<O>,
+        function: ListCall<O>,
+        read: impl FnOnce(&Event) -> Result<T, RawError> + Send + 'static,
+    ) -> Result<Reply<T>, RawError> {
+        self.call(options, read, |handle, options, queue| {
+            let mut list = objects.pointers();
+            // SAFETY: handle, options, queue and as many objects as told are live for the call, which copies
+            // the objects. Only functions of this kind have this type.
+            unsafe { function(handle, list.as_mut_ptr(), list.len(), options, queue) }
+        })
+    }
+
     pub fn describe_cluster(&self, timeout: Duration) -> Result<Reply<ClusterInfo>, RawError> {
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DESCRIBECLUSTER, timeout);
         self.call(&options, read_cluster, |handle, options, queue| {
@@ -226,16 +251,10 @@ impl Native {
     /// Lists all topics. Blocks up to `timeout`.
     pub fn list_topics(&self, timeout: Duration) -> Result<Vec<ListedTopic>, RawError> {
         let mut metadata: *const sys::rd_kafka_metadata = ptr::null();
+        let (handle, none) = (self.handle.as_ptr(), ptr::null_mut());
         // SAFETY: the handle is live; `metadata` receives a pointer that is ours to destroy.
-        let code = unsafe {
-            open::rd_kafka_metadata(
-                self.handle.as_ptr(),
-                1,
-                ptr::null_mut(),
-                &raw mut metadata,
-                milliseconds(timeout),
-            )
-        };
+        let code =
+            unsafe { open::rd_kafka_metadata(handle, 1, none, &raw mut metadata, milliseconds(timeout)) };
         if code != 0 {
             // SAFETY: no words given.
             return Err(unsafe { raw_error(code, ptr::null()) });
@@ -271,11 +290,7 @@ impl Native {
     ) -> Result<Reply<Outcomes<String, Vec<ConfigEntry>>>, RawError> {
         let resources = Objects::build(topics, |topic| topic_resource(topic))?;
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout);
-        self.call(&options, read_configs, |handle, options, queue| {
-            let mut list = resources.pointers();
-            // SAFETY: all are live for the call, which copies the resources.
-            unsafe { sys::rd_kafka_DescribeConfigs(handle, list.as_mut_ptr(), list.len(), options, queue) }
-        })
+        self.call_with(&options, &resources, sys::rd_kafka_DescribeConfigs, read_configs)
     }
 
     pub fn create_topics(
@@ -285,23 +300,9 @@ impl Native {
         timeout: Duration,
     ) -> Result<Reply<Outcomes<String, ()>>, RawError> {
         let topics = Objects::build(topics, new_topic)?;
-        let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_CREATETOPICS, timeout)
-            .validate_only(validate_only)
-            .wait_on_broker();
-        self.call(
-            &options,
-            |event| {
-                event.topic_results(
-                    sys::rd_kafka_event_CreateTopics_result,
-                    sys::rd_kafka_CreateTopics_result_topics,
-                )
-            },
-            |handle, options, queue| {
-                let mut list = topics.pointers();
-                // SAFETY: all are live for the call, which copies the topics.
-                unsafe { sys::rd_kafka_CreateTopics(handle, list.as_mut_ptr(), list.len(), options, queue) }
-            },
-        )
+        let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_CREATETOPICS, timeout);
+        let options = options.validate_only(validate_only).wait_on_broker();
+        self.call_with(&options, &topics, sys::rd_kafka_CreateTopics, read_created_topics)
     }
 
     pub fn create_partitions(
@@ -311,25 +312,9 @@ impl Native {
         timeout: Duration,
     ) -> Result<Reply<Outcomes<String, ()>>, RawError> {
         let growths = Objects::build(topics, |(topic, total)| new_partitions(topic, *total))?;
-        let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_CREATEPARTITIONS, timeout)
-            .validate_only(validate_only)
-            .wait_on_broker();
-        self.call(
-            &options,
-            |event| {
-                event.topic_results(
-                    sys::rd_kafka_event_CreatePartitions_result,
-                    sys::rd_kafka_CreatePartitions_result_topics,
-                )
-            },
-            |handle, options, queue| {
-                let mut list = growths.pointers();
-                // SAFETY: all are live for the call, which copies the list.
-                unsafe {
-                    sys::rd_kafka_CreatePartitions(handle, list.as_mut_ptr(), list.len(), options, queue);
-                }
-            },
-        )
+        let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_CREATEPARTITIONS, timeout);
+        let options = options.validate_only(validate_only).wait_on_broker();
+        self.call_with(&options, &growths, sys::rd_kafka_CreatePartitions, read_created_partitions)
     }
 
     pub fn incremental_alter_configs(
@@ -338,16 +323,10 @@ impl Native {
         validate_only: bool,
         timeout: Duration,
     ) -> Result<Reply<Outcomes<String, ()>>, RawError> {
-        let resources = Objects::build(changes, config_change)?;
-        let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS, timeout)
-            .validate_only(validate_only);
-        self.call(&options, read_altered, |handle, options, queue| {
-            let mut list = resources.pointers();
-            // SAFETY: all are live for the call, which copies the resources.
-            unsafe {
-                sys::rd_kafka_IncrementalAlterConfigs(handle, list.as_mut_ptr(), list.len(), options, queue);
-            }
-        })
+        let changes = Objects::build(changes, config_change)?;
+        let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_INCREMENTALALTERCONFIGS, timeout);
+        let options = options.validate_only(validate_only);
+        self.call_with(&options, &changes, sys::rd_kafka_IncrementalAlterConfigs, read_altered)
     }
 
     pub fn delete_topics(
@@ -358,26 +337,11 @@ impl Native {
         let topics = Objects::build(names, |name| {
             let name = c_string(name)?;
             // SAFETY: a NUL-terminated string, copied by the call.
-            Owned::new(
-                unsafe { sys::rd_kafka_DeleteTopic_new(name.as_ptr()) },
-                sys::rd_kafka_DeleteTopic_destroy,
-            )
+            let topic = unsafe { sys::rd_kafka_DeleteTopic_new(name.as_ptr()) };
+            Owned::new(topic, sys::rd_kafka_DeleteTopic_destroy)
         })?;
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DELETETOPICS, timeout).wait_on_broker();
-        self.call(
-            &options,
-            |event| {
-                event.topic_results(
-                    sys::rd_kafka_event_DeleteTopics_result,
-                    sys::rd_kafka_DeleteTopics_result_topics,
-                )
-            },
-            |handle, options, queue| {
-                let mut list = topics.pointers();
-                // SAFETY: all are live for the call, which copies the list.
-                unsafe { sys::rd_kafka_DeleteTopics(handle, list.as_mut_ptr(), list.len(), options, queue) }
-            },
-        )
+        self.call_with(&options, &topics, sys::rd_kafka_DeleteTopics, read_deleted_topics)
     }
 
     /// Asks for offsets; no partition may occur twice, whatever end it asks for.
@@ -394,9 +358,8 @@ impl Native {
             };
             (query.topic.as_str(), query.partition, spec as i64)
         }))?;
-        let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout)
-            .wait_on_broker()
-            .isolation(isolation);
+        let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_LISTOFFSETS, timeout);
+        let options = options.wait_on_broker().isolation(isolation);
         self.call(&options, read_offsets, |handle, options, queue| {
             // SAFETY: all are live for the call, which copies the list.
             unsafe { sys::rd_kafka_ListOffsets(handle, list.get(), options, queue) }
@@ -408,20 +371,14 @@ impl Native {
         group: &str,
         timeout: Duration,
     ) -> Result<Reply<Outcomes<TopicPartition, Option<i64>>>, RawError> {
-        let name = c_string(group)?;
-        let query = Owned::new(
+        let query = Objects::build(&[group], |group| {
+            let name = c_string(group)?;
             // SAFETY: a NUL-terminated string, copied by the call; no list means all partitions.
-            unsafe { sys::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), ptr::null()) },
-            sys::rd_kafka_ListConsumerGroupOffsets_destroy,
-        )?;
+            let query = unsafe { sys::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), ptr::null()) };
+            Owned::new(query, sys::rd_kafka_ListConsumerGroupOffsets_destroy)
+        })?;
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, timeout);
-        self.call(&options, read_committed, |handle, options, queue| {
-            let mut list = [query.get()];
-            // SAFETY: all are live for the call, which copies the query.
-            unsafe {
-                sys::rd_kafka_ListConsumerGroupOffsets(handle, list.as_mut_ptr(), list.len(), options, queue);
-            }
-        })
+        self.call_with(&options, &query, sys::rd_kafka_ListConsumerGroupOffsets, read_committed)
     }
 
     pub fn list_groups(&self, timeout: Duration) -> Result<Reply<ListedGroups>, RawError> {
@@ -441,10 +398,9 @@ impl Native {
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, timeout);
         self.call(&options, read_group_descriptions, |handle, options, queue| {
             let mut list = pointers(&texts);
+            let (names, count) = (list.as_mut_ptr(), list.len());
             // SAFETY: all are live for the call, which copies the names.
-            unsafe {
-                sys::rd_kafka_DescribeConsumerGroups(handle, list.as_mut_ptr(), list.len(), options, queue);
-            }
+            unsafe { sys::rd_kafka_DescribeConsumerGroups(handle, names, count, options, queue) }
         })
     }
 
@@ -456,17 +412,11 @@ impl Native {
         let groups = Objects::build(groups, |group| {
             let name = c_string(group)?;
             // SAFETY: a NUL-terminated string, copied by the call.
-            Owned::new(
-                unsafe { sys::rd_kafka_DeleteGroup_new(name.as_ptr()) },
-                sys::rd_kafka_DeleteGroup_destroy,
-            )
+            let group = unsafe { sys::rd_kafka_DeleteGroup_new(name.as_ptr()) };
+            Owned::new(group, sys::rd_kafka_DeleteGroup_destroy)
         })?;
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DELETEGROUPS, timeout);
-        self.call(&options, read_deleted_groups, |handle, options, queue| {
-            let mut list = groups.pointers();
-            // SAFETY: all are live for the call, which copies the list.
-            unsafe { sys::rd_kafka_DeleteGroups(handle, list.as_mut_ptr(), list.len(), options, queue) }
-        })
+        self.call_with(&options, &groups, sys::rd_kafka_DeleteGroups, read_deleted_groups)
     }
 
     pub fn delete_records(
@@ -474,19 +424,15 @@ impl Native {
         before: &[(TopicPartition, i64)],
         timeout: Duration,
     ) -> Result<Reply<Outcomes<TopicPartition, i64>>, RawError> {
-        let list =
-            partition_list(before.iter().map(|(tp, offset)| (tp.topic.as_str(), tp.partition, *offset)))?;
-        let records = Owned::new(
+        let records = Objects::build(&[before], |before| {
+            let bounds = before.iter().map(|(tp, offset)| (tp.topic.as_str(), tp.partition, *offset));
+            let list = partition_list(bounds)?;
             // SAFETY: the list is live and copied by the call.
-            unsafe { sys::rd_kafka_DeleteRecords_new(list.get()) },
-            sys::rd_kafka_DeleteRecords_destroy,
-        )?;
+            let records = unsafe { sys::rd_kafka_DeleteRecords_new(list.get()) };
+            Owned::new(records, sys::rd_kafka_DeleteRecords_destroy)
+        })?;
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DELETERECORDS, timeout).wait_on_broker();
-        self.call(&options, read_deleted_records, |handle, options, queue| {
-            let mut list = [records.get()];
-            // SAFETY: all are live for the call, which copies the list.
-            unsafe { sys::rd_kafka_DeleteRecords(handle, list.as_mut_ptr(), list.len(), options, queue) }
-        })
+        self.call_with(&options, &records, sys::rd_kafka_DeleteRecords, read_deleted_records)
     }
 }
 
@@ -619,6 +565,21 @@ impl Event {
                 .collect()
         })
     }
+}
+
+fn read_created_topics(event: &Event) -> Result<Outcomes<String, ()>, RawError> {
+    event.topic_results(sys::rd_kafka_event_CreateTopics_result, sys::rd_kafka_CreateTopics_result_topics)
+}
+
+fn read_created_partitions(event: &Event) -> Result<Outcomes<String, ()>, RawError> {
+    event.topic_results(
+        sys::rd_kafka_event_CreatePartitions_result,
+        sys::rd_kafka_CreatePartitions_result_topics,
+    )
+}
+
+fn read_deleted_topics(event: &Event) -> Result<Outcomes<String, ()>, RawError> {
+    event.topic_results(sys::rd_kafka_event_DeleteTopics_result, sys::rd_kafka_DeleteTopics_result_topics)
 }
 
 fn read_cluster(event: &Event) -> Result<ClusterInfo, RawError> {
@@ -1152,7 +1113,10 @@ unsafe extern "C" fn destroy_metadata(metadata: *mut sys::rd_kafka_metadata) {
 struct Objects<T>(Vec<Owned<T>>);
 
 impl<T> Objects<T> {
-    fn build<S>(sources: &[&S], build: impl Fn(&S) -> Result<Owned<T>, RawError>) -> Result<Self, RawError> {
+    fn build<S: ?Sized>(
+        sources: &[&S],
+        build: impl Fn(&S) -> Result<Owned<T>, RawError>,
+    ) -> Result<Self, RawError> {
         sources.iter().copied().map(build).collect::<Result<_, _>>().map(Self)
     }
 

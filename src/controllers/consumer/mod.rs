@@ -33,7 +33,7 @@ use kube::{Api, Resource as _, ResourceExt as _};
 
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
-use super::reconciler::annotated;
+use super::reconciler::{annotated, labels};
 use crate::api::conditions::Reason;
 use crate::api::consumer::{ScaleTargetRef, TargetApi, TargetKind};
 use crate::api::{Consumer, FIELD_MANAGER, annotation};
@@ -101,9 +101,9 @@ async fn prepare(ctx: &Arc<Context>, consumer: &Consumer) -> Result<(), Failure>
     let Some(found) = ctx.brokers.get(&broker.namespace, &broker.name) else {
         return Err(Failure::waiting(Reason::BrokerNotFound, format!("Broker {broker} does not exist")));
     };
-    let labels = ctx.namespaces.as_ref().and_then(|all| all.get("", &namespace));
-    let labels = labels.as_ref().and_then(|namespace| namespace.metadata.labels.as_ref());
-    access::namespace_allowed(&found.spec, &broker.namespace, Asking { namespace: &namespace, labels })?;
+    let labels = labels(ctx, &found.spec, &namespace).await?;
+    let asking = Asking { namespace: &namespace, labels: labels.as_ref() };
+    access::namespace_allowed(&found.spec, &broker.namespace, asking)?;
     owned(ctx, consumer, &broker)?;
 
     if consumer.spec.template.is_some() && !annotated(consumer, annotation::PAUSED) {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use super::registry::Front;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::consumer::{ConsumerStatus, DecisionStatus, LagStatus, LearnedStatus, RatesStatus};
-use crate::scaling::{Condition, ConditionKind, Decision};
+use crate::scaling::{Bound, Condition, ConditionKind, Decision};
 
 /// All that a status depends on.
 pub struct Input<'a> {
@@ -130,6 +130,8 @@ fn verdicts(input: &Input<'_>) -> Vec<Verdict> {
         (false, Reason::DryRun, "mode is DryRun: decisions are made and not carried out".to_owned())
     } else if let Some(unknown) = unknown {
         (false, Reason::Unknown, words(unknown))
+    } else if decision.bound == Bound::Unknown {
+        (false, Reason::Unknown, decision.message.clone())
     } else {
         (true, Reason::Scaling, "decisions are made and carried out".to_owned())
     };

@@ -34,15 +34,41 @@ impl Arrival {
         self.recent.push_back((messages, dt));
     }
 
-    /// λ to scale up by: the slow mean, or what the last two polls both saw. The lower of the two polls, less
-    /// one standard deviation of a count like it: a burst within one poll is backlog, not a rate, and three
-    /// messages instead of one are chance.
+    /// λ that a size must have air for: the slow mean, too low at first.
+    pub fn lasting(&self) -> f64 {
+        self.slow.cautious()
+    }
+
+    /// λ now: the slow mean, or what the last two polls both saw.
     pub fn for_up(&self) -> f64 {
-        let mut sustained = f64::INFINITY;
-        for &(messages, dt) in self.recent.iter().rev().take(2) {
-            sustained = sustained.min((messages - messages.sqrt()).max(0.0) / dt);
+        self.sustained().max(self.slow.cautious())
+    }
+
+    /// λ now beside a backlog: without the bursts that the backlog already counts.
+    pub fn ordinary(&self) -> f64 {
+        self.sustained().max(self.slow.cautious() * self.calm())
+    }
+
+    /// The last poll saw clearly more than the one before it: the end of a rise is not in sight.
+    pub fn rising(&self) -> bool {
+        /// Times the poll before; and standard deviations of a count.
+        const CLEAR: (f64, f64) = (1.3, 3.0);
+        let mut polls = self.recent.iter().rev();
+        let (Some(&(last, dt)), Some(&(before, dt_before))) = (polls.next(), polls.next()) else {
+            return false;
+        };
+        let expected = before / dt_before * dt;
+        last > CLEAR.0 * expected && last - expected > CLEAR.1 * expected.max(1.0).sqrt()
+    }
+
+    /// The lower of the last two polls, less one standard deviation of a count like it: a burst within one
+    /// poll is backlog, not a rate, and three messages instead of one are chance.
+    fn sustained(&self) -> f64 {
+        if self.recent.len() < 2 {
+            return 0.0;
         }
-        if self.recent.len() < 2 { self.slow.cautious() } else { sustained.max(self.slow.cautious()) }
+        let sure = |&(messages, dt): &(f64, f64)| (messages - messages.sqrt()).max(0.0) / dt;
+        self.recent.iter().rev().take(2).map(sure).fold(f64::INFINITY, f64::min)
     }
 
     /// The slow mean.

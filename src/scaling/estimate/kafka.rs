@@ -21,6 +21,11 @@ pub(in crate::scaling) struct Group {
     pub shape: Shape,
     /// Number of partitions and way of spreading that `shape` was made for.
     shaped_for: Option<(usize, bool)>,
+    /// Some partition moved lately.
+    pub moving: bool,
+    /// When a commit last moved anywhere, and since when the group has had no members.
+    pub progress_at: Option<f64>,
+    empty_since: Option<f64>,
     /// The last attempt to describe the group failed.
     unreadable: bool,
 }
@@ -97,10 +102,14 @@ impl Group {
             GroupRead::Unreadable => self.unreadable = true,
             GroupRead::Known(group) => {
                 self.unreadable = false;
+                let empty = matches!(group.state, GroupState::Empty | GroupState::Dead);
+                self.empty_since = empty.then(|| self.empty_since.unwrap_or(now));
                 let changed = self.members.describe(group, &mut self.parts);
                 timing.group(now, group.state, group.kind, changed);
+                signals.members = super::Members::Same;
                 if changed || timing.unstable_since.is_some() {
                     self.members.interrupt();
+                    signals.members = super::Members::Changed;
                 }
             }
         }
@@ -131,6 +140,9 @@ impl Group {
                 all_moved &= part.moved_at >= since;
             }
         }
+        if signals.departed > 0.0 {
+            self.progress_at = Some(now);
+        }
         timing.all_moved(now, lagging, all_moved);
         signals.lagging = lagging;
         signals.new_member_committed = newcomer;
@@ -156,9 +168,9 @@ impl Group {
         Shape::Topics { counts: counts.into_iter().map(|(_, n)| n).collect(), range: self.members.by_topic() }
     }
 
-    /// No members are in the group, by the last description.
-    pub fn empty(&self) -> bool {
-        matches!(self.members.state, Some(GroupState::Empty | GroupState::Dead))
+    /// Seconds for which the group has had no members, by its descriptions.
+    pub fn empty_for(&self, now: f64) -> f64 {
+        self.empty_since.map_or(0.0, |since| now - since)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::super::observation::{Group, GroupKind, GroupState, Member, Pod};
+use super::super::observation::{Group, GroupKind, Member, Pod};
 use super::partition::Track;
 
 /// The group as last described.
@@ -15,8 +15,7 @@ pub(in crate::scaling) struct Members {
     list: Vec<Watch>,
     /// Hash of member ids and assignments: whether anything changed.
     signature: Option<u64>,
-    pub state: Option<GroupState>,
-    pub kind: GroupKind,
+    kind: GroupKind,
     assignor: Arc<str>,
     /// Members outside our pods.
     pub foreign: u32,
@@ -46,6 +45,15 @@ struct Interval {
     lag: f64,
 }
 
+/// What a member did between two commits.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(in crate::scaling) struct Sample {
+    pub messages: f64,
+    pub seconds: f64,
+    /// It had work throughout: this is what it can do. Otherwise it can do at least this.
+    pub saturated: bool,
+}
+
 /// One member at one poll.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Poll {
@@ -57,20 +65,22 @@ struct Poll {
 }
 
 impl Interval {
-    /// Messages and seconds of the interval that a commit ends now, if the member was saturated throughout.
-    fn ends(self, poll: &Poll, now: f64, poll_seconds: f64) -> Option<(f64, f64)> {
+    /// The interval that a commit ends now.
+    fn ends(self, poll: &Poll, now: f64, poll_seconds: f64) -> Sample {
         /// Polls by whose arrivals the lag just after a commit may be overstated.
         const LATE: f64 = 2.0;
-        let seconds = now - self.since;
         let slack = poll.progressed / 2.0 + poll.arrival * poll_seconds * LATE;
-        (seconds > 0.0 && self.lag.min(poll.lag) > slack).then_some((poll.progressed, seconds))
+        Sample {
+            messages: poll.progressed,
+            seconds: now - self.since,
+            saturated: self.lag.min(poll.lag) > slack,
+        }
     }
 }
 
 impl Members {
     /// Takes in a description. True if members or assignments changed.
     pub fn describe(&mut self, group: &Group, parts: &mut [Track]) -> bool {
-        self.state = Some(group.state);
         self.kind = group.kind;
         if !group.assignor.is_empty() {
             self.assignor.clone_from(&group.assignor);
@@ -134,11 +144,6 @@ impl Members {
         !self.list.is_empty()
     }
 
-    /// Whether the member that has a partition is one of ours, as far as can be told.
-    pub fn is_foreign(&self, owner: usize) -> bool {
-        self.list.get(owner).is_some_and(|w| w.foreign)
-    }
-
     /// The next description is taken in afresh: partition indices have changed.
     pub fn reassign(&mut self) {
         self.signature = None;
@@ -151,15 +156,15 @@ impl Members {
         self.list.iter_mut().for_each(|w| w.interval = None);
     }
 
-    /// Adds up this poll and hands out (messages, seconds) of each saturated member of ours whose interval
-    /// ended. `divisor`: consumers that share the work where members are not known.
+    /// Adds up this poll and hands out a sample for each member of ours whose interval ended. `divisor`: consumers
+    /// that share the work where members are not known.
     pub fn sample(
         &mut self,
         parts: &[Track],
         now: f64,
         poll_seconds: f64,
         divisor: f64,
-        mut sink: impl FnMut(f64, f64),
+        mut sink: impl FnMut(Sample),
     ) {
         if self.list.is_empty() {
             let mut poll = Poll::default();
@@ -169,8 +174,8 @@ impl Members {
             if !busy {
                 self.whole = None;
             }
-            if let Some((messages, seconds)) = advance(&mut self.whole, &poll, now, poll_seconds) {
-                sink(messages / divisor, seconds);
+            if let Some(sample) = advance(&mut self.whole, &poll, now, poll_seconds) {
+                sink(Sample { messages: sample.messages / divisor, ..sample });
             }
             return;
         }
@@ -182,21 +187,21 @@ impl Members {
         }
         for watch in self.list.iter_mut().filter(|w| !w.foreign) {
             let poll = watch.now;
-            if let Some((messages, seconds)) = advance(&mut watch.interval, &poll, now, poll_seconds) {
-                sink(messages, seconds);
+            if let Some(sample) = advance(&mut watch.interval, &poll, now, poll_seconds) {
+                sink(sample);
             }
         }
     }
 }
 
 /// Ends the interval at a commit, and begins the next one.
-fn advance(interval: &mut Option<Interval>, poll: &Poll, now: f64, poll_seconds: f64) -> Option<(f64, f64)> {
+fn advance(interval: &mut Option<Interval>, poll: &Poll, now: f64, poll_seconds: f64) -> Option<Sample> {
     if poll.progressed <= 0.0 {
         return None;
     }
-    let ended = interval.take().and_then(|i| i.ends(poll, now, poll_seconds));
+    let ended = interval.take().map(|i| i.ends(poll, now, poll_seconds));
     *interval = Some(Interval { since: now, lag: poll.lag });
-    ended
+    ended.filter(|sample| sample.seconds > 0.0)
 }
 
 impl Watch {

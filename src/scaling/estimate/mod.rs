@@ -10,6 +10,7 @@ pub(super) mod arrival;
 pub(super) mod kafka;
 pub(super) mod members;
 pub(super) mod partition;
+pub(super) mod rabbitmq;
 pub(super) mod rate;
 pub(super) mod series;
 pub(super) mod timing;
@@ -26,6 +27,18 @@ pub(super) enum Data {
     Missing,
 }
 
+/// What a description of the group showed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Members {
+    /// There was none.
+    #[default]
+    NotRead,
+    /// The same members with the same partitions, at rest.
+    Same,
+    /// Other members or partitions, or a rebalance.
+    Changed,
+}
+
 /// One poll, added up.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(super) struct Signals {
@@ -40,6 +53,7 @@ pub(super) struct Signals {
     pub lagging: bool,
     /// Records that the application cannot see yet.
     pub hidden: bool,
+    pub members: Members,
     /// Members that are not ours.
     pub foreign: u32,
     /// A member that came with the last change has committed.

@@ -44,8 +44,9 @@ pub(in crate::scaling) struct Track {
     pub new_owner: bool,
     pub stuck: bool,
     pub phantom: bool,
-    /// Since when more has arrived than one member can do.
-    pub hot_since: Option<f64>,
+    /// Since when more has arrived than one member can do, and whether for long.
+    pub above_since: Option<f64>,
+    pub hot: bool,
     /// Messages beyond what waits between commits; of this poll.
     #[serde(skip)]
     pub backlog: f64,
@@ -106,9 +107,7 @@ impl Track {
         if seen.topic_id.is_some() && self.topic_id != seen.topic_id {
             self.topic_id.clone_from(&seen.topic_id);
         }
-        let (Some(end), None) = (seen.end.filter(|&end| end >= 0), &seen.error) else {
-            return event;
-        };
+        let (Some(end), None) = (seen.end.filter(|&end| end >= 0), &seen.error) else { return event };
         if seen.committed == Committed::Unknown {
             return event;
         }
@@ -121,9 +120,7 @@ impl Track {
         }
         self.fallen = None;
         self.arrivals(end, seen.hw, end_at);
-        let Some(position) = self.position(seen, reset, end, committed_at, &mut event) else {
-            return event;
-        };
+        let Some(position) = self.position(seen, reset, end, committed_at, &mut event) else { return event };
         self.usable = true;
         #[allow(clippy::cast_precision_loss)]
         {
@@ -236,6 +233,11 @@ impl Track {
             (Some(then), Some(hw)) if hw > then && hw > self.end => now - self.end_moved.0,
             _ => 0.0,
         }
+    }
+
+    /// The group has a committed offset here.
+    pub fn ever_committed(&self) -> bool {
+        self.committed.is_some()
     }
 
     /// Records that the application cannot see yet.

@@ -11,9 +11,13 @@ use super::series::Ring;
 /// Seconds of saturated work after which an older measurement has faded to 37 %. Long against the jitter of
 /// a poll against a commit, short against a slow spell that must be answered.
 const MEMORY: f64 = 30.0;
+/// The same for the rate of this very moment, and seconds after which that moment has passed.
+const MOMENT: (f64, f64) = (4.0, 10.0);
 /// Seconds of measured work that replace a prior (configured, or learned by an earlier leader): one commit
 /// interval at Kafka's default. Until then the prior fills up what is missing.
 const PRIOR_WEIGHT: f64 = 5.0;
+/// Seconds of saturated work before a measurement counts at all: a poll may see two commits, or none.
+const EVIDENCE: f64 = 3.0;
 /// Samples before the running median may clamp a new one.
 const MEDIAN_AFTER: usize = 5;
 /// A sample above this many medians is no work: compaction and transaction markers skip offsets.
@@ -30,6 +34,8 @@ pub(in crate::scaling) struct Rate {
     progress: f64,
     seconds: f64,
     prior: Option<f64>,
+    /// Progress and seconds of the last moments.
+    moment: (f64, f64),
     recent: Ring,
     /// What a replica has been seen to do without being saturated.
     floor: f64,
@@ -37,6 +43,8 @@ pub(in crate::scaling) struct Rate {
     best: f64,
     /// When a saturated member was last measured.
     measured_at: Option<f64>,
+    /// Progress, seconds, floor and best when members were last known to be unchanged.
+    sure: Option<(f64, f64, f64, f64)>,
 }
 
 impl Rate {
@@ -66,14 +74,17 @@ impl Rate {
         if count == 0.0 {
             return;
         }
+        let keep = (-(seconds / count) / MOMENT.0).exp();
+        self.moment = (self.moment.0 * keep + progress, self.moment.1 * keep + seconds);
         let keep = (-(seconds / count) / MEMORY).exp();
         self.progress = self.progress * keep + progress;
         self.seconds = self.seconds * keep + seconds;
-        let mean = self.mean().unwrap_or(SLOWEST);
-        // Saturated work shows what can be done now: an older, higher floor is out of date.
-        self.floor = self.floor.min(mean);
-        self.best = self.best.max(mean);
-        self.measured_at = Some(now);
+        if let Some(mean) = self.mean() {
+            // Saturated work shows what can be done now: an older, higher floor is out of date.
+            self.floor = self.floor.min(mean);
+            self.best = self.best.max(mean);
+            self.measured_at = Some(now);
+        }
     }
 
     /// Members that keep up do this much each: a lower bound.
@@ -93,7 +104,19 @@ impl Rate {
             Some(prior) if self.seconds < PRIOR_WEIGHT => {
                 Some((self.progress + prior * (PRIOR_WEIGHT - self.seconds)) / PRIOR_WEIGHT)
             }
-            _ => (self.seconds > 0.0).then(|| self.progress / self.seconds),
+            _ => (self.seconds >= EVIDENCE).then(|| self.progress / self.seconds),
+        }
+    }
+
+    /// Members are known to have been unchanged until now.
+    pub fn confirm(&mut self) {
+        self.sure = Some((self.progress, self.seconds, self.floor, self.best));
+    }
+
+    /// Members have changed since the last confirmation: what was measured since may be a rebalance.
+    pub fn roll_back(&mut self) {
+        if let Some((progress, seconds, floor, best)) = self.sure {
+            (self.progress, self.seconds, self.floor, self.best) = (progress, seconds, floor, best);
         }
     }
 
@@ -113,6 +136,12 @@ impl Rate {
         self.known().map(|mean| p75.unwrap_or(mean).max(mean))
     }
 
+    /// μ as saturated members show it right now; μ as known where none are.
+    pub fn right_now(&self, now: f64) -> Option<f64> {
+        let fresh = self.measured_at.is_some_and(|at| now - at < MOMENT.1) && self.moment.1 >= EVIDENCE;
+        if fresh { Some((self.moment.0 / self.moment.1).max(SLOWEST)) } else { self.known() }
+    }
+
     /// Seconds since a saturated member was measured.
     pub fn age(&self, now: f64) -> Option<f64> {
         self.measured_at.map(|at| now - at)
@@ -128,7 +157,7 @@ impl Rate {
     /// After a discontinuity: what was measured counts as a prior. Other code may be slower: no floor.
     pub fn demote(&mut self, other_code: bool) {
         self.prior = self.mean();
-        (self.progress, self.seconds) = (0.0, 0.0);
+        (self.progress, self.seconds, self.sure) = (0.0, 0.0, None);
         if other_code {
             self.floor = 0.0;
             self.best = 0.0;
@@ -156,7 +185,7 @@ mod tests {
         let mut rate = Rate::default();
         (0..30).for_each(|i| rate.measured(f64::from(i), [(10.0, 1.0)].into_iter()));
         rate.measured(31.0, [(1e6, 1.0)].into_iter());
-        assert!(rate.known().unwrap() < 11.0);
+        assert!(rate.known().unwrap() < 11.5);
     }
 
     #[test]

@@ -57,10 +57,6 @@ impl MaxWindow {
     pub fn max(&self) -> f64 {
         self.entries.front().map_or(0.0, |&(_, _, v)| v)
     }
-
-    pub fn clear(&mut self) {
-        self.entries.clear();
-    }
 }
 
 /// The last few samples of something rare.
@@ -98,16 +94,10 @@ impl Ring {
 }
 
 /// Durations from 0.1 s to an hour in buckets 25 % apart; old ones fade as new ones come.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::scaling) struct Durations {
     buckets: Vec<f32>,
     total: f32,
-}
-
-impl Default for Durations {
-    fn default() -> Self {
-        Self { buckets: vec![0.0; Self::BUCKETS], total: 0.0 }
-    }
 }
 
 impl Durations {
@@ -120,7 +110,7 @@ impl Durations {
     const ENOUGH: f32 = 3.0;
 
     pub fn add(&mut self, seconds: f64, weight: f32) {
-        // `buckets` may come from a serialised state of another make.
+        // Empty before the first sample, or from a serialised state of another make.
         self.buckets.resize(Self::BUCKETS, 0.0);
         let position = (seconds.max(Self::FIRST) / Self::FIRST).ln() / Self::STEP.ln();
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]

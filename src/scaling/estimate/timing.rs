@@ -35,6 +35,10 @@ pub(in crate::scaling) struct Timing {
     /// Since when the group has not been stable.
     pub unstable_since: Option<f64>,
     consumer_protocol: bool,
+    /// A queue has no partitions to move.
+    pub queue: bool,
+    /// When replicas or members last changed.
+    changed_at: Option<f64>,
 }
 
 /// A scale-up from the moment it was seen in the target.
@@ -67,6 +71,11 @@ impl Timing {
         self.gaps.p95()
     }
 
+    /// Seconds within which two commits show whatever the gap is, when little is known of it.
+    pub fn two_commits(&self) -> f64 {
+        2.0 * self.gap().max(COMMIT_GAP)
+    }
+
     /// p95 of commit gaps, or the usual one.
     pub fn gap(&self) -> f64 {
         self.learned_gap().unwrap_or(COMMIT_GAP)
@@ -89,7 +98,11 @@ impl Timing {
 
     /// Seconds for which the group stands still when members change.
     pub fn pause(&self, config: &Config) -> f64 {
-        let prior = if self.consumer_protocol { CONSUMER_PAUSE } else { EAGER_PAUSE.max(self.gap()) };
+        let prior = match (self.queue, self.consumer_protocol) {
+            (true, _) => 0.0,
+            (_, true) => CONSUMER_PAUSE,
+            _ => EAGER_PAUSE.max(self.gap()),
+        };
         config.rebalance.or(self.learned_pause()).unwrap_or(prior)
     }
 
@@ -101,6 +114,9 @@ impl Timing {
 
     /// Follows the target's count and the pods that are ready.
     pub fn target(&mut self, now: f64, before: Option<u32>, spec: u32, ready: Option<u32>) {
+        if before != Some(spec) || ready != Some(spec) {
+            self.changed_at = Some(now);
+        }
         match before {
             Some(before) if spec > before => {
                 let from = self.up.map_or(before, |up| up.from.min(before));
@@ -123,9 +139,7 @@ impl Timing {
     /// Ends a scale-up whose pods are ready: by the first commit of a new member, or, where there was no work
     /// to commit or members are not known, after a rebalance.
     pub fn work_seen(&mut self, now: f64, new_member_committed: bool, config: &Config) {
-        let Some(Up { at, ready_at: Some(ready_at), .. }) = self.up else {
-            return;
-        };
+        let Some(Up { at, ready_at: Some(ready_at), .. }) = self.up else { return };
         if new_member_committed {
             self.cold.push(now - at);
             self.up = None;
@@ -144,8 +158,9 @@ impl Timing {
         } else if self.unstable_since.is_none() {
             self.unstable_since = Some(now);
         }
-        if (members_changed || !at_rest) && self.shuffle_since.is_none() {
-            self.shuffle_since = Some(now);
+        if members_changed || !at_rest {
+            self.changed_at = Some(now);
+            self.shuffle_since = self.shuffle_since.or(Some(now));
         }
     }
 
@@ -164,6 +179,11 @@ impl Timing {
         } else if now - since > ABANDONED {
             self.shuffle_since = None;
         }
+    }
+
+    /// Seconds for which replicas and members have been the same and ready.
+    pub fn steady_for(&self, now: f64) -> f64 {
+        self.changed_at.map_or(0.0, |at| now - at)
     }
 
     /// Whether members are changing right now: rates measured now would be wrong.

@@ -21,6 +21,8 @@ pub struct World {
     /// Carry out patches; pods are then ready after `start` seconds.
     pub apply: bool,
     pub start: f64,
+    /// A partition that nobody works on.
+    pub frozen: Option<usize>,
     /// Changes an observation before it is decided on.
     pub edit: fn(&mut Observation),
     pending: Option<(f64, u32)>,
@@ -40,6 +42,7 @@ impl World {
             rate: 10.0,
             apply: true,
             start: 3.0,
+            frozen: None,
             edit: |_| {},
             pending: None,
             done: 0.0,
@@ -92,7 +95,8 @@ impl World {
         let each = self.done.floor() as i64;
         self.done -= each as f64;
         for member in 0..members {
-            let mine: Vec<usize> = (0..self.ends.len()).filter(|p| p % members == member).collect();
+            let mine: Vec<usize> =
+                (0..self.ends.len()).filter(|&p| p % members == member && self.frozen != Some(p)).collect();
             let mut left = each;
             while left > 0 {
                 let Some(&worst) = mine.iter().max_by_key(|&&p| self.ends[p] - self.committed[p]) else {

@@ -1,0 +1,151 @@
+//! Downstream bound: a scale-up that brought nothing is taken back, and tried again later.
+//!
+//! A shared database at its limit makes every replica slower, so that the formula asks for ever more of them.
+
+use serde::{Deserialize, Serialize};
+
+use super::super::decision::{Bound, Condition, ConditionKind};
+use super::super::estimate::Data;
+use super::super::estimate::series::Ewma;
+use super::{Scene, Verdict};
+
+/// Share of the expected gain below which a scale-up brought nothing.
+const GAIN: f64 = 0.3;
+/// Seconds for which the group's work is measured after a scale-up, and the commit gaps they must span.
+const MEASURE: (f64, f64) = (15.0, 3.0);
+/// Seconds over which the pace before a scale-up is taken, and the commit gaps they must span; the pace shows
+/// what a group can do after it has been behind for this many times that.
+const PACE: (f64, f64) = (5.0, 2.0);
+const SHOWN: f64 = 2.0;
+/// Seconds before another try, and the most that doubling makes of it.
+const RETRY: (f64, f64) = (600.0, 3_600.0);
+/// Share of what was reached that must be kept when going back.
+const ENOUGH: f64 = 0.95;
+/// Seconds of work that must wait at the end of a trial: only then were the new members busy.
+const BUSY: f64 = 2.0;
+/// Seconds after which a scale-up that never settled says nothing.
+const ABANDON: f64 = 900.0;
+
+/// The trial under way, and the limit that failed ones set.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(in crate::scaling) struct Memory {
+    /// What the whole group does, messages/s.
+    pace: Ewma,
+    /// Since when the group has been behind.
+    busy_since: Option<f64>,
+    trial: Option<Trial>,
+    limit: Option<Limit>,
+    /// Failures in a row.
+    failures: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Trial {
+    at: f64,
+    from: u32,
+    to: u32,
+    /// Messages/s before, and those that were expected in addition.
+    before: f64,
+    expected: f64,
+    /// Messages/s of one replica before.
+    each: f64,
+    /// Since when all replicas work, and messages done since then.
+    settled: Option<(f64, f64)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Limit {
+    replicas: u32,
+    until: f64,
+    took_back: bool,
+}
+
+impl Memory {
+    /// Follows the group's work. `changed`: the target's count before, if it changed. `mu`: as measured. `work`:
+    /// messages that wait, and whether most partitions have some.
+    pub fn follow(&mut self, scene: &Scene<'_>, changed: Option<u32>, mu: Option<f64>, work: (f64, bool)) {
+        let gap = scene.timing.gap();
+        let span = PACE.0.max(PACE.1 * gap);
+        if scene.signals.data != Data::Full || scene.signals.discontinuity || scene.seen.target.updating {
+            self.trial = None;
+            return;
+        }
+        if let (Some(before), Some(mu)) = (changed, mu) {
+            self.trial = (scene.spec > before && before > 0).then(|| {
+                let (old, new) = (scene.fleet.capacity(before), scene.fleet.capacity(scene.spec));
+                // A group that was idle until a moment ago could have done more than its pace shows.
+                let shown = self.busy_since.is_some_and(|since| scene.now - since > SHOWN * span);
+                let each = if shown { self.pace.mean() / old } else { mu.max(self.pace.mean() / old) };
+                Trial {
+                    at: scene.now,
+                    from: before,
+                    to: scene.spec,
+                    before: each * old,
+                    expected: each * (new - old),
+                    each,
+                    settled: None,
+                }
+            });
+        }
+        if scene.dt > 0.0 {
+            self.pace.add(scene.signals.departed / scene.dt, scene.dt, span);
+        }
+        let behind = work.0 > BUSY * self.pace.mean();
+        self.busy_since = behind.then(|| self.busy_since.unwrap_or(scene.now));
+        self.judge(scene, gap, work);
+        if self.limit.is_some_and(|l| scene.now >= l.until) {
+            self.limit = None;
+        }
+    }
+
+    fn judge(&mut self, scene: &Scene<'_>, gap: f64, (waiting, everywhere): (f64, bool)) {
+        let Some(trial) = &mut self.trial else { return };
+        let works = scene.timing.up.is_none() && !scene.timing.shuffling() && scene.ready >= trial.to;
+        match &mut trial.settled {
+            None if works => trial.settled = Some((scene.now, 0.0)),
+            None if scene.now - trial.at > ABANDON => self.trial = None,
+            None => {}
+            Some((since, done)) => {
+                *done += scene.signals.departed;
+                let lasted = scene.now - *since;
+                if lasted < MEASURE.0.max(MEASURE.1 * gap) {
+                    return;
+                }
+                let after = *done / lasted;
+                let busy = everywhere && waiting > BUSY * after;
+                if busy && after - trial.before < GAIN * trial.expected {
+                    let wait = (RETRY.0 * 2f64.powi(self.failures.min(8).cast_signed())).min(RETRY.1);
+                    self.failures += 1;
+                    // A jump over several classes may have been right up to one of them.
+                    let useful = scene.fleet.class(ENOUGH * after / trial.each, trial.to);
+                    let replicas = trial.from.max(useful);
+                    self.limit = (replicas < trial.to).then_some(Limit {
+                        replicas,
+                        until: scene.now + wait,
+                        took_back: false,
+                    });
+                } else if busy {
+                    self.failures = 0;
+                }
+                self.trial = None;
+            }
+        }
+    }
+
+    pub fn check(&mut self, scene: &Scene<'_>, verdict: &mut Verdict) {
+        let Some(limit) = &mut self.limit else { return };
+        verdict.bounds.push(Bound::Downstream);
+        verdict.at_most(limit.replicas);
+        if scene.spec <= limit.replicas {
+            limit.took_back = true;
+        } else if !limit.took_back {
+            verdict.back_to = Some(limit.replicas);
+        }
+        let detail = format!(
+            "more than {} replicas brought nothing; next try in {:.0} s",
+            limit.replicas,
+            limit.until - scene.now
+        );
+        verdict.conditions.push(Condition::new(ConditionKind::DownstreamBound, detail));
+    }
+}

@@ -1,0 +1,114 @@
+//! Guards about single partitions: stuck, phantom, hot, held by a transaction.
+
+use super::super::config::{Config, Isolation};
+use super::super::decision::{Bound, Condition, ConditionKind};
+use super::super::estimate::kafka::Group;
+use super::super::estimate::partition::Track;
+use super::super::estimate::timing::Timing;
+use super::{Scene, Verdict};
+
+/// Seconds without a commit before a partition with lag can be stuck, and the commit gaps it must span.
+const STUCK: (f64, f64) = (60.0, 5.0);
+/// The same where no commit was ever seen, or where its owner works on other partitions (it may just be next).
+const STUCK_UNSURE: f64 = 300.0;
+/// Seconds without any movement before a little lag is no message, and the commit gaps they must span.
+const PHANTOM: (f64, f64) = (60.0, 3.0);
+/// Seconds for which a transaction may hold the last stable offset: the broker's default timeout.
+const HELD: f64 = 60.0;
+/// Seconds for which a partition must get too much before it is called hot.
+const HOT: f64 = 30.0;
+/// A hot partition cools down at this share of what a member does.
+const COOL: f64 = 0.9;
+
+/// Sets the flags of each partition. `good`: messages/s that one good consumer does, if measured.
+pub(in crate::scaling) fn flag(
+    group: &mut Group,
+    config: &Config,
+    timing: &Timing,
+    now: f64,
+    ready: u32,
+    good: Option<f64>,
+) {
+    let gap = timing.gap();
+    let phantom_after = PHANTOM.0.max(PHANTOM.1 * gap);
+    #[allow(clippy::cast_precision_loss)]
+    let tolerance = config.lag_tolerance as f64;
+    for part in group.parts.iter_mut().filter(|p| p.usable) {
+        // With no replica nothing could have moved: what waits then may well be messages.
+        part.phantom = part.lag > 0.0
+            && part.lag <= tolerance
+            && (part.phantom && part.still_for(now) > phantom_after
+                || ready > 0 && part.still_for(now).min(timing.steady_for(now)) > phantom_after);
+        let hot = good.is_some_and(|g| part.slow.cautious() > if part.hot { COOL * g } else { g });
+        part.above_since = hot.then(|| part.above_since.unwrap_or(now));
+        part.hot = part.above_since.is_some_and(|since| now - since >= HOT);
+    }
+    stuck(group, timing, now, ready);
+}
+
+fn stuck(group: &mut Group, timing: &Timing, now: f64, ready: u32) {
+    let lags = |p: &&mut Track| p.usable && p.lag > 0.0 && !p.phantom;
+    let able = ready > 0 && timing.unstable_since.is_none();
+    let patience = timing.learned_gap().map_or(STUCK_UNSURE, |gap| STUCK.0.max(STUCK.1 * gap));
+    let steady = timing.steady_for(now);
+    let waits = |p: &Track| p.waiting_for(now).min(steady);
+    // Partitions that moved lately, and whose owner therefore is alive.
+    let moving: Vec<Option<usize>> = group
+        .parts
+        .iter()
+        .filter(|p| p.usable && now - p.moved_at < patience && p.ever_committed())
+        .map(|p| p.owner)
+        .collect();
+    group.moving = !moving.is_empty();
+    let known = group.members.known();
+    for part in group.parts.iter_mut().filter(lags) {
+        let owner_moves = part.owner.is_some() && moving.contains(&part.owner);
+        let enough = if owner_moves { patience.max(STUCK_UNSURE) } else { patience };
+        let assigned = !known || part.owner.is_some();
+        let stands = able && assigned && waits(part) > enough;
+        part.stuck = if part.stuck { waits(part) > 0.0 && part.lag > 0.0 && stands } else { stands };
+    }
+    for part in group.parts.iter_mut().filter(|p| p.lag <= 0.0 || p.phantom) {
+        part.stuck = false;
+    }
+}
+
+/// Says what the flags mean for the count.
+pub(in crate::scaling) fn check(scene: &Scene<'_>, group: &Group, verdict: &mut Verdict) {
+    let pick = |wanted: &dyn Fn(&Track) -> bool| {
+        group.parts.iter().filter(|p| p.usable && wanted(p)).map(|p| p.tp.clone()).collect::<Vec<_>>()
+    };
+    let stuck = pick(&|p| p.stuck);
+    if !stuck.is_empty() {
+        let all = !group.moving;
+        let kind = if all { ConditionKind::AllStuck } else { ConditionKind::StuckPartition };
+        if all {
+            (verdict.no_up, verdict.no_down) = (true, true);
+            verdict.bounds.push(Bound::Stuck);
+        }
+        let longest =
+            group.parts.iter().filter(|p| p.stuck).map(|p| p.waiting_for(scene.now)).fold(0.0, f64::max);
+        let detail = format!("no commit for {longest:.0} s");
+        verdict.conditions.push(Condition::named(kind, stuck, detail));
+        verdict.no_zero = true;
+    }
+    let phantom = pick(&|p| p.phantom);
+    if !phantom.is_empty() {
+        let detail = "lag that does not move: no message".to_owned();
+        verdict.conditions.push(Condition::named(ConditionKind::PhantomLag, phantom, detail));
+    }
+    let hot = pick(&|p| p.hot);
+    if !hot.is_empty() {
+        verdict.bounds.push(Bound::Partitions);
+        let detail = "more arrives than one consumer can do".to_owned();
+        verdict.conditions.push(Condition::named(ConditionKind::PartitionBound, hot, detail));
+    }
+    if scene.config.isolation == Isolation::ReadCommitted {
+        let held = pick(&|p| p.end_held_for(scene.now) > HELD);
+        if !held.is_empty() {
+            verdict.no_zero = true;
+            let detail = "a transaction holds the last stable offset".to_owned();
+            verdict.conditions.push(Condition::named(ConditionKind::LsoStalled, held, detail));
+        }
+    }
+}

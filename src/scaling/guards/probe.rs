@@ -1,0 +1,79 @@
+//! The way out of the low-μ trap: a replica that was slow once and has been idle since never proves that it is
+//! fast again. One class is taken away and watched.
+
+use serde::{Deserialize, Serialize};
+
+use super::Scene;
+
+/// Seconds without a saturated sample before a doubtful rate is probed, and the most that failures make of it.
+/// A rate that is as good as it ever was is probed after the latter: nothing suggests that it is wrong.
+const WAIT: (f64, f64) = (600.0, 21_600.0);
+
+/// Share of the target delay, and seconds, that a group may be behind before its probe has failed.
+const BEHIND: (f64, f64) = (0.25, 10.0);
+
+/// Probes so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(in crate::scaling) struct Memory {
+    running: Option<Probe>,
+    failures: u32,
+    not_before: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Probe {
+    at: f64,
+    to: u32,
+}
+
+/// What has come of a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::scaling) enum Outcome {
+    /// None is running.
+    None,
+    /// Still running: arrivals alone are no reason for more.
+    Running,
+    /// The smaller size does: the rate is at least what it needs to be.
+    Held,
+}
+
+impl Memory {
+    /// Watches the probe that runs. `behind`: seconds of its own work that the group is behind. A probe fails late
+    /// enough for saturated members to be measured, and early enough for the target delay.
+    pub fn watch(&mut self, scene: &Scene<'_>, behind: f64) -> Outcome {
+        let Some(probe) = self.running else { return Outcome::None };
+        if scene.spec != probe.to {
+            self.running = None;
+            return Outcome::None;
+        }
+        let lasted = scene.now - probe.at;
+        if behind > (BEHIND.0 * scene.config.target_delay).min(BEHIND.1) {
+            self.failures += 1;
+            let wait = (WAIT.0 * 2f64.powi(self.failures.min(8).cast_signed())).min(WAIT.1);
+            self.not_before = Some(scene.now + wait);
+            self.running = None;
+            return Outcome::None;
+        }
+        if lasted >= scene.config.stabilization.max(scene.timing.gap()) {
+            self.failures = 0;
+            self.running = None;
+            return Outcome::Held;
+        }
+        Outcome::Running
+    }
+
+    /// Whether to take a class away now. `unproven_for`: seconds since a saturated sample, or since the start;
+    /// `doubtful`: the rate may be too low.
+    pub fn due(&self, scene: &Scene<'_>, calm_for: f64, unproven_for: f64, doubtful: bool) -> bool {
+        let wait = if doubtful { WAIT.0 } else { WAIT.1 };
+        self.running.is_none()
+            && calm_for >= scene.config.stabilization
+            && unproven_for >= wait
+            && self.not_before.is_none_or(|at| scene.now >= at)
+    }
+
+    /// A class is taken away.
+    pub fn begin(&mut self, now: f64, to: u32) {
+        self.running = Some(Probe { at: now, to });
+    }
+}

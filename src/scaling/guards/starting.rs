@@ -1,0 +1,42 @@
+//! Guards about what does not come up: pods that are not ready, a group that does not come to rest.
+
+use super::super::decision::{Bound, Condition, ConditionKind};
+use super::{Scene, Verdict};
+
+/// Cold starts after which a pod that is not ready will not be soon.
+const STARTS: f64 = 2.0;
+/// Rebalances after which one that still runs is no ordinary one, and seconds that it must have run at least:
+/// pods that start one by one prolong it, and the group is not described at every poll.
+const REBALANCES: f64 = 3.0;
+const UNSTABLE: f64 = 30.0;
+/// Seconds after which a group that does not come to rest may lose replicas: fewer members rest sooner.
+pub(in crate::scaling) const DOWN_ANYWAY: f64 = 600.0;
+
+/// Pods asked for and not ready long after they should be: no more of them.
+pub(in crate::scaling) fn pods(scene: &Scene<'_>, pending_since: Option<f64>, verdict: &mut Verdict) {
+    let Some(since) = pending_since else { return };
+    let lasted = scene.now - since;
+    if lasted <= STARTS * scene.timing.cold_start(scene.config) {
+        return;
+    }
+    verdict.no_up = true;
+    verdict.bounds.push(Bound::PodsNotReady);
+    let missing = scene.spec - scene.ready;
+    let mut detail = format!("{missing} of {} not ready for {lasted:.0} s", scene.spec);
+    if let Some(pods) = scene.seen.target.unschedulable.filter(|&n| n > 0) {
+        detail.push_str(&format!(", {pods} fit on no node"));
+    }
+    verdict.conditions.push(Condition::new(ConditionKind::PodsNotReady, detail));
+}
+
+/// A group that has been rebalancing for too long: more members would disturb it again.
+pub(in crate::scaling) fn group(scene: &Scene<'_>, verdict: &mut Verdict) {
+    let Some(since) = scene.timing.unstable_since else { return };
+    let lasted = scene.now - since;
+    if lasted > UNSTABLE.max(REBALANCES * scene.timing.pause(scene.config)) {
+        verdict.no_up = true;
+        verdict.bounds.push(Bound::GroupUnstable);
+        let detail = format!("rebalancing for {lasted:.0} s");
+        verdict.conditions.push(Condition::new(ConditionKind::GroupUnstable, detail));
+    }
+}

@@ -1,0 +1,68 @@
+//! What decisions must do to a plant.
+
+use super::run::{run, watch};
+use super::scalers::Ours;
+use super::workload::{constant, step};
+
+#[test]
+fn constant_load_settles_and_stays() {
+    let mut bad = Vec::new();
+    for partitions in [1, 3, 5, 7, 12, 24, 64, 100] {
+        for share in [0.1, 0.3, 0.5, 0.7, 0.8, 0.95] {
+            let workload = constant(partitions, share, 10.0, 2_700.0);
+            let mut ours = Ours::new(workload.config.clone());
+            let done = run(&workload, &mut ours, 1);
+            let after = done.plant.meter.events(1_200.0);
+            if after > 0 {
+                bad.push(format!(
+                    "{}: {after} patches after settling, {} now",
+                    workload.name, done.plant.spec
+                ));
+            }
+        }
+    }
+    assert!(bad.is_empty(), "{bad:#?}");
+}
+
+#[test]
+fn a_step_is_met_and_left_again() {
+    let workload = step(5.0);
+    let mut ours = Ours::new(workload.config.clone());
+    let mut wanted = Vec::new();
+    let done = watch(&workload, &mut ours, 1, |plant| {
+        if wanted.last().is_none_or(|&(_, n)| n != plant.spec) {
+            wanted.push((plant.now.round(), plant.spec));
+        }
+    });
+    assert!(done.score.late < 5.0, "{:?} {wanted:?}", done.score);
+}
+
+#[test]
+#[ignore = "prints the comparison; minutes"]
+fn print_the_comparison() {
+    let only = std::env::var("SPILLWAY_ONLY").unwrap_or_default();
+    let seeds = std::env::var("SPILLWAY_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(3);
+    let options = super::Options { only, seeds, ..super::Options::default() };
+    println!("{}", super::table(&super::compare(&options)));
+}
+
+#[test]
+#[ignore = "prints decisions as they change"]
+fn print_decisions() {
+    let only = std::env::var("SPILLWAY_ONLY").unwrap_or_default();
+    let every: f64 = std::env::var("SPILLWAY_EVERY").ok().and_then(|s| s.parse().ok()).unwrap_or(300.0);
+    for workload in super::workload::all().into_iter().filter(|w| w.name.contains(&only)) {
+        println!("== {}", workload.name);
+        let mut shown = (0u32, f64::NEG_INFINITY);
+        let mut ours = super::scalers::Chatty(
+            Ours::new(workload.config.clone()),
+            move |at: f64, d: &crate::scaling::Decision| {
+                if d.patch || d.replicas != shown.0 || at - shown.1 >= every {
+                    shown = (d.replicas, at);
+                    println!("{at:7.1} {:?}+{:?} {} | {:?}", d.bound, d.also, d.message, d.status.learned);
+                }
+            },
+        );
+        println!("{:?}", run(&workload, &mut ours, 1).score);
+    }
+}

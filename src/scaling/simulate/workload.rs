@@ -1,0 +1,187 @@
+//! Named workloads: what arrives, at what kind of plant, and what happens to it.
+
+use super::super::Config;
+use super::plant::{Design, Event, Protocol};
+
+/// What a scaler is put through.
+pub(super) struct Workload {
+    pub name: String,
+    pub seconds: f64,
+    /// When the last peak is over.
+    pub peak_end: f64,
+    pub rate: Box<dyn Fn(f64) -> f64>,
+    pub design: Design,
+    pub config: Config,
+}
+
+/// Twelve partitions, 100 messages/s a replica, commits each second: an ordinary consumer.
+pub(super) fn ordinary() -> Design {
+    Design {
+        partitions: 12,
+        rate: 100.0,
+        commit: 1.0,
+        cold_start: 10.0,
+        pause: 3.0,
+        protocol: Protocol::Cooperative,
+        leave: 0.5,
+        weights: Vec::new(),
+        replicas: 1,
+        events: Vec::new(),
+    }
+}
+
+impl Workload {
+    fn new(name: &str, seconds: f64, rate: impl Fn(f64) -> f64 + 'static) -> Self {
+        Self {
+            name: name.to_owned(),
+            seconds,
+            peak_end: seconds,
+            rate: Box::new(rate),
+            design: ordinary(),
+            config: Config::default(),
+        }
+    }
+
+    fn peak_end(mut self, at: f64) -> Self {
+        self.peak_end = at;
+        self
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Design)) -> Self {
+        change(&mut self.design);
+        self
+    }
+
+    fn events(mut self, events: &[(f64, Event)]) -> Self {
+        self.design.events = events.to_vec();
+        self
+    }
+}
+
+/// A constant share of what all partitions together can do.
+pub(super) fn constant(partitions: usize, share: f64, rate: f64, seconds: f64) -> Workload {
+    #[allow(clippy::cast_precision_loss)]
+    let arrival = share * rate * partitions as f64;
+    Workload::new(&format!("constant P={partitions} {share:.2}"), seconds, move |_| arrival)
+        .with(|d| (d.partitions, d.rate) = (partitions, rate))
+}
+
+/// A step to a hundred times the rate.
+pub(super) fn step(cold_start: f64) -> Workload {
+    Workload::new(&format!("step cold {cold_start:.0}s"), 1_800.0, |t| {
+        if (600.0..1_200.0).contains(&t) { 900.0 } else { 9.0 }
+    })
+    .peak_end(1_200.0)
+    .with(|d| d.cold_start = cold_start)
+}
+
+/// All workloads of the report.
+pub(super) fn all() -> Vec<Workload> {
+    let hour = 3_600.0;
+    let mut list: Vec<Workload> = [5.0, 20.0, 60.0, 120.0].into_iter().map(step).collect();
+    list.push(Workload::new("ramp", hour, |t| 20.0 + 900.0 * (1.0 - (t / 1_800.0 - 1.0).abs())));
+    list.push(Workload::new("diurnal", 4.0 * hour, |t| {
+        500.0 - 450.0 * (t / (4.0 * 3_600.0) * std::f64::consts::TAU).cos()
+    }));
+    list.push(
+        Workload::new(
+            "flash x5",
+            hour,
+            |t| if t % 700.0 > 600.0 && t % 700.0 < 630.0 { 1_500.0 } else { 50.0 },
+        )
+        .peak_end(3_430.0),
+    );
+    list.push(Workload::new("noisy", hour, |t| {
+        let wave = (t / 7.0).sin() + (t / 3.1).sin() + (t / 17.0).sin();
+        (300.0 + 90.0 * wave).max(0.0)
+    }));
+    list.push(Workload::new("batch each 60 s", hour, |t| if t % 60.0 < 1.0 { 6_000.0 } else { 0.0 }));
+    for commit in [5.0, 30.0, 50.0] {
+        list.push(
+            Workload::new(&format!("commit {commit:.0}s"), hour, |t| if t > 1_200.0 { 450.0 } else { 150.0 })
+                .with(|d| d.commit = commit),
+        );
+    }
+    list.push(
+        Workload::new("slow-down 0.4x", hour, |_| 300.0)
+            .events(&[(900.0, Event::Pace(0.4)), (1_800.0, Event::Pace(1.0))]),
+    );
+    list.push(
+        Workload::new("downstream cap", hour, |t| if (600.0..1_800.0).contains(&t) { 700.0 } else { 100.0 })
+            .peak_end(1_800.0)
+            .events(&[(0.0, Event::Downstream(400.0))]),
+    );
+    list.push(
+        Workload::new("zipf skew", hour, |t| if t > 600.0 { 450.0 } else { 100.0 })
+            .with(|d| d.weights = (1..=12).map(|i| 1.0 / f64::from(i)).collect()),
+    );
+    list.push(Workload::new("slow pod", hour, |_| 450.0).events(&[(900.0, Event::SlowPod(0.3))]));
+    list.push(
+        Workload::new("stuck partition", hour, |_| 300.0)
+            .events(&[(900.0, Event::Stuck(3, true)), (2_700.0, Event::Stuck(3, false))]),
+    );
+    for share in [0.01, 0.3, 1.0] {
+        let name = format!("poison {:.0}%", share * 100.0);
+        list.push(
+            Workload::new(&name, hour, |t| if (600.0..900.0).contains(&t) { 800.0 } else { 100.0 })
+                .peak_end(900.0)
+                .events(&[(580.0, Event::Poison(share)), (1_200.0, Event::Poison(0.0))]),
+        );
+    }
+    for (name, protocol) in [("eager", Protocol::Eager), ("kip-848", Protocol::Consumer)] {
+        list.push(
+            Workload::new(&format!("step {name}"), 1_800.0, |t| {
+                if (600.0..1_200.0).contains(&t) { 900.0 } else { 50.0 }
+            })
+            .peak_end(1_200.0)
+            .with(|d| d.protocol = protocol),
+        );
+    }
+    list.push(
+        Workload::new("unschedulable", hour, |t| if t > 600.0 { 700.0 } else { 100.0 })
+            .events(&[(0.0, Event::Nodes(4)), (1_500.0, Event::Nodes(99))]),
+    );
+    list.push(
+        Workload::new("crash loop", hour, |t| if t > 600.0 { 700.0 } else { 100.0 })
+            .events(&[(500.0, Event::CrashLoop(true)), (1_200.0, Event::CrashLoop(false))]),
+    );
+    list.push(
+        Workload::new("rollout", hour, |t| if t > 900.0 { 500.0 } else { 300.0 })
+            .events(&[(880.0, Event::Rollout)]),
+    );
+    list.push(
+        Workload::new("foreign member", hour, |_| 450.0)
+            .events(&[(900.0, Event::Foreign(2)), (2_400.0, Event::Foreign(0))]),
+    );
+    list.push(
+        Workload::new("leaderless partition", hour, |_| 450.0)
+            .events(&[(900.0, Event::Leaderless(2, true)), (1_500.0, Event::Leaderless(2, false))]),
+    );
+    list.push(
+        Workload::new("all unknown", hour, |_| 450.0)
+            .events(&[(900.0, Event::Dark(true)), (1_500.0, Event::Dark(false))]),
+    );
+    list.push(
+        Workload::new(
+            "failover mid-peak",
+            1_800.0,
+            |t| if (600.0..1_200.0).contains(&t) { 900.0 } else { 50.0 },
+        )
+        .peak_end(1_200.0)
+        .events(&[(700.0, Event::Failover)]),
+    );
+    list.push(
+        Workload::new("hand reset", hour, |_| 300.0)
+            .events(&[(900.0, Event::Rewind(5_000)), (2_000.0, Event::SkipToEnd)]),
+    );
+    list.push(Workload::new("recreated topic", hour, |_| 300.0).events(&[(900.0, Event::Recreate)]));
+    list.push(
+        Workload::new("more partitions", hour, |t| if t > 1_000.0 { 1_500.0 } else { 300.0 })
+            .events(&[(900.0, Event::Grow(12))]),
+    );
+    list.push(
+        Workload::new("hanging transaction", hour, |_| 300.0)
+            .events(&[(900.0, Event::HoldTransaction(true)), (1_200.0, Event::HoldTransaction(false))]),
+    );
+    list
+}

@@ -1,0 +1,329 @@
+//! The middle stages of a decision: the formula's need, and the count that rules and guards make of it.
+
+use super::decision::Bound;
+use super::estimate::Data;
+use super::estimate::arrival::SLOW;
+use super::formula::{Demand, Need, backlog};
+use super::guards::probe::Outcome;
+use super::guards::{Scene, Verdict};
+use super::rules::{Limits, Ups, Wait, down, to_hold, up};
+use super::state::State;
+
+/// What the formula says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Plan {
+    /// Messages/s of one replica, as used for scaling up.
+    pub mu: f64,
+    pub arrival: f64,
+    /// Messages beyond a commit interval.
+    pub waiting: f64,
+    pub need: Need,
+    /// The need as a class within limits; 0: nothing to do.
+    pub class: u32,
+    /// The need by what a replica was seen to do, never by a guess.
+    low_need: f64,
+    pub limits: Limits,
+    /// Messages/s that the ready replicas do.
+    pub capacity: f64,
+}
+
+/// The count, and when to look again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Choice {
+    pub replicas: u32,
+    pub next_check: f64,
+}
+
+impl State {
+    /// The formula.
+    pub(super) fn plan(&mut self, scene: &Scene<'_>) -> Plan {
+        /// Seconds without any work after which what is left of the mean arrival rate is nothing.
+        const FADED: f64 = 2.0 * SLOW;
+        let (config, fleet, now) = (scene.config, &scene.fleet, scene.now);
+        let limits = Limits::new(config, fleet, scene.spec);
+        let mu = self.rate.for_up();
+        let queue = scene.seen.rabbitmq.is_some();
+        let waiting = if queue {
+            // What the next poll's deliveries take anyway is no backlog.
+            (self.queue.ready - self.arrival.mean() * self.arrival.calm() * config.poll_interval).max(0.0)
+        } else {
+            backlog(&mut self.group, &self.arrival, scene.timing, config, self.seeded)
+        };
+        let left = scene.timing.until_more(config, now);
+        let demand = |mu: f64, waiting: f64| {
+            let coming = (self.arrival.ordinary() - fleet.capacity(scene.ready) * mu).max(0.0) * left;
+            if queue {
+                return Demand::of_queue(waiting, &self.arrival, coming, config);
+            }
+            Demand::of_group(&self.group, &self.arrival, coming, mu / f64::from(fleet.per_replica), config)
+        };
+        let idle_for = self.sizing.idle_since.map_or(0.0, |since| now - since);
+        let nothing =
+            idle_for > FADED || scene.spec == 0 && !scene.signals.lagging && scene.signals.arrived <= 0.0;
+        let mut need = demand(mu, waiting).need(mu, f64::from(fleet.per_replica), config);
+        if nothing {
+            need = Need::default();
+        }
+        let class = if need.replicas > 0.0 { fleet.class(need.replicas, limits.ceiling) } else { 0 };
+        let quiet = need.replicas <= 0.0 && !scene.signals.lagging;
+        let low_need = match self.rate.for_down() {
+            _ if nothing => 0.0,
+            // A queue's unacknowledged messages are work that is still to be done.
+            Some(mu) => {
+                let waiting = waiting + self.queue.unacked;
+                demand(mu, waiting).need(mu, f64::from(fleet.per_replica), config).replicas
+            }
+            None if quiet => 0.0,
+            None => fleet.capacity(scene.spec),
+        };
+        if scene.signals.data != Data::Missing {
+            let peak = if low_need > 0.0 { fleet.class(low_need, limits.ceiling) } else { 0 };
+            self.sizing.needs.push(now, low_need, config.stabilization);
+            self.sizing.mean.add(low_need, scene.dt, config.stabilization.max(1.0));
+            self.sizing.peaks.push(now, f64::from(peak), config.peak_memory);
+        }
+        Plan {
+            mu,
+            arrival: self.arrival.for_up(),
+            waiting,
+            need,
+            class,
+            low_need,
+            limits,
+            capacity: fleet.capacity(scene.ready) * mu,
+        }
+    }
+
+    /// Follows how long there has been nothing to do, and how long no backlog.
+    pub(super) fn follow_quiet(&mut self, scene: &Scene<'_>, plan: &Plan) {
+        /// Seconds of the group's own work that may wait without being a backlog.
+        const SLACK: f64 = 1.0;
+        let (signals, now) = (scene.signals, scene.now);
+        let full = signals.data == Data::Full;
+        let retries = scene.seen.retry.is_none_or(|r| r.lag == Some(0));
+        let idle = full && retries && !signals.lagging && signals.arrived <= 0.0 && !signals.hidden;
+        self.sizing.idle_since = idle.then(|| self.sizing.idle_since.unwrap_or(now));
+        // Each partition's few messages of noise add up; one second of arrivals is none of it.
+        let calm = full && plan.waiting <= SLACK * plan.capacity.min(plan.arrival.max(1.0));
+        self.sizing.calm_since = calm.then(|| self.sizing.calm_since.unwrap_or(now));
+    }
+
+    /// Seconds without backlog.
+    pub(super) fn calm_for(&self, now: f64) -> f64 {
+        self.sizing.calm_since.map_or(0.0, |since| now - since)
+    }
+
+    /// The count that rules and guards make of the plan.
+    pub(super) fn choose(
+        &mut self,
+        scene: &Scene<'_>,
+        plan: &Plan,
+        probe: Outcome,
+        verdict: &mut Verdict,
+    ) -> Choice {
+        let (config, spec, limits) = (scene.config, scene.spec, &plan.limits);
+        let known = scene.signals.data != Data::Missing;
+        let work = known && (scene.signals.lagging || scene.signals.arrived > 0.0);
+        let floor = if spec == 0 && limits.min == 0 && !work { 0 } else { limits.min.max(1) };
+        let mut choice = Choice { replicas: spec, next_check: config.poll_interval };
+        let mut wanted =
+            if known { plan.class.clamp(floor, limits.ceiling.max(floor)) } else { spec.max(floor) };
+        if probe == Outcome::Running {
+            // Arrivals at a rate that is being doubted are no reason; a backlog ends the probe.
+            wanted = wanted.min(spec.max(floor));
+        }
+        wanted = wanted.max(self.bootstrap(scene, plan, known, verdict));
+        if let Some(raise) = verdict.raise_to {
+            wanted = wanted.max(raise.min(limits.ceiling.max(floor)));
+        }
+        if let Some(ceiling) = verdict.ceiling.filter(|_| spec > 0) {
+            wanted = wanted.min(ceiling.max(spec).max(floor));
+        }
+        if spec > 0 && self.too_young(scene) {
+            verdict.bounds.push(Bound::Bootstrap);
+            wanted = wanted.min(spec.max(floor));
+        }
+        let forced = spec < floor || verdict.raise_to.is_some_and(|raise| raise > spec);
+        if wanted > spec {
+            if verdict.no_up && !forced && spec > 0 {
+                self.sizing.up_wanted = false;
+            } else {
+                self.go_up(scene, plan, wanted, forced, verdict, &mut choice);
+            }
+        } else {
+            (self.sizing.up_wanted, self.sizing.rise_awaited) = (false, false);
+            self.go_down(scene, plan, floor, verdict, &mut choice);
+        }
+        if let Some(back) = verdict.back_to.filter(|&back| back < choice.replicas && !verdict.no_down) {
+            choice.replicas = back.max(floor);
+        }
+        if let Some(max) = config.max_replicas {
+            choice.replicas = choice.replicas.min(max.max(floor));
+        }
+        self.bounds(scene, plan, floor, known, &choice, verdict);
+        choice
+    }
+
+    /// No rate is known and what waits does not go: the next class that at least doubles, once per cold start.
+    fn bootstrap(&mut self, scene: &Scene<'_>, plan: &Plan, known: bool, verdict: &mut Verdict) -> u32 {
+        /// Seconds between two looks at the backlog, at least: two default commits.
+        const LOOK: f64 = 10.0;
+        /// Messages that are no backlog, beside what two commit intervals bring.
+        const FEW: f64 = 10.0;
+        /// A backlog that fell to this share is being worked on.
+        const FALLING: f64 = 0.9;
+        let ordinary = 2.0 * plan.arrival * (scene.timing.gap() + scene.config.poll_interval);
+        if !known || self.rate.known().is_some() || plan.waiting < FEW + ordinary {
+            self.sizing.compared = None;
+            return 0;
+        }
+        verdict.bounds.push(Bound::Bootstrap);
+        let now = scene.now;
+        let (at, before) = *self.sizing.compared.get_or_insert((now, plan.waiting));
+        if now - at < LOOK.max(2.0 * scene.timing.gap()) {
+            return 0;
+        }
+        self.sizing.compared = Some((now, plan.waiting));
+        let pause = scene.timing.cold_start(scene.config) + scene.timing.pause(scene.config);
+        let recent = self.sizing.bootstrapped_at.is_some_and(|at| now - at < pause);
+        if plan.waiting < FALLING * before || recent || scene.timing.up.is_some() {
+            return 0;
+        }
+        self.sizing.bootstrapped_at = Some(now);
+        // Looked at twice by construction; and no formula supports it yet that would keep it.
+        self.sizing.up_wanted = true;
+        self.no_down_before(now + scene.config.stabilization);
+        scene.fleet.class(2.0 * scene.fleet.capacity(scene.spec), plan.limits.ceiling)
+    }
+
+    /// Nothing is known of a replica's rate, and nothing could be yet: two commit intervals tell it, where
+    /// commits move; where none do, three polls tell a group at work from one that is not.
+    fn too_young(&self, scene: &Scene<'_>) -> bool {
+        const POLLS: f64 = 3.0;
+        let age = scene.now - self.started_at.unwrap_or(scene.now);
+        let poll = scene.config.poll_interval;
+        let moves = self.departure.mean() > 0.0;
+        let enough = if moves { scene.timing.two_commits() + poll } else { POLLS * poll };
+        self.rate.known().is_none() && age < enough
+    }
+
+    fn go_up(
+        &mut self,
+        scene: &Scene<'_>,
+        plan: &Plan,
+        wanted: u32,
+        forced: bool,
+        verdict: &mut Verdict,
+        choice: &mut Choice,
+    ) {
+        /// Share of a backlog that came with the last poll above which it may still be growing.
+        const GROWING: f64 = 0.1;
+        /// Peak memories for which a step down that had to be taken back is remembered.
+        const REGRET: f64 = 4.0;
+        let config = scene.config;
+        let late = plan.waiting > config.target_delay * plan.capacity
+            && self.arrival.last() < GROWING * plan.waiting;
+        let ups = Ups {
+            wanted,
+            agreed: self.sizing.up_wanted,
+            rising: wanted < plan.limits.ceiling && self.arrival.rising() && !self.sizing.rise_awaited,
+            late,
+            forced,
+            starting: scene.timing.up.is_some(),
+        };
+        match up(scene.spec, &plan.limits, ups) {
+            Ok(count) => {
+                choice.replicas = count;
+                let now = scene.now;
+                if self.sizing.lowered_at.is_some_and(|at| now - at < config.peak_memory) {
+                    self.sizing.regret_until = Some(now + REGRET * config.peak_memory);
+                }
+            }
+            Err(wait) => {
+                self.sizing.rise_awaited = ups.agreed && ups.rising;
+                verdict.bounds.push(Bound::Stabilization);
+                if wait == Wait::SecondPoll {
+                    choice.next_check = config.poll_interval / 2.0;
+                }
+            }
+        }
+        self.sizing.up_wanted = true;
+    }
+
+    fn go_down(
+        &mut self,
+        scene: &Scene<'_>,
+        plan: &Plan,
+        floor: u32,
+        verdict: &mut Verdict,
+        choice: &mut Choice,
+    ) {
+        let (config, spec, now) = (scene.config, scene.spec, scene.now);
+        if spec == 0 || verdict.no_down || scene.signals.data != Data::Full {
+            return;
+        }
+        let unstable_for = scene.timing.shuffle_since.map_or(0.0, |since| now - since);
+        let moving = scene.timing.shuffling() && unstable_for <= super::guards::starting::DOWN_ANYWAY;
+        let early = self.sizing.no_down_until.is_some_and(|until| now < until);
+        let rest = early || moving || scene.seen.target.updating;
+        let idle_for = self.sizing.idle_since.map_or(0.0, |since| now - since);
+        if plan.limits.min == 0 && !verdict.no_zero && idle_for >= config.idle_after && !rest {
+            choice.replicas = 0;
+            return;
+        }
+        let most = self.sizing.needs.max().max(plan.low_need);
+        let regret = self.sizing.regret_until.is_some_and(|until| now < until);
+        let hold = to_hold(most, self.sizing.mean.mean(), regret);
+        let lower = if most > 0.0 { scene.fleet.class(hold, plan.limits.ceiling) } else { floor.max(1) };
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let peak = self.sizing.peaks.max() as u32;
+        let mut next = down(spec, lower, peak.min(plan.limits.ceiling), &plan.limits, &scene.fleet);
+        let mut probing = false;
+        if next >= spec && spec > floor && !rest {
+            let unproven = self.rate.age(now).unwrap_or(now - self.started_at.unwrap_or(now));
+            let unproven = unproven.min(scene.timing.steady_for(now));
+            if self.guards.probe.due(scene, self.calm_for(now), unproven, self.rate.doubtful()) {
+                next = scene.fleet.class_below(spec).max(floor);
+                probing = next < spec;
+            }
+        }
+        if next < spec && !rest {
+            choice.replicas = next;
+            self.sizing.lowered_at = Some(now);
+            if probing {
+                self.guards.probe.begin(now, next);
+            }
+        } else if plan.class.max(floor) < spec {
+            verdict.bounds.push(Bound::Stabilization);
+        }
+    }
+
+    /// Everything else that holds.
+    fn bounds(
+        &self,
+        scene: &Scene<'_>,
+        plan: &Plan,
+        floor: u32,
+        known: bool,
+        choice: &Choice,
+        verdict: &mut Verdict,
+    ) {
+        let limits = &plan.limits;
+        if known {
+            verdict.bounds.push(plan.need.by.unwrap_or(Bound::Idle));
+            if plan.need.replicas > scene.fleet.capacity(limits.ceiling) + 1e-6 {
+                verdict.bounds.extend(limits.by);
+            }
+            if plan.class < limits.min && choice.replicas == limits.min {
+                verdict.bounds.push(Bound::Min);
+            }
+        } else if choice.replicas == floor && scene.spec < floor {
+            verdict.bounds.push(Bound::Min);
+        }
+        if scene.seen.target.paused {
+            verdict.bounds.push(Bound::Paused);
+        }
+        verdict.bounds.sort_unstable();
+        verdict.bounds.dedup();
+    }
+}

@@ -1,0 +1,487 @@
+//! Each guard is entered, does what it says, and is left again.
+
+use super::super::{
+    Bound, Committed, Condition, ConditionKind, Config, DeadLetter, Decision, GroupRead, GroupState,
+    Isolation, OffsetReset, Pod, RabbitMq, Retry,
+};
+use super::world::World;
+
+fn named(decision: &Decision, kind: ConditionKind) -> Option<&Condition> {
+    decision.conditions.iter().find(|c| c.kind == kind)
+}
+
+fn has(decision: &Decision, kind: ConditionKind) -> bool {
+    named(decision, kind).is_some()
+}
+
+/// A world with 12 partitions that has learned 10 messages/s and rests at `replicas`.
+fn settled(replicas: u32, rate: i64) -> World {
+    let mut world = World::new(12, Config { min_replicas: replicas, ..Config::default() });
+    world.spec = replicas;
+    world.ready = replicas;
+    world.run(20, rate);
+    world.arrive(i64::from(replicas) * 100);
+    world.run(300, rate);
+    assert_eq!((world.spec, world.lag() < 2 * rate + 2), (replicas, true), "settles");
+    world.config.min_replicas = 1;
+    world
+}
+
+#[test]
+fn nothing_known_holds_and_is_left_with_data() {
+    let mut world = settled(6, 30);
+    world.edit = |seen| seen.kafka = None;
+    for _ in 0..2_000 {
+        let decision = world.second();
+        assert_eq!((decision.replicas, decision.bound), (6, Bound::Unknown));
+        assert!(has(&decision, ConditionKind::DataUnknown));
+    }
+    world.edit = |_| {};
+    assert!(!has(&world.second(), ConditionKind::DataUnknown));
+}
+
+#[test]
+fn nothing_known_for_long_raises_to_what_was_asked_and_never_lowers() {
+    let mut world = settled(6, 30);
+    world.config.unknown_replicas = Some(8);
+    world.edit = |seen| seen.kafka = None;
+    assert_eq!(world.run(290, 0).replicas, 6);
+    assert_eq!(world.run(20, 0).replicas, 8);
+    world.config.unknown_replicas = Some(2);
+    assert_eq!(world.run(20, 0).replicas, 8);
+}
+
+#[test]
+fn part_of_the_data_is_a_lower_bound_that_may_raise_and_never_lowers() {
+    let mut world = settled(6, 30);
+    world.edit = |seen| {
+        let parts = &mut seen.kafka.as_mut().unwrap().partitions;
+        parts[3].end = None;
+        parts[3].error = Some("leader not available".into());
+    };
+    let decision = world.run(2_000, 0);
+    assert_eq!((decision.replicas, has(&decision, ConditionKind::PartialData)), (6, true));
+    world.arrive(3_000);
+    world.second();
+    assert_eq!(world.second().replicas, 12);
+}
+
+#[test]
+fn an_unreadable_group_never_lowers() {
+    let mut world = settled(6, 30);
+    world.edit = |seen| seen.kafka.as_mut().unwrap().group = GroupRead::Unreadable;
+    assert_eq!(world.run(2_000, 0).replicas, 6);
+}
+
+#[test]
+fn a_stuck_partition_is_named_left_out_and_found_again() {
+    let mut world = settled(12, 60);
+    world.config.min_replicas = 1;
+    world.frozen = Some(5);
+    let mut seen_stuck = false;
+    for _ in 0..400 {
+        world.arrive(60);
+        let decision = world.second();
+        if let Some(condition) = named(&decision, ConditionKind::StuckPartition) {
+            seen_stuck = true;
+            assert_eq!(condition.partitions.iter().map(|p| &**p).collect::<Vec<_>>(), ["orders/5"]);
+            assert!(decision.inputs.backlog.unwrap() < 100.0, "{}", decision.message);
+        }
+    }
+    assert!(seen_stuck);
+    world.frozen = None;
+    assert!(!has(&world.run(10, 60), ConditionKind::StuckPartition), "it moves again");
+}
+
+#[test]
+fn a_group_of_which_nothing_moves_is_held() {
+    let mut world = settled(6, 30);
+    world.rate = 0.0;
+    let decision = world.run(400, 30);
+    let spec = world.spec;
+    assert_eq!((decision.bound, has(&decision, ConditionKind::AllStuck)), (Bound::Stuck, true));
+    assert_eq!(world.run(300, 30).replicas, spec);
+    world.rate = 10.0;
+    assert!(!has(&world.run(20, 30), ConditionKind::AllStuck));
+}
+
+#[test]
+fn a_partition_that_gets_more_than_one_consumer_can_do_buys_no_replicas() {
+    let mut world = settled(6, 30);
+    let mut last = None;
+    for _ in 0..300 {
+        world.arrive(20);
+        world.ends[4] += 25;
+        last = Some(world.second());
+    }
+    let decision = last.unwrap();
+    let condition = named(&decision, ConditionKind::PartitionBound).expect("named");
+    assert_eq!(condition.partitions.iter().map(|p| &**p).collect::<Vec<_>>(), ["orders/4"]);
+    assert!(world.lag() > 1_000 && world.spec < 12, "{}", decision.message);
+    world.run(300, 20);
+    assert!(!has(&world.second(), ConditionKind::PartitionBound), "it cooled down");
+}
+
+#[test]
+fn a_transaction_marker_is_not_lag() {
+    let mut world = settled(1, 0);
+    world.config.min_replicas = 0;
+    world.config.idle_after = 300.0;
+    // A marker ends each partition: the end is one beyond what can be committed.
+    world.edit = |seen| {
+        for part in &mut seen.kafka.as_mut().unwrap().partitions {
+            part.end = part.end.map(|e| e + 1);
+            part.hw = part.end;
+        }
+    };
+    let decision = world.run(100, 0);
+    assert!(has(&decision, ConditionKind::PhantomLag), "{}", decision.message);
+    assert_eq!(world.run(400, 0).replicas, 0, "a marker does not keep a replica");
+    // At zero, a message beside the marker wakes one.
+    world.arrive(1);
+    assert_eq!(world.second().replicas, 1);
+}
+
+#[test]
+fn retention_makes_no_lag() {
+    let mut world = World::new(3, Config::default());
+    world.ends = vec![10_000; 3];
+    world.committed = vec![100; 3];
+    world.rate = 0.0;
+    world.edit = |seen| {
+        seen.kafka.as_mut().unwrap().partitions.iter_mut().for_each(|p| p.start = Some(9_990));
+    };
+    assert_eq!(world.run(5, 0).inputs.lag, Some(30));
+}
+
+#[test]
+fn a_group_without_offsets_begins_where_it_is_told() {
+    for (reset, lag) in [(OffsetReset::Earliest, 900), (OffsetReset::Latest, 0)] {
+        let mut world = World::new(3, Config { offset_reset: reset, ..Config::default() });
+        world.ends = vec![300; 3];
+        world.rate = 0.0;
+        world.edit = |seen| {
+            seen.kafka.as_mut().unwrap().partitions.iter_mut().for_each(|p| p.committed = Committed::None);
+        };
+        assert_eq!(world.run(3, 0).inputs.lag, Some(lag));
+    }
+}
+
+#[test]
+fn unknown_commits_are_not_zero_lag() {
+    let mut world = settled(6, 30);
+    world.edit = |seen| {
+        seen.kafka.as_mut().unwrap().partitions.iter_mut().for_each(|p| p.committed = Committed::Unknown);
+    };
+    let decision = world.run(1_000, 0);
+    assert_eq!((decision.replicas, decision.inputs.lag), (6, None));
+}
+
+#[test]
+fn a_broker_replaced_is_not_zero() {
+    let mut world = settled(6, 30);
+    world.config.min_replicas = 0;
+    // Same topic id, empty log: every end is 0.
+    world.edit = |seen| {
+        for part in &mut seen.kafka.as_mut().unwrap().partitions {
+            (part.end, part.hw) = (Some(0), Some(0));
+        }
+    };
+    let decision = world.run(1_500, 0);
+    assert_eq!((decision.replicas, decision.bound), (6, Bound::Unknown), "{}", decision.message);
+    world.edit = |_| {};
+    assert_ne!(world.run(5, 30).bound, Bound::Unknown);
+}
+
+#[test]
+fn a_recreated_topic_is_a_new_beginning_and_no_reason_to_go_down_at_once() {
+    let mut world = settled(6, 30);
+    world.config.offset_reset = OffsetReset::Latest;
+    world.edit = |seen| {
+        for part in &mut seen.kafka.as_mut().unwrap().partitions {
+            (part.topic_id, part.end, part.hw) = (Some("y".into()), Some(0), Some(0));
+            part.committed = Committed::None;
+        }
+    };
+    assert_eq!(world.run(170, 0).replicas, 6);
+    assert!(world.run(2_000, 0).replicas < 6, "after a stabilization it is an ordinary idle topic");
+}
+
+#[test]
+fn a_hanging_transaction_forbids_zero_and_is_named() {
+    let mut world = settled(1, 0);
+    world.config.min_replicas = 0;
+    world.config.isolation = Isolation::ReadCommitted;
+    world.edit = |seen| {
+        #[allow(clippy::cast_possible_truncation)]
+        let t = seen.now as i64;
+        seen.kafka.as_mut().unwrap().partitions[0].hw.as_mut().map(|hw| *hw += t).unwrap();
+    };
+    let decision = world.run(1_000, 0);
+    assert_eq!((decision.replicas, has(&decision, ConditionKind::LsoStalled)), (1, true));
+    world.edit = |_| {};
+    let decision = world.run(700, 0);
+    assert_eq!((decision.replicas, has(&decision, ConditionKind::LsoStalled)), (0, false));
+}
+
+#[test]
+fn pods_that_do_not_become_ready_stop_ups_and_not_downs() {
+    let mut world = settled(6, 30);
+    world.start = f64::INFINITY;
+    world.arrive(1_500);
+    world.run(3, 30);
+    assert_eq!(world.spec, 12);
+    let decision = world.run(120, 30);
+    assert!(has(&decision, ConditionKind::PodsNotReady), "{}", decision.message);
+    let down = world.run(3_000, 0);
+    assert!(down.replicas < 6);
+    assert!(!has(&down, ConditionKind::PodsNotReady));
+}
+
+#[test]
+fn a_group_that_does_not_rest_gets_no_more_members() {
+    let mut world = settled(3, 20);
+    world.edit = |seen| {
+        if let GroupRead::Known(group) = &mut seen.kafka.as_mut().unwrap().group {
+            group.state = GroupState::PreparingRebalance;
+        }
+    };
+    let decision = world.run(60, 20);
+    assert!(has(&decision, ConditionKind::GroupUnstable));
+    world.arrive(2_000);
+    assert_eq!(world.run(10, 20).replicas, 3);
+    world.edit = |_| {};
+    assert_eq!(world.run(5, 20).replicas, 12);
+}
+
+#[test]
+fn an_unknown_group_state_counts_as_rebalancing() {
+    let state: GroupState = serde_json::from_str("\"SomethingNew\"").unwrap();
+    assert_eq!(state, GroupState::Other);
+}
+
+#[test]
+fn dead_letters_open_the_breaker_and_a_clean_window_closes_it() {
+    static DEAD: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
+    let add = |n| DEAD.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
+    let mut world = settled(3, 20);
+    world.config.breaker.dead_letter = Some("orders.dlq".into());
+    world.edit = |seen| {
+        seen.dead_letter = Some(DeadLetter { end: Some(DEAD.load(std::sync::atomic::Ordering::Relaxed)) });
+    };
+    world.run(70, 20);
+    for _ in 0..30 {
+        add(15);
+        world.run(1, 20);
+    }
+    world.arrive(3_000);
+    for _ in 0..30 {
+        add(15);
+        let decision = world.run(1, 20);
+        assert_eq!((decision.replicas, decision.bound), (3, Bound::Breaker));
+        assert!(named(&decision, ConditionKind::BreakerOpen).unwrap().detail.contains("orders.dlq"));
+    }
+    // No more poison: half-open after a window, closed by a clean one.
+    let half = world.run(130, 20);
+    assert!(half.replicas > 3, "{}", half.message);
+    assert!(!has(&world.run(200, 20), ConditionKind::BreakerOpen));
+}
+
+#[test]
+fn the_breaker_never_keeps_a_consumer_at_zero() {
+    let mut world = settled(1, 5);
+    world.config.min_replicas = 0;
+    world.edit = |seen| {
+        #[allow(clippy::cast_possible_truncation)]
+        let end = (seen.now * 20.0) as i64;
+        seen.dead_letter = Some(DeadLetter { end: Some(end) });
+    };
+    world.run(100, 5);
+    world.scale(0);
+    assert_eq!(world.run(2, 5).replicas.max(world.spec), 1);
+}
+
+#[test]
+fn a_scale_up_that_brings_nothing_is_taken_back_and_tried_again() {
+    let mut world = settled(3, 20);
+    // However many replicas there are, together they do 30 messages/s.
+    let mut bound_at = None;
+    world.arrive(3_000);
+    for second in 0..300 {
+        world.rate = 30.0 / f64::from(world.ready.max(1));
+        let decision = world.run(1, 40);
+        if has(&decision, ConditionKind::DownstreamBound) {
+            bound_at.get_or_insert(second);
+        }
+    }
+    assert!(bound_at.is_some() && world.spec <= 4, "{} replicas", world.spec);
+    let mut again = false;
+    for _ in 0..700 {
+        world.rate = 30.0 / f64::from(world.ready.max(1));
+        world.run(1, 40);
+        again |= world.spec > 4;
+    }
+    assert!(again, "tried again after ten minutes");
+}
+
+#[test]
+fn foreign_members_take_from_the_cap_and_are_named() {
+    let mut world = settled(6, 30);
+    world.edit = |seen| {
+        if let GroupRead::Known(group) = &mut seen.kafka.as_mut().unwrap().group
+            && group.members.len() > 2
+        {
+            group.members[0].pod = Pod::Foreign;
+            group.members[1].pod = Pod::Foreign;
+        }
+    };
+    let decision = world.run(5, 30);
+    assert!(has(&decision, ConditionKind::ForeignMembers));
+    assert_eq!(decision.inputs.cap, Some(10));
+    world.edit = |seen| {
+        if let GroupRead::Known(group) = &mut seen.kafka.as_mut().unwrap().group {
+            group.members.iter_mut().for_each(|m| m.pod = Pod::Unknown);
+        }
+    };
+    let decision = world.run(5, 30);
+    assert!(!has(&decision, ConditionKind::ForeignMembers), "unknown is never foreign");
+}
+
+#[test]
+fn an_application_that_assigns_by_itself_is_told() {
+    let mut world = settled(3, 20);
+    world.edit = |seen| {
+        if let GroupRead::Known(group) = &mut seen.kafka.as_mut().unwrap().group {
+            (group.state, group.members) = (GroupState::Empty, Vec::new());
+        }
+    };
+    assert!(has(&world.run(60, 20), ConditionKind::Standalone));
+    world.edit = |_| {};
+    assert!(!has(&world.run(60, 20), ConditionKind::Standalone));
+}
+
+#[test]
+fn three_foreign_writes_stop_patches_for_ten_minutes() {
+    let mut world = settled(6, 30);
+    for replicas in [5, 7, 4] {
+        world.scale(replicas);
+        world.run(5, 30);
+    }
+    let spec = world.spec;
+    world.arrive(3_000);
+    let decision = world.run(5, 30);
+    assert_eq!((decision.patch, decision.bound, world.spec), (false, Bound::ScaleConflict, spec));
+    assert!(decision.message.contains("not patched"));
+    assert!(!has(&world.run(620, 30), ConditionKind::ScaleConflict));
+}
+
+#[test]
+fn another_scaler_on_the_target_stops_patches_by_name() {
+    let mut world = settled(6, 30);
+    world.edit = |seen| seen.target.foreign_scaler = Some("hpa/orders".into());
+    world.arrive(3_000);
+    let decision = world.run(5, 30);
+    assert_eq!((decision.patch, world.spec), (false, 6));
+    assert!(named(&decision, ConditionKind::ScaleConflict).unwrap().detail.contains("hpa/orders"));
+}
+
+#[test]
+fn paused_and_dry_run_decide_and_do_not_patch() {
+    let mut world = settled(3, 20);
+    world.edit = |seen| seen.target.paused = true;
+    world.arrive(3_000);
+    let decision = world.run(3, 20);
+    assert_eq!((decision.replicas, decision.patch, decision.bound), (12, false, Bound::Paused));
+    world.edit = |_| {};
+    world.config.mode = super::super::Mode::DryRun;
+    let decision = world.run(3, 20);
+    assert_eq!((decision.replicas, decision.patch), (12, false));
+    assert!(decision.message.contains("DryRun"));
+}
+
+#[test]
+fn retry_topics_forbid_zero_and_unknown_ones_do_too() {
+    for lag in [Some(3), None] {
+        let mut world = settled(1, 0);
+        world.config.min_replicas = 0;
+        world.edit = match lag {
+            Some(_) => |seen| seen.retry = Some(Retry { lag: Some(3) }),
+            None => |seen| seen.retry = Some(Retry { lag: None }),
+        };
+        assert_eq!(world.run(1_000, 0).replicas, 1);
+        world.edit = |seen| seen.retry = Some(Retry { lag: Some(0) });
+        assert_eq!(world.run(400, 0).replicas, 0);
+    }
+}
+
+#[test]
+fn offsets_about_to_be_forgotten_wake_one_replica() {
+    let mut world = settled(1, 0);
+    world.config.min_replicas = 0;
+    world.edit = |seen| seen.offsets_retention = Some(10_000.0);
+    assert_eq!(world.run(700, 0).replicas, 0);
+    let mut woken = false;
+    for _ in 0..8_500 {
+        woken |= world.second().replicas == 1;
+    }
+    assert!(woken);
+}
+
+#[test]
+fn a_target_that_no_spike_can_meet_is_said() {
+    let mut world = World::new(12, Config { target_delay: 5.0, ..Config::default() });
+    assert!(has(&world.run(3, 0), ConditionKind::TargetInfeasible));
+    world.config.target_delay = 60.0;
+    assert!(!has(&world.run(3, 0), ConditionKind::TargetInfeasible));
+}
+
+#[test]
+fn min_above_the_cap_gives_way_and_is_said() {
+    let mut world = World::new(3, Config { min_replicas: 8, ..Config::default() });
+    let decision = world.run(3, 0);
+    assert_eq!((decision.replicas, has(&decision, ConditionKind::MinAboveCap)), (3, true));
+}
+
+#[test]
+fn unacknowledged_messages_are_no_reason_for_more_consumers() {
+    let mut world =
+        World::new(1, Config { max_replicas: Some(20), rate_per_replica: Some(10.0), ..Config::default() });
+    world.edit = |seen| {
+        seen.kafka = None;
+        seen.rabbitmq = Some(RabbitMq {
+            kind: "quorum".into(),
+            ready: Some(0),
+            unacked: Some(5_000),
+            ..RabbitMq::default()
+        });
+    };
+    let decision = world.run(10, 0);
+    assert_eq!((decision.replicas, decision.bound), (1, Bound::Prefetch));
+    world.edit = |seen| {
+        seen.kafka = None;
+        seen.rabbitmq = Some(RabbitMq {
+            kind: "quorum".into(),
+            ready: Some(5_000),
+            unacked: Some(1_000),
+            ..RabbitMq::default()
+        });
+    };
+    let decision = world.run(3, 0);
+    assert_eq!((decision.replicas, has(&decision, ConditionKind::PrefetchBound)), (17, false));
+}
+
+#[test]
+fn a_stream_is_refused_with_a_reason_and_a_single_active_consumer_is_alone() {
+    let mut world = World::new(1, Config { max_replicas: Some(20), ..Config::default() });
+    world.edit = |seen| {
+        seen.kafka = None;
+        seen.rabbitmq = Some(RabbitMq { kind: "stream".into(), ready: Some(9_000), ..RabbitMq::default() });
+    };
+    assert!(has(&world.run(3, 0), ConditionKind::Unsupported));
+    world.edit = |seen| {
+        seen.kafka = None;
+        seen.rabbitmq = Some(RabbitMq { ready: Some(9_000), single_active: true, ..RabbitMq::default() });
+    };
+    let decision = world.run(30, 0);
+    assert_eq!((decision.replicas, decision.inputs.cap), (1, Some(1)));
+}

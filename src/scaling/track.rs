@@ -1,0 +1,151 @@
+//! The first stage of a decision: the state takes in what is seen. Nothing is decided here.
+
+use super::config::Config;
+use super::estimate::arrival::SLOW;
+use super::estimate::{Data, Members, Signals};
+use super::observation::Observation;
+use super::state::State;
+
+impl State {
+    /// Follows the target. Returns its count before, if it changed.
+    pub(super) fn follow_target(&mut self, config: &Config, seen: &Observation) -> Option<u32> {
+        let (now, target) = (seen.now, &seen.target);
+        let before = self.target.spec.replace(target.spec);
+        self.timing.target(now, before, target.spec, target.ready);
+        if before.is_none() {
+            self.started_at = Some(now);
+            self.no_down_before(now + config.stabilization);
+        }
+        let changed = before.filter(|&b| b != target.spec);
+        if let Some(before) = changed {
+            self.guards.conflict.changed(now, before, target.spec);
+            if target.spec < before {
+                let rest = config.stabilization.max(10.0 * self.timing.pause(config));
+                self.no_down_before(now + rest);
+            }
+        }
+        let pending = target.ready.is_some_and(|r| r < target.spec);
+        self.target.pending_since = pending.then(|| self.target.pending_since.unwrap_or(now));
+        if self.target.revision != target.revision {
+            if before.is_some() {
+                self.rate.demote(true);
+                self.discontinuity(config, now);
+            }
+            self.target.revision.clone_from(&target.revision);
+        }
+        changed
+    }
+
+    /// Takes in the broker's side, and measures rates.
+    pub(super) fn observe(&mut self, config: &Config, seen: &Observation, dt: f64) -> Signals {
+        if let Some(rate) = config.rate_per_replica {
+            self.rate.suppose(rate);
+        }
+        let workers = f64::from(seen.target.ready.unwrap_or(seen.target.spec).max(1));
+        let signals = if let Some(kafka) = &seen.kafka {
+            let signals = self.group.observe(config, seen, kafka, &mut self.timing);
+            match signals.members {
+                Members::NotRead => {}
+                Members::Same => self.rate.confirm(),
+                Members::Changed => self.rate.roll_back(),
+            }
+            signals
+        } else if let Some(queue) = &seen.rabbitmq {
+            self.timing.queue = true;
+            let mut sample = None;
+            let signals = self.queue.observe(queue, seen.now, dt, |m, s| sample = Some((m / workers, s)));
+            if seen.target.ready == Some(seen.target.spec) && self.timing.steady_for(seen.now) > dt {
+                self.rate.measured(seen.now, sample.into_iter());
+            }
+            signals
+        } else {
+            Signals::default()
+        };
+        if signals.data == Data::Missing {
+            self.group.members.interrupt();
+            self.queue.interrupt();
+            return signals;
+        }
+        self.sizing.known_at = Some(seen.now);
+        if signals.discontinuity {
+            self.rate.demote(false);
+            self.discontinuity(config, seen.now);
+        }
+        self.timing.work_seen(seen.now, signals.new_member_committed, config);
+        if !self.timing.shuffling() && seen.target.ready == Some(seen.target.spec) {
+            self.per_replica = self.group.members.per_replica(seen.target.ready).or(self.per_replica);
+        }
+        if dt > 0.0 {
+            self.arrival.add(signals.arrived * dt, dt);
+            if seen.kafka.is_some() {
+                self.measure(config, seen, workers);
+            }
+            self.lower_bound(seen, &signals, dt);
+        }
+        signals
+    }
+
+    /// Measures saturated members.
+    fn measure(&mut self, config: &Config, seen: &Observation, workers: f64) {
+        // A scale-up or -down moves partitions some time after it shows in the target.
+        if seen.target.updating
+            || self.timing.steady_for(seen.now) < self.timing.pause(config) + config.poll_interval
+        {
+            self.group.members.interrupt();
+        }
+        let m = f64::from(self.consumers_per_replica(config));
+        let mut samples: Vec<(f64, f64)> = Vec::new();
+        let Self { group, .. } = self;
+        let mut floor = 0.0f64;
+        group.members.sample(&group.parts, seen.now, config.poll_interval, workers * m, |sample| {
+            // Up to a poll's worth of work may have come from before.
+            floor = floor.max(sample.messages * m / (sample.seconds + config.poll_interval));
+            if sample.saturated {
+                samples.push((sample.messages * m, sample.seconds));
+            }
+        });
+        self.rate.at_least(floor);
+        self.rate.measured(seen.now, samples.into_iter());
+    }
+
+    /// What replicas do without being saturated is a lower bound of what they can do.
+    fn lower_bound(&mut self, seen: &Observation, signals: &Signals, dt: f64) {
+        /// Commit gaps over which work is averaged, so that a staircase does not look like speed.
+        const GAPS: f64 = 4.0;
+        /// A group that did this many times what it can had its offsets moved by hand.
+        const BY_HAND: f64 = 10.0;
+        let Some(ready) = seen.target.ready.filter(|&r| r > 0) else { return };
+        let tau = SLOW.max(GAPS * self.timing.gap());
+        let possible = self.rate.known().map_or(f64::INFINITY, |mu| mu * f64::from(ready) * BY_HAND);
+        // A commit interval's work shows at one poll.
+        if signals.departed / dt.max(self.timing.gap()) > possible {
+            return;
+        }
+        self.departure.add(signals.departed / dt, dt, tau);
+        self.ready_mean.add(f64::from(ready), dt, tau);
+        if signals.foreign == 0 && signals.data == Data::Full && !seen.target.updating {
+            self.rate.at_least(self.departure.cautious() / self.ready_mean.mean());
+        }
+    }
+
+    /// What is seen now does not continue what was seen before: windows end, rates count as priors.
+    pub(super) fn discontinuity(&mut self, config: &Config, now: f64) {
+        self.arrival.interrupt();
+        self.group.members.interrupt();
+        self.queue.interrupt();
+        self.sizing.up_wanted = false;
+        self.no_down_before(now + config.stabilization);
+    }
+
+    pub(super) fn no_down_before(&mut self, at: f64) {
+        self.sizing.no_down_until = Some(self.sizing.no_down_until.map_or(at, |before| before.max(at)));
+    }
+
+    /// Consumers in one replica; a queue's consumers are all alike, whoever runs them.
+    pub(super) fn consumers_per_replica(&self, config: &Config) -> u32 {
+        if self.timing.queue {
+            return 1;
+        }
+        config.consumers_per_replica.or(self.per_replica).unwrap_or(1).max(1)
+    }
+}
