@@ -1,0 +1,46 @@
+# Spillway's front door. `make` alone prints this list.
+.DEFAULT_GOAL := help
+SHELL := /usr/bin/env bash
+
+.PHONY: help demo test test-fast lint deny generate image bed bed-down clean-bed bench bench-reaction
+
+help: ## Show what there is
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
+
+demo: ## The Black Friday shop on real parts: a flood, the scale-up, the dead letters, a plot (FULL=1: 5,000 messages, too)
+	@hack/demo
+
+test: ## Everything: format, lints, unit, property and end-to-end tests on a real API server and a real Kafka
+	@hack/test
+
+test-fast: ## What needs no test bed: format, lints, unit and property tests
+	@hack/test --fast
+
+lint: ## Format check and clippy, warnings refused
+	@cargo fmt --check
+	@cargo clippy --all-targets --quiet -- -D warnings
+
+deny: ## Licences, advisories and duplicates of all dependencies
+	@hack/deny
+
+generate: ## Write what is generated: crds/ and docs/reference/
+	@hack/generate
+
+image: ## Build the operator's image with docker, podman or buildah, whichever is there
+	@hack/image operator
+
+bed: ## Start the test bed (hack/testbed up) and say how to use it
+	@hack/testbed up
+	@echo 'Use it: eval "$$(hack/testbed env)"'
+
+bed-down: ## Stop the test bed; what was built stays
+	@hack/testbed down
+
+clean-bed: ## Stop the test bed and take everything away that it installed into its folder
+	@hack/testbed clean
+
+bench: ## Benchmarks of the pure core (criterion)
+	@cargo bench --bench scaling
+
+bench-reaction: ## Seconds from a flood to the first patch and to full size, on the test bed
+	@hack/bench-reaction
