@@ -1,0 +1,226 @@
+//! A consumer workload whose pods do nothing and whose group is formed by the test itself: one
+//! member for each ready pod, under the pod's name, at a rate that the test sets.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Node, Pod};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use tokio::task::JoinHandle;
+
+use super::World;
+
+/// Follows a Deployment: records its wanted replicas, runs a member for each ready pod.
+pub struct Workload {
+    wanted: Arc<Mutex<Vec<i32>>>,
+    rate: Arc<AtomicU64>,
+    task: JoinHandle<()>,
+}
+
+impl Workload {
+    /// Makes the Deployment `name` with `replicas` pods that sleep, and runs it as `group`, each
+    /// member at `rate` messages a second.
+    pub async fn start(
+        world: &World,
+        name: &str,
+        replicas: i32,
+        group: &str,
+        topic: &str,
+        rate: u64,
+    ) -> Self {
+        world.apply(&deployment(world, name, replicas).await).await;
+        let wanted = Arc::new(Mutex::new(Vec::new()));
+        let rate = Arc::new(AtomicU64::new(rate));
+        let follower = Follower {
+            deployments: Api::namespaced(world.client.clone(), &world.namespace),
+            pods: Api::namespaced(world.client.clone(), &world.namespace),
+            name: name.to_owned(),
+            topic: topic.to_owned(),
+            config: world.kafka.member(group),
+            wanted: wanted.clone(),
+            rate: rate.clone(),
+            members: BTreeMap::new(),
+        };
+        Self {
+            wanted,
+            rate,
+            task: tokio::spawn(follower.run()),
+        }
+    }
+
+    /// Every number of replicas that was wanted, in order.
+    pub fn wanted(&self) -> Vec<i32> {
+        self.wanted.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The number of replicas that is wanted now; None until it was seen.
+    pub fn wanted_now(&self) -> Option<i32> {
+        self.wanted().last().copied()
+    }
+
+    /// Sets the rate of each member, in messages a second.
+    pub fn set_rate(&self, rate: u64) {
+        self.rate.store(rate, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A Deployment whose pods sleep, on the host's network; in an image that the node has.
+pub async fn deployment(world: &World, name: &str, replicas: i32) -> String {
+    format!(
+        "
+        apiVersion: apps/v1
+        kind: Deployment
+        metadata: {{name: {name}}}
+        spec:
+          replicas: {replicas}
+          selector: {{matchLabels: {{app: {name}}}}}
+          template:
+            metadata: {{labels: {{app: {name}}}}}
+            spec: {}
+        ",
+        sleeping_pod(world).await
+    )
+}
+
+/// The spec of a pod that sleeps, as YAML in one line.
+pub async fn sleeping_pod(world: &World) -> String {
+    let nodes: Api<Node> = Api::all(world.client.clone());
+    let nodes = nodes.list(&ListParams::default()).await.expect("nodes");
+    let images = nodes
+        .items
+        .iter()
+        .filter_map(|node| node.status.as_ref()?.images.as_ref())
+        .flatten();
+    let mut names = images.flat_map(|image| image.names.iter().flatten());
+    let image = names
+        .find(|name| name.contains("/pause:"))
+        .cloned()
+        .unwrap_or("registry.k8s.io/pause:3.10".into());
+    format!(
+        "{{hostNetwork: true, terminationGracePeriodSeconds: 0, containers: [{{name: main, image: '{image}', imagePullPolicy: IfNotPresent}}]}}"
+    )
+}
+
+struct Follower {
+    deployments: Api<Deployment>,
+    pods: Api<Pod>,
+    name: String,
+    topic: String,
+    config: ClientConfig,
+    wanted: Arc<Mutex<Vec<i32>>>,
+    rate: Arc<AtomicU64>,
+    members: BTreeMap<String, Member>,
+}
+
+impl Follower {
+    async fn run(mut self) {
+        let mut changes = pin!(kube::runtime::watcher::watch_object(
+            self.deployments.clone(),
+            &self.name
+        ));
+        let mut look = tokio::time::interval(Duration::from_millis(200));
+        loop {
+            tokio::select! {
+                Some(change) = changes.next() => if let Ok(Some(deployment)) = change {
+                    self.record(&deployment);
+                },
+                _ = look.tick() => self.match_pods().await,
+            }
+        }
+    }
+
+    fn record(&self, deployment: &Deployment) {
+        let wanted = deployment
+            .spec
+            .as_ref()
+            .and_then(|spec| spec.replicas)
+            .unwrap_or(1);
+        let mut all = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.last() != Some(&wanted) {
+            all.push(wanted);
+        }
+    }
+
+    async fn match_pods(&mut self) {
+        let selector = ListParams::default().labels(&format!("app={}", self.name));
+        let Ok(pods) = self.pods.list(&selector).await else {
+            return;
+        };
+        let ready: Vec<_> = pods
+            .items
+            .iter()
+            .filter(|pod| is_ready(pod))
+            .map(ResourceExt::name_any)
+            .collect();
+        self.members.retain(|pod, _| ready.contains(pod));
+        for pod in ready {
+            let (config, topic, rate) = (&self.config, &self.topic, &self.rate);
+            self.members
+                .entry(pod)
+                .or_insert_with_key(|pod| Member::start(config, pod, topic, rate.clone()));
+        }
+    }
+}
+
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    pod.metadata.deletion_timestamp.is_none()
+        && conditions.is_some_and(|all| all.iter().any(|is| is.type_ == "Ready" && is.status == "True"))
+}
+
+/// One member of the group; leaves it when dropped.
+struct Member {
+    stop: Arc<AtomicBool>,
+}
+
+impl Member {
+    fn start(config: &ClientConfig, client_id: &str, topic: &str, rate: Arc<AtomicU64>) -> Self {
+        let mut config = config.clone();
+        let consumer: BaseConsumer = config.set("client.id", client_id).create().expect("a consumer");
+        consumer.subscribe(&[topic]).expect("a subscription");
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        thread::spawn(move || consume(&consumer, &rate, &stopped));
+        Self { stop }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+const COMMIT_EVERY: Duration = Duration::from_millis(200);
+
+/// Processes messages one by one, as a real consumer does, until it is stopped.
+fn consume(consumer: &BaseConsumer, rate: &AtomicU64, stop: &AtomicBool) {
+    let mut committed = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        if let Some(Ok(_)) = consumer.poll(Duration::from_millis(20)) {
+            let rate = rate.load(Ordering::Relaxed).max(1);
+            thread::sleep(Duration::from_secs(1) / u32::try_from(rate).unwrap_or(u32::MAX));
+        }
+        if committed.elapsed() >= COMMIT_EVERY {
+            // There is nothing to commit before the first message.
+            let _ = consumer.commit_consumer_state(CommitMode::Async);
+            committed = Instant::now();
+        }
+    }
+    let _ = consumer.commit_consumer_state(CommitMode::Sync);
+}

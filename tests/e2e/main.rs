@@ -1,0 +1,17 @@
+//! End to end: the real binary, a real API server, a real Kafka.
+//!
+//! Each test has a namespace and an operator to itself ([`bed`]); they run in parallel and leave
+//! nothing behind. A test is named by the sentence that it proves.
+
+mod access;
+mod bed;
+mod broker;
+mod consumer;
+mod deletion;
+mod drift;
+mod manifests;
+mod operator;
+mod ownership;
+mod scaling;
+mod steady;
+mod topic;

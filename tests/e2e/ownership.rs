@@ -1,0 +1,165 @@
+//! Whose is a topic? Adoption of what was there, and two objects for one topic.
+
+use std::time::Duration;
+
+use spillway_operator::api::Topic;
+
+use crate::bed::{Object as _, never_within, until, world};
+
+#[test]
+fn an_identical_topic_that_was_there_is_adopted_silently() {
+    world(async |w| {
+        w.broker("").await;
+        w.kafka
+            .create(&w.name("orders"), 2, &[("retention.ms", "60000")])
+            .await;
+        w.topic("orders", "partitions: 2\nconfig: {retention.ms: '60000'}")
+            .await;
+        let topic: Topic = w.ready("orders").await;
+        assert!(topic.status.expect("a status").topic_id.is_some());
+    });
+}
+
+#[test]
+fn a_topic_that_was_there_and_differs_waits_with_its_plan_until_the_plan_is_approved() {
+    world(async |w| {
+        w.broker("").await;
+        w.kafka.create(&w.name("orders"), 2, &[]).await;
+        w.topic("orders", "partitions: 4\nconfig: {retention.ms: '60000'}")
+            .await;
+        let topic: Topic = w.condition("orders", "Ready", "False", "ApprovalNeeded").await;
+        let status = topic.status.expect("a status");
+        assert_eq!(status.plan, ["set retention.ms=60000", "add partitions: 2 → 4"]);
+        let hash = status.plan_hash.expect("a hash");
+        assert_eq!(
+            w.kafka
+                .topic(&w.name("orders"))
+                .await
+                .expect("a topic")
+                .partitions,
+            2
+        );
+
+        w.annotate::<Topic>("orders", "spillway.dev/approve-plan", Some("000000000000"))
+            .await;
+        never_within(
+            Duration::from_secs(2),
+            "a wrong hash approves nothing",
+            async || {
+                let partitions = w
+                    .kafka
+                    .topic(&w.name("orders"))
+                    .await
+                    .expect("a topic")
+                    .partitions;
+                if partitions == 2 {
+                    Ok(())
+                } else {
+                    Err(format!("{partitions} partitions"))
+                }
+            },
+        )
+        .await;
+
+        w.annotate::<Topic>("orders", "spillway.dev/approve-plan", Some(&hash))
+            .await;
+        w.ready::<Topic>("orders").await;
+        let seen = w.kafka.topic(&w.name("orders")).await.expect("a topic");
+        assert_eq!(
+            (seen.partitions, seen.config["retention.ms"].as_str()),
+            (4, "60000")
+        );
+    });
+}
+
+#[test]
+fn adopt_changes_what_differs_and_keeps_foreign_configs() {
+    world(async |w| {
+        w.broker("").await;
+        w.kafka
+            .create(&w.name("orders"), 2, &[("segment.ms", "70000")])
+            .await;
+        w.topic(
+            "orders",
+            "partitions: 4\nadoption: Adopt\nconfig: {retention.ms: '60000'}",
+        )
+        .await;
+        w.ready::<Topic>("orders").await;
+        let seen = w.kafka.topic(&w.name("orders")).await.expect("a topic");
+        assert_eq!(seen.partitions, 4);
+        assert_eq!(seen.config["segment.ms"], "70000");
+        assert_eq!(seen.config["retention.ms"], "60000");
+    });
+}
+
+#[test]
+fn never_leaves_a_topic_that_was_there_alone() {
+    world(async |w| {
+        w.broker("defaults: {adoption: Never}").await;
+        w.kafka.create(&w.name("orders"), 2, &[]).await;
+        w.topic("orders", "partitions: 2").await;
+        w.condition::<Topic>("orders", "Ready", "False", "Conflict").await;
+        w.topic("fresh", "partitions: 1").await;
+        w.ready::<Topic>("fresh").await;
+    });
+}
+
+#[test]
+fn of_two_objects_for_one_topic_the_older_owns_it_and_the_younger_names_the_owner() {
+    world(async |w| {
+        w.broker("").await;
+        w.topic(
+            "older",
+            "name: ${PREFIX}orders\npartitions: 2\ndeletionPolicy: Delete",
+        )
+        .await;
+        let older: Topic = w.ready("older").await;
+        // Creation times have whole seconds; within one second the UID decides.
+        let born = older.metadata.creation_timestamp.expect("a time").0;
+        until("a second has passed", async || {
+            let age = jiff::Timestamp::now().duration_since(born);
+            if age.as_secs() >= 2 {
+                Ok(())
+            } else {
+                Err(format!("{age:#}"))
+            }
+        })
+        .await;
+        w.topic(
+            "younger",
+            "name: ${PREFIX}orders\npartitions: 5\ndeletionPolicy: Delete",
+        )
+        .await;
+        let younger: Topic = w.condition("younger", "Ready", "False", "Conflict").await;
+        assert!(
+            younger.message("Ready").contains("older"),
+            "{}",
+            younger.summary()
+        );
+        assert_eq!(
+            w.kafka
+                .topic(&w.name("orders"))
+                .await
+                .expect("a topic")
+                .partitions,
+            2
+        );
+
+        w.delete::<Topic>("younger").await;
+        w.until_gone::<Topic>("younger").await;
+        assert!(
+            w.kafka.topic(&w.name("orders")).await.is_some(),
+            "deleting the loser deleted the topic"
+        );
+
+        w.topic("heir", "name: ${PREFIX}orders\npartitions: 2").await;
+        w.condition::<Topic>("heir", "Ready", "False", "Conflict").await;
+        w.delete::<Topic>("older").await;
+        w.until_gone::<Topic>("older").await;
+        w.ready::<Topic>("heir").await;
+        assert!(
+            w.kafka.topic(&w.name("orders")).await.is_some(),
+            "deleting the owner deleted the heir's topic"
+        );
+    });
+}

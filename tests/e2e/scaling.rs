@@ -1,0 +1,292 @@
+//! Scaling: real lag, real pods, a group that the test forms.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use kube::Api;
+use kube::api::DeleteParams;
+use spillway_operator::api::{Consumer, Topic};
+
+use crate::bed::{Audit, Object as _, Workload, World, never_within, until_within, world};
+
+/// Quick to go down, and honest about how fast the test's pods come.
+const QUICK: &str =
+    "scaleDown: {stabilization: 5s, peakMemory: 5s}, tuning: {coldStart: 2s, rebalance: 500ms}";
+
+/// Three partitions, and a Deployment `worker` whose members do `rate` messages a second.
+async fn shop(w: &World, replicas: i32, rate: u64) -> Workload {
+    w.broker("").await;
+    w.topic("orders", "partitions: 3").await;
+    w.ready::<Topic>("orders").await;
+    Workload::start(w, "worker", replicas, &w.name("group"), &w.name("orders"), rate).await
+}
+
+async fn scaled(w: &World, scaling: &str) -> Consumer {
+    w.consumer(
+        "orders",
+        &format!("scaleTargetRef: {{name: worker}}\nscaling: {{{scaling}, {QUICK}}}"),
+    )
+    .await;
+    w.ready("orders").await
+}
+
+async fn flood(w: &World, each: usize) {
+    for partition in 0..3 {
+        w.kafka.produce(&w.name("orders"), partition, each).await;
+    }
+}
+
+async fn until_wanted(workload: &Workload, replicas: i32, limit: Duration) {
+    until_within(
+        limit,
+        &format!("{replicas} replicas are wanted"),
+        async || match workload.wanted_now() {
+            Some(now) if now == replicas => Ok(()),
+            _ => Err(format!("{:?}", workload.wanted())),
+        },
+    )
+    .await;
+}
+
+#[test]
+fn a_flood_takes_one_patch_to_as_many_replicas_as_partitions_and_back_when_it_is_over() {
+    world(async |w| {
+        let workload = shop(w, 1, 50).await;
+        scaled(w, "ratePerReplica: '50', targetDelay: 2s").await;
+        until_wanted(&workload, 1, Duration::from_secs(5)).await;
+
+        let audit = Audit::begin();
+        flood(w, 600).await;
+        let flooded = Instant::now();
+        until_wanted(&workload, 3, Duration::from_secs(10)).await;
+        println!("3 replicas wanted {:?} after the flood", flooded.elapsed());
+        assert_eq!(workload.wanted(), [1, 3], "in one patch");
+        let consumer: Consumer = w
+            .until(
+                "orders",
+                "the status explains the decision",
+                |consumer: &Consumer| {
+                    let status = consumer.status.as_ref();
+                    let decision = status.and_then(|status| status.decision.as_ref());
+                    status.is_some_and(|status| status.desired_replicas == Some(3))
+                        && decision
+                            .is_some_and(|decision| decision.replicas == 3 && !decision.message.is_empty())
+                },
+            )
+            .await;
+        assert_eq!(consumer.status.expect("a status").cap, Some(3));
+
+        never_within(
+            Duration::from_secs(8),
+            "more replicas than partitions",
+            async || match workload.wanted().iter().max() {
+                Some(3) => Ok(()),
+                other => Err(format!("{other:?}")),
+            },
+        )
+        .await;
+        let patches: Vec<_> = audit
+            .writes(&w.namespace, "spillway")
+            .into_iter()
+            .filter(|write| write.contains("deployments/scale"))
+            .collect();
+        assert_eq!(patches, ["patch deployments/scale worker"]);
+
+        workload.set_rate(5_000);
+        until_wanted(&workload, 1, Duration::from_secs(90)).await;
+        let wanted = workload.wanted();
+        assert!(wanted == [1, 3, 1] || wanted == [1, 3, 2, 1], "{wanted:?}");
+        assert_eq!(
+            w.kafka.committed(&w.name("group"), &w.name("orders"), 3),
+            1_800,
+            "every message was processed"
+        );
+    });
+}
+
+#[test]
+fn a_dry_run_decides_and_never_patches() {
+    world(async |w| {
+        let workload = shop(w, 1, 20).await;
+        scaled(w, "mode: DryRun, ratePerReplica: '20', targetDelay: 2s").await;
+        let audit = Audit::begin();
+        flood(w, 300).await;
+        w.until(
+            "orders",
+            "three replicas would be right",
+            |consumer: &Consumer| {
+                consumer
+                    .status
+                    .as_ref()
+                    .is_some_and(|status| status.desired_replicas == Some(3))
+            },
+        )
+        .await;
+        w.condition::<Consumer>("orders", "ScalingActive", "False", "DryRun")
+            .await;
+        assert_eq!(workload.wanted(), [1]);
+        let writes = audit.writes(&w.namespace, "spillway");
+        assert!(
+            !writes.iter().any(|write| write.contains("deployments")),
+            "{writes:?}"
+        );
+    });
+}
+
+#[test]
+fn a_maximum_of_two_is_never_passed() {
+    world(async |w| {
+        let workload = shop(w, 1, 20).await;
+        scaled(w, "maxReplicas: 2, ratePerReplica: '20', targetDelay: 2s").await;
+        flood(w, 300).await;
+        until_wanted(&workload, 2, Duration::from_secs(15)).await;
+        let consumer: Consumer = w
+            .until(
+                "orders",
+                "the decision is bound by the maximum",
+                |consumer: &Consumer| {
+                    let decision = consumer
+                        .status
+                        .as_ref()
+                        .and_then(|status| status.decision.as_ref());
+                    decision.is_some_and(|decision| decision.replicas == 2)
+                },
+            )
+            .await;
+        let decision = consumer
+            .status
+            .and_then(|status| status.decision)
+            .expect("a decision");
+        assert_eq!(decision.bound, "Max", "{decision:?}");
+        assert_eq!(workload.wanted(), [1, 2]);
+    });
+}
+
+#[test]
+fn an_idle_consumer_goes_to_zero_and_wakes_at_the_first_message() {
+    world(async |w| {
+        let workload = shop(w, 1, 100).await;
+        scaled(w, "minReplicas: 0, idle: {after: 3s}").await;
+        w.kafka.produce(&w.name("orders"), 0, 1).await;
+        until_wanted(&workload, 0, Duration::from_secs(60)).await;
+        w.kafka.produce(&w.name("orders"), 1, 1).await;
+        let sent = Instant::now();
+        until_wanted(&workload, 1, Duration::from_secs(10)).await;
+        println!("woken {:?} after the first message", sent.elapsed());
+        until_within(Duration::from_secs(60), "the message is processed", async || {
+            let committed = w.kafka.committed(&w.name("group"), &w.name("orders"), 3);
+            if committed == 2 {
+                Ok(())
+            } else {
+                Err(format!("{committed} are"))
+            }
+        })
+        .await;
+    });
+}
+
+#[test]
+fn while_the_broker_tells_nothing_the_replicas_stay() {
+    world(async |w| {
+        let workload = shop(w, 3, 100).await;
+        scaled(w, "minReplicas: 3").await;
+        w.apply(
+            "{apiVersion: spillway.dev/v1alpha1, kind: Broker, metadata: {name: kafka}, spec: {kafka: {bootstrapServers: ['127.0.0.1:1']}}}",
+        )
+        .await;
+        w.consumer(
+            "orders",
+            &format!("scaleTargetRef: {{name: worker}}\nscaling: {{minReplicas: 1, {QUICK}}}"),
+        )
+        .await;
+        w.until(
+            "orders",
+            "the Consumer says that it knows nothing",
+            |consumer: &Consumer| {
+                consumer
+                    .condition("ScalingActive")
+                    .is_some_and(|active| active.status == "False" && active.reason == "Unknown")
+            },
+        )
+        .await;
+        never_within(
+            Duration::from_secs(12),
+            "unknown is not zero",
+            async || match workload.wanted().as_slice() {
+                [3] => Ok(()),
+                other => Err(format!("{other:?}")),
+            },
+        )
+        .await;
+    });
+}
+
+#[test]
+fn a_paused_consumer_is_not_scaled_until_the_annotation_goes() {
+    world(async |w| {
+        let workload = shop(w, 1, 20).await;
+        scaled(w, "ratePerReplica: '20', targetDelay: 2s").await;
+        w.annotate::<Consumer>("orders", "spillway.dev/paused", Some("true"))
+            .await;
+        w.until(
+            "orders",
+            "the Consumer says that it is paused",
+            |consumer: &Consumer| {
+                consumer
+                    .condition("ScalingActive")
+                    .is_some_and(|active| active.status == "False" && active.reason == "Paused")
+            },
+        )
+        .await;
+        flood(w, 300).await;
+        never_within(Duration::from_secs(6), "paused", async || {
+            match workload.wanted().as_slice() {
+                [1] => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        w.annotate::<Consumer>("orders", "spillway.dev/paused", None)
+            .await;
+        until_wanted(&workload, 3, Duration::from_secs(15)).await;
+    });
+}
+
+#[test]
+fn another_autoscaler_on_the_target_stops_the_patches_until_it_goes() {
+    world(async |w| {
+        let workload = shop(w, 1, 20).await;
+        w.apply(
+            "
+            apiVersion: autoscaling/v2
+            kind: HorizontalPodAutoscaler
+            metadata: {name: rival}
+            spec: {maxReplicas: 2, minReplicas: 1, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: worker}}
+            ",
+        )
+        .await;
+        w.consumer("orders", &format!("scaleTargetRef: {{name: worker}}\nscaling: {{ratePerReplica: '20', targetDelay: 2s, {QUICK}}}")).await;
+        let consumer: Consumer = w.condition("orders", "ScaleConflict", "True", "").await;
+        assert!(
+            consumer.message("ScaleConflict").contains("rival"),
+            "{}",
+            consumer.summary()
+        );
+        flood(w, 300).await;
+        never_within(
+            Duration::from_secs(6),
+            "two autoscalers write",
+            async || match workload.wanted().as_slice() {
+                [1] => Ok(()),
+                other => Err(format!("{other:?}")),
+            },
+        )
+        .await;
+        let rivals: Api<HorizontalPodAutoscaler> = Api::namespaced(w.client.clone(), &w.namespace);
+        rivals
+            .delete("rival", &DeleteParams::default())
+            .await
+            .expect("deleted");
+        until_wanted(&workload, 3, Duration::from_secs(60)).await;
+    });
+}
