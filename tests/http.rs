@@ -1,0 +1,114 @@
+//! The process's own HTTP server, over loopback.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use spillway_operator::runtime::http::{Health, Server};
+use spillway_operator::runtime::metrics::Metrics;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+struct Running {
+    address: SocketAddr,
+    health: Health,
+    metrics: Metrics,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+async fn serve() -> Running {
+    let server = Server::bind(([127, 0, 0, 1], 0).into()).await.unwrap();
+    let (health, metrics) = (Health::new(Duration::from_secs(60)), Metrics::new());
+    let stop = CancellationToken::new();
+    Running {
+        address: server.address(),
+        task: tokio::spawn(server.run(health.clone(), metrics.clone(), stop.clone())),
+        health,
+        metrics,
+        stop,
+    }
+}
+
+impl Running {
+    async fn ask(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    async fn get(&self, path: &str) -> String {
+        self.ask(&format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        ))
+        .await
+    }
+}
+
+#[tokio::test]
+async fn readiness_follows_the_flags_and_says_which_is_missing() {
+    let server = serve().await;
+    server.health.ready("topics");
+    let answer = server.get("/readyz").await;
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("[-] topics"),
+        "{answer}"
+    );
+    server.health.set_ready("topics", true);
+    assert!(server.get("/readyz").await.starts_with("HTTP/1.1 200"));
+    assert!(server.get("/healthz").await.starts_with("HTTP/1.1 200"));
+}
+
+#[tokio::test]
+async fn metrics_are_openmetrics_text() {
+    let server = serve().await;
+    server.metrics.leader(true);
+    let answer = server.get("/metrics").await;
+    assert!(
+        answer.contains("content-type: application/openmetrics-text; version=1.0.0"),
+        "{answer}"
+    );
+    assert!(
+        answer.contains("\nspillway_leader 1\n") && answer.ends_with("# EOF\n"),
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn other_paths_and_methods_are_refused() {
+    let server = serve().await;
+    assert!(server.get("/").await.starts_with("HTTP/1.1 404"));
+    let answer = server
+        .ask("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        .await;
+    assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_one_clear_error() {
+    let server = serve().await;
+    let error = Server::bind(server.address).await.unwrap_err().to_string();
+    let expected = format!("failed to listen on {} for health and metrics: ", server.address);
+    assert!(error.starts_with(&expected), "{error}");
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_server_although_a_client_holds_its_connection() {
+    let server = serve().await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut first = [0; 12];
+    idle.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    server.stop.cancel();
+    tokio::time::timeout(Duration::from_secs(1), server.task)
+        .await
+        .expect("ended")
+        .unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}
