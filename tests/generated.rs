@@ -14,11 +14,7 @@ fn printed(arguments: &[&str]) -> String {
         .output()
         .expect("the spillway binary starts");
     let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        output.status.success(),
-        "spillway {arguments:?}: {}\n{errors}",
-        output.status
-    );
+    assert!(output.status.success(), "spillway {arguments:?}: {}\n{errors}", output.status);
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
@@ -33,19 +29,14 @@ fn documents(text: &str) -> Vec<serde_json::Value> {
 
 /// The committed CRDs, by file.
 fn committed() -> Vec<(String, serde_json::Value)> {
-    let mut files: Vec<_> = fs::read_dir("crds")
-        .expect("crds/")
-        .map(|file| file.expect("a file").path())
-        .collect();
+    let mut files: Vec<_> =
+        fs::read_dir("crds").expect("crds/").map(|file| file.expect("a file").path()).collect();
     files.sort();
     files
         .into_iter()
         .flat_map(|file| {
             let text = fs::read_to_string(&file).expect("a text");
-            documents(&text)
-                .into_iter()
-                .map(move |crd| (file.display().to_string(), crd))
-                .collect::<Vec<_>>()
+            documents(&text).into_iter().map(move |crd| (file.display().to_string(), crd)).collect::<Vec<_>>()
         })
         .collect()
 }
@@ -61,10 +52,7 @@ fn the_committed_crds_are_what_the_binary_prints() {
     let names = |crds: &mut dyn Iterator<Item = &serde_json::Value>| {
         crds.map(|crd| name(crd).to_owned()).collect::<BTreeSet<_>>()
     };
-    assert_eq!(
-        names(&mut printed.iter()),
-        names(&mut committed.iter().map(|(_, crd)| crd))
-    );
+    assert_eq!(names(&mut printed.iter()), names(&mut committed.iter().map(|(_, crd)| crd)));
     for (file, crd) in &committed {
         let fresh = printed.iter().find(|fresh| name(fresh) == name(crd));
         assert_eq!(fresh, Some(crd), "{file} is out of date: run `make crds`");
@@ -96,10 +84,7 @@ fn every_field_of_a_crd_is_described_for_kubectl_explain() {
     }
     let mut found = Vec::new();
     for (_, crd) in committed() {
-        let kind = crd["spec"]["names"]["kind"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned();
+        let kind = crd["spec"]["names"]["kind"].as_str().unwrap_or_default().to_owned();
         for part in ["spec", "status"] {
             let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][part];
             undescribed(&format!("{kind}.{part}"), schema, &mut found);

@@ -41,10 +41,7 @@ impl Running {
     }
 
     async fn get(&self, path: &str) -> String {
-        self.ask(&format!(
-            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
-        ))
-        .await
+        self.ask(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")).await
     }
 }
 
@@ -53,10 +50,7 @@ async fn readiness_follows_the_flags_and_says_which_is_missing() {
     let server = serve().await;
     server.health.ready("topics");
     let answer = server.get("/readyz").await;
-    assert!(
-        answer.starts_with("HTTP/1.1 503") && answer.contains("[-] topics"),
-        "{answer}"
-    );
+    assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("[-] topics"), "{answer}");
     server.health.set_ready("topics", true);
     assert!(server.get("/readyz").await.starts_with("HTTP/1.1 200"));
     assert!(server.get("/healthz").await.starts_with("HTTP/1.1 200"));
@@ -67,14 +61,8 @@ async fn metrics_are_openmetrics_text() {
     let server = serve().await;
     server.metrics.leader(true);
     let answer = server.get("/metrics").await;
-    assert!(
-        answer.contains("content-type: application/openmetrics-text; version=1.0.0"),
-        "{answer}"
-    );
-    assert!(
-        answer.contains("\nspillway_leader 1\n") && answer.ends_with("# EOF\n"),
-        "{answer}"
-    );
+    assert!(answer.contains("content-type: application/openmetrics-text; version=1.0.0"), "{answer}");
+    assert!(answer.contains("\nspillway_leader 1\n") && answer.ends_with("# EOF\n"), "{answer}");
 }
 
 #[tokio::test]
@@ -99,16 +87,11 @@ async fn a_port_that_is_taken_is_one_clear_error() {
 async fn a_stop_ends_the_server_although_a_client_holds_its_connection() {
     let server = serve().await;
     let mut idle = TcpStream::connect(server.address).await.unwrap();
-    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        .await
-        .unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
     let mut first = [0; 12];
     idle.read_exact(&mut first).await.unwrap();
     assert_eq!(&first, b"HTTP/1.1 200");
     server.stop.cancel();
-    tokio::time::timeout(Duration::from_secs(1), server.task)
-        .await
-        .expect("ended")
-        .unwrap();
+    tokio::time::timeout(Duration::from_secs(1), server.task).await.expect("ended").unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
 }

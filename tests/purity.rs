@@ -44,10 +44,7 @@ fn sources(folder: &str) -> Vec<PathBuf> {
 /// Lines that hold one of the words outside of comments, as `file:line: text`.
 fn lines_with(file: &Path, words: &[&str]) -> Vec<String> {
     let text = fs::read_to_string(file).expect("a source file");
-    let code = text
-        .lines()
-        .enumerate()
-        .map(|(number, line)| (number + 1, without_comment(line)));
+    let code = text.lines().enumerate().map(|(number, line)| (number + 1, without_comment(line)));
     code.filter(|(_, code)| words.iter().any(|word| holds(code, word)))
         .map(|(number, code)| format!("{}:{number}: {}", file.display(), code.trim()))
         .collect()
@@ -74,20 +71,14 @@ fn holds(code: &str, word: &str) -> bool {
 fn what_decides_names_no_client_no_clock_and_no_runtime() {
     let files: Vec<_> = PURE.iter().flat_map(|folder| sources(folder)).collect();
     assert!(files.len() > 10, "the folders have moved: {files:?}");
-    let found: Vec<_> = files
-        .iter()
-        .flat_map(|file| lines_with(file, &FORBIDDEN))
-        .collect();
+    let found: Vec<_> = files.iter().flat_map(|file| lines_with(file, &FORBIDDEN)).collect();
     assert!(found.is_empty(), "{found:#?}");
 }
 
 #[test]
 fn unsafe_is_in_one_file_only() {
     let files = sources("src");
-    assert!(
-        files.iter().any(|file| file == Path::new(UNSAFE_FILE)),
-        "{UNSAFE_FILE} has moved"
-    );
+    assert!(files.iter().any(|file| file == Path::new(UNSAFE_FILE)), "{UNSAFE_FILE} has moved");
     let others = files.iter().filter(|file| *file != Path::new(UNSAFE_FILE));
     let found: Vec<_> = others.flat_map(|file| lines_with(file, &["unsafe"])).collect();
     assert!(found.is_empty(), "{found:#?}");

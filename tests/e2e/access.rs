@@ -7,10 +7,9 @@ use crate::bed::{Object as _, World, bare_world, world};
 
 /// A Topic in another namespace, on the Broker of the first.
 async fn foreign_topic(first: &World, second: &World) {
-    let yaml = second.topic_yaml("orders", "partitions: 1").replace(
-        "{name: kafka}",
-        &format!("{{name: kafka, namespace: {}}}", first.namespace),
-    );
+    let yaml = second
+        .topic_yaml("orders", "partitions: 1")
+        .replace("{name: kafka}", &format!("{{name: kafka, namespace: {}}}", first.namespace));
     second.apply(&yaml).await;
 }
 
@@ -21,14 +20,8 @@ fn another_namespace_may_use_a_broker_only_if_the_broker_says_so() {
         w.start_operator().await;
         w.broker("").await;
         foreign_topic(w, &team).await;
-        let topic: Topic = team
-            .condition("orders", "Ready", "False", "NamespaceNotAllowed")
-            .await;
-        assert!(
-            topic.message("Ready").contains("allowedNamespaces"),
-            "{}",
-            topic.summary()
-        );
+        let topic: Topic = team.condition("orders", "Ready", "False", "NamespaceNotAllowed").await;
+        assert!(topic.message("Ready").contains("allowedNamespaces"), "{}", topic.summary());
         assert!(w.kafka.topic(&w.name("orders")).await.is_none());
 
         w.broker("allowedNamespaces: {from: All}").await;
@@ -42,18 +35,14 @@ fn a_selector_picks_namespaces_by_their_labels() {
         let team = w.at(&w.another_namespace("team", json!({"kafka": "yes"})).await);
         let other = w.at(&w.another_namespace("other", json!({})).await);
         w.start_operator().await;
-        w.broker("allowedNamespaces: {from: Selector, selector: {matchLabels: {kafka: 'yes'}}}")
-            .await;
+        w.broker("allowedNamespaces: {from: Selector, selector: {matchLabels: {kafka: 'yes'}}}").await;
         foreign_topic(w, &team).await;
         team.ready::<Topic>("orders").await;
-        let yaml = other.topic_yaml("bills", "partitions: 1").replace(
-            "{name: kafka}",
-            &format!("{{name: kafka, namespace: {}}}", w.namespace),
-        );
+        let yaml = other
+            .topic_yaml("bills", "partitions: 1")
+            .replace("{name: kafka}", &format!("{{name: kafka, namespace: {}}}", w.namespace));
         other.apply(&yaml).await;
-        other
-            .condition::<Topic>("bills", "Ready", "False", "NamespaceNotAllowed")
-            .await;
+        other.condition::<Topic>("bills", "Ready", "False", "NamespaceNotAllowed").await;
     });
 }
 
@@ -65,31 +54,17 @@ fn rules_bound_names_and_deletion_policies_and_companions_too() {
         w.topic("good", "name: ${PREFIX}a.good\npartitions: 1").await;
         w.ready::<Topic>("good").await;
         w.topic("named", "name: ${PREFIX}b.bad\npartitions: 1").await;
-        w.condition::<Topic>("named", "Ready", "False", "RuleViolated")
-            .await;
-        w.topic(
-            "deleting",
-            "name: ${PREFIX}a.bad\npartitions: 1\ndeletionPolicy: Delete",
-        )
-        .await;
-        w.condition::<Topic>("deleting", "Ready", "False", "RuleViolated")
-            .await;
-        w.topic(
-            "dead",
-            "name: ${PREFIX}a.dead\npartitions: 1\ndeadLetter: {name: '${PREFIX}b.dlq'}",
-        )
-        .await;
-        w.until(
-            "dead",
-            "the parent says that its companion is not permitted",
-            |topic: &Topic| {
-                let ready = topic.condition("Ready");
-                ready.is_some_and(|ready| {
-                    ready.status == "False"
-                        && matches!(ready.reason.as_str(), "RuleViolated" | "CompanionNotReady")
-                })
-            },
-        )
+        w.condition::<Topic>("named", "Ready", "False", "RuleViolated").await;
+        w.topic("deleting", "name: ${PREFIX}a.bad\npartitions: 1\ndeletionPolicy: Delete").await;
+        w.condition::<Topic>("deleting", "Ready", "False", "RuleViolated").await;
+        w.topic("dead", "name: ${PREFIX}a.dead\npartitions: 1\ndeadLetter: {name: '${PREFIX}b.dlq'}").await;
+        w.until("dead", "the parent says that its companion is not permitted", |topic: &Topic| {
+            let ready = topic.condition("Ready");
+            ready.is_some_and(|ready| {
+                ready.status == "False"
+                    && matches!(ready.reason.as_str(), "RuleViolated" | "CompanionNotReady")
+            })
+        })
         .await;
         for name in ["b.bad", "a.bad", "b.dlq"] {
             assert!(w.kafka.topic(&w.name(name)).await.is_none(), "{name}");

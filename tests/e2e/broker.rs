@@ -31,20 +31,12 @@ fn a_broker_that_is_not_there_is_unreachable_while_others_go_on_and_recovers_by_
         ))
         .await;
         let away: Broker = w.condition("away", "Ready", "False", "BrokerUnreachable").await;
-        assert!(
-            away.message("Ready").contains(&proxy.address()),
-            "{}",
-            away.summary()
-        );
+        assert!(away.message("Ready").contains(&proxy.address()), "{}", away.summary());
 
         w.broker("").await;
         w.topic("orders", "partitions: 2").await;
         w.ready::<Topic>("orders").await;
-        w.kafka
-            .until_topic(&w.name("orders"), "has 2 partitions", |topic| {
-                topic.partitions == 2
-            })
-            .await;
+        w.kafka.until_topic(&w.name("orders"), "has 2 partitions", |topic| topic.partitions == 2).await;
 
         proxy.open();
         w.ready::<Broker>("away").await;
@@ -67,8 +59,7 @@ fn a_topic_on_an_unreachable_broker_says_so_and_is_made_when_the_broker_comes() 
         ))
         .await;
         w.topic("orders", "partitions: 2").await;
-        w.condition::<Topic>("orders", "Ready", "False", "BrokerUnreachable")
-            .await;
+        w.condition::<Topic>("orders", "Ready", "False", "BrokerUnreachable").await;
         proxy.open();
         w.ready::<Topic>("orders").await;
         assert!(w.kafka.topic(&w.name("orders")).await.is_some());
@@ -79,8 +70,7 @@ fn a_topic_on_an_unreachable_broker_says_so_and_is_made_when_the_broker_comes() 
 fn a_topic_whose_broker_does_not_exist_waits_for_it() {
     world(async |w| {
         w.topic("orders", "partitions: 1").await;
-        w.condition::<Topic>("orders", "Ready", "False", "BrokerNotFound")
-            .await;
+        w.condition::<Topic>("orders", "Ready", "False", "BrokerNotFound").await;
         w.broker("").await;
         w.ready::<Topic>("orders").await;
     });
@@ -124,8 +114,7 @@ fn a_secret_that_is_missing_is_named_and_noticed_when_it_appears() {
 #[test]
 fn a_secret_without_the_key_is_named_with_the_key() {
     world(async |w| {
-        w.apply("{apiVersion: v1, kind: Secret, metadata: {name: login}, stringData: {username: u}}")
-            .await;
+        w.apply("{apiVersion: v1, kind: Secret, metadata: {name: login}, stringData: {username: u}}").await;
         w.apply(SASL).await;
         let broker: Broker = w.condition("sasl", "Ready", "False", "SecretInvalid").await;
         let words = broker.message("Ready");
@@ -138,21 +127,13 @@ fn a_wrong_password_is_told_in_the_brokers_words_and_a_right_one_is_picked_up() 
     world(async |w| {
         w.apply(WRONG_LOGIN).await;
         w.apply(SASL).await;
-        let broker: Broker = w
-            .condition("sasl", "Ready", "False", "AuthenticationFailed")
-            .await;
+        let broker: Broker = w.condition("sasl", "Ready", "False", "AuthenticationFailed").await;
         let words = broker.message("Ready");
         assert!(words.contains("invalid credentials"), "{words}");
-        assert!(
-            !words.contains("not-the-passw0rd"),
-            "a secret in a condition: {words}"
-        );
+        assert!(!words.contains("not-the-passw0rd"), "a secret in a condition: {words}");
         w.apply(LOGIN).await;
         w.ready::<Broker>("sasl").await;
-        assert!(
-            !w.operator().text().contains("not-the-passw0rd"),
-            "a secret in the log"
-        );
+        assert!(!w.operator().text().contains("not-the-passw0rd"), "a secret in the log");
     });
 }
 
@@ -163,8 +144,7 @@ fn a_rotated_secret_is_used_without_a_restart() {
         w.apply(SASL).await;
         w.ready::<Broker>("sasl").await;
         w.apply(WRONG_LOGIN).await;
-        w.condition::<Broker>("sasl", "Ready", "False", "AuthenticationFailed")
-            .await;
+        w.condition::<Broker>("sasl", "Ready", "False", "AuthenticationFailed").await;
         w.apply(LOGIN).await;
         w.ready::<Broker>("sasl").await;
     });
@@ -174,14 +154,11 @@ fn a_rotated_secret_is_used_without_a_restart() {
 fn plain_and_scram_logins_work() {
     world(async |w| {
         w.apply(LOGIN).await;
-        for (name, mechanism) in [
-            ("plain", "PLAIN"),
-            ("scram-256", "SCRAM-SHA-256"),
-            ("scram-512", "SCRAM-SHA-512"),
-        ] {
-            let yaml = SASL
-                .replace("SCRAM-SHA-512", mechanism)
-                .replace("name: sasl", &format!("name: {name}"));
+        for (name, mechanism) in
+            [("plain", "PLAIN"), ("scram-256", "SCRAM-SHA-256"), ("scram-512", "SCRAM-SHA-512")]
+        {
+            let yaml =
+                SASL.replace("SCRAM-SHA-512", mechanism).replace("name: sasl", &format!("name: {name}"));
             w.apply(&yaml).await;
             w.ready::<Broker>(name).await;
         }
@@ -198,14 +175,12 @@ fn pem(variable: &str) -> String {
 fn tls_with_the_authority_of_a_secret_works_and_without_it_does_not() {
     world(async |w| {
         w.apply(LOGIN).await;
-        let yaml = SASL.replace("_SASL}", "_SASL_SSL}").replace(
-            "sasl: {m",
-            "tls: {caSecretRef: {name: authority}}\n        sasl: {m",
-        );
+        let yaml = SASL
+            .replace("_SASL}", "_SASL_SSL}")
+            .replace("sasl: {m", "tls: {caSecretRef: {name: authority}}\n        sasl: {m");
         assert_ne!(yaml, SASL);
         w.apply(&yaml).await;
-        w.condition::<Broker>("sasl", "Ready", "False", "SecretNotFound")
-            .await;
+        w.condition::<Broker>("sasl", "Ready", "False", "SecretNotFound").await;
         let authority = format!(
             "{{apiVersion: v1, kind: Secret, metadata: {{name: authority}}, stringData: {{ca.crt: {}}}}}",
             pem("SPILLWAY_TEST_KAFKA_CA")
@@ -227,11 +202,7 @@ fn tls_with_the_authority_of_a_secret_works_and_without_it_does_not() {
             }
         })
         .await;
-        assert!(
-            strict.message("Ready").to_lowercase().contains("certificate"),
-            "{}",
-            strict.summary()
-        );
+        assert!(strict.message("Ready").to_lowercase().contains("certificate"), "{}", strict.summary());
     });
 }
 

@@ -16,43 +16,28 @@ fn deployments(w: &World) -> Api<Deployment> {
 /// The Deployment, once `is` holds for it.
 async fn until_deployment(w: &World, name: &str, what: &str, is: impl Fn(&Deployment) -> bool) -> Deployment {
     let api = deployments(w);
-    until(&format!("Deployment {name} {what}"), async || {
-        match api.get_opt(name).await {
-            Ok(Some(deployment)) if is(&deployment) => Ok(deployment),
-            Ok(Some(deployment)) => Err(format!("{:?}", deployment.spec)),
-            Ok(None) => Err("there is none".into()),
-            Err(error) => Err(error.to_string()),
-        }
+    until(&format!("Deployment {name} {what}"), async || match api.get_opt(name).await {
+        Ok(Some(deployment)) if is(&deployment) => Ok(deployment),
+        Ok(Some(deployment)) => Err(format!("{:?}", deployment.spec)),
+        Ok(None) => Err("there is none".into()),
+        Err(error) => Err(error.to_string()),
     })
     .await
 }
 
 fn containers(deployment: &Deployment) -> Vec<Container> {
-    let pod = deployment
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.template.spec.as_ref());
+    let pod = deployment.spec.as_ref().and_then(|spec| spec.template.spec.as_ref());
     let pod = pod.expect("a pod template");
-    pod.containers
-        .iter()
-        .chain(pod.init_containers.iter().flatten())
-        .cloned()
-        .collect()
+    pod.containers.iter().chain(pod.init_containers.iter().flatten()).cloned().collect()
 }
 
 fn environment(container: &Container) -> BTreeMap<String, EnvVar> {
-    container
-        .env
-        .iter()
-        .flatten()
-        .map(|variable| (variable.name.clone(), variable.clone()))
-        .collect()
+    container.env.iter().flatten().map(|variable| (variable.name.clone(), variable.clone())).collect()
 }
 
 async fn broker_and_topic(w: &World) {
     w.broker("").await;
-    w.topic("orders", "partitions: 3\ndeadLetter: {}\nretry: {delays: [10s]}")
-        .await;
+    w.topic("orders", "partitions: 3\ndeadLetter: {}\nretry: {delays: [10s]}").await;
     w.ready::<Topic>("orders").await;
 }
 
@@ -60,25 +45,16 @@ async fn broker_and_topic(w: &World) {
 fn a_consumer_names_exactly_one_of_a_target_and_a_template() {
     world(async |w| {
         let neither = w.refused(&w.consumer_yaml("orders", "scaling: {}")).await;
-        assert!(
-            neither.contains("exactly one of scaleTargetRef and template"),
-            "{neither}"
-        );
+        assert!(neither.contains("exactly one of scaleTargetRef and template"), "{neither}");
         let both = "scaleTargetRef: {name: orders}\ntemplate: {spec: {containers: [{name: main, image: x}]}}";
         let both = w.refused(&w.consumer_yaml("orders", both)).await;
-        assert!(
-            both.contains("exactly one of scaleTargetRef and template"),
-            "{both}"
-        );
+        assert!(both.contains("exactly one of scaleTargetRef and template"), "{both}");
         let nothing = "{apiVersion: spillway.dev/v1alpha1, kind: Consumer, metadata: {name: orders}, spec: {scaleTargetRef: {name: orders}}}";
         let nothing = w.refused(nothing).await;
         assert!(nothing.contains("set kafka"), "{nothing}");
         let order = "scaleTargetRef: {name: orders}\nscaling: {minReplicas: 5, maxReplicas: 2}";
         let order = w.refused(&w.consumer_yaml("orders", order)).await;
-        assert!(
-            order.contains("maxReplicas must be at least minReplicas"),
-            "{order}"
-        );
+        assert!(order.contains("maxReplicas must be at least minReplicas"), "{order}");
     });
 }
 
@@ -88,18 +64,11 @@ fn a_target_that_does_not_exist_is_told_and_noticed_when_it_appears() {
         broker_and_topic(w).await;
         w.consumer("orders", "scaleTargetRef: {name: worker}").await;
         let consumer: Consumer = w.condition("orders", "Ready", "False", "TargetNotFound").await;
-        assert!(
-            consumer.message("Ready").contains("worker"),
-            "{}",
-            consumer.summary()
-        );
+        assert!(consumer.message("Ready").contains("worker"), "{}", consumer.summary());
         w.apply(&deployment(w, "worker", 1).await).await;
         let consumer: Consumer = w.ready("orders").await;
         let status = consumer.status.expect("a status");
-        assert_eq!(
-            (status.replicas, status.partitions, status.cap),
-            (Some(1), Some(3), Some(3))
-        );
+        assert_eq!((status.replicas, status.partitions, status.cap), (Some(1), Some(3), Some(3)));
     });
 }
 
@@ -128,10 +97,7 @@ fn a_template_becomes_a_deployment_with_the_environment_in_every_container() {
             (Some(&owners[0].uid), owners[0].controller),
             (consumer.metadata.uid.as_ref(), Some(true))
         );
-        let labels = made
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.template.metadata.as_ref()?.labels.clone());
+        let labels = made.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref()?.labels.clone());
         assert_eq!(labels.expect("labels")["team"], "a");
 
         let containers = containers(&made);
@@ -139,9 +105,8 @@ fn a_template_becomes_a_deployment_with_the_environment_in_every_container() {
         for container in &containers {
             let environment = environment(container);
             let value = |name: &str| {
-                let variable = environment
-                    .get(name)
-                    .unwrap_or_else(|| panic!("{name} in {}", container.name));
+                let variable =
+                    environment.get(name).unwrap_or_else(|| panic!("{name} in {}", container.name));
                 variable.value.clone().unwrap_or_default()
             };
             assert_eq!(
@@ -152,25 +117,19 @@ fn a_template_becomes_a_deployment_with_the_environment_in_every_container() {
             assert_eq!(value("SPILLWAY_KAFKA_TOPICS"), w.name("orders"));
             assert_eq!(value("SPILLWAY_KAFKA_SECURITY_PROTOCOL"), "PLAINTEXT");
             assert_eq!(value("SPILLWAY_DEAD_LETTER"), w.name("orders.dlq"));
-            assert_eq!(
-                value("SPILLWAY_RETRY"),
-                format!("{}=10s", w.name("orders.retry.10s"))
-            );
+            assert_eq!(value("SPILLWAY_RETRY"), format!("{}=10s", w.name("orders.retry.10s")));
             let source = |name: &str| environment[name].value_from.clone().expect(name);
             let field = source("SPILLWAY_KAFKA_CLIENT_ID").field_ref.expect("a field");
             assert_eq!(field.field_path, "metadata.name");
-            for (variable, key) in [
-                ("SPILLWAY_KAFKA_USERNAME", "username"),
-                ("SPILLWAY_KAFKA_PASSWORD", "password"),
-            ] {
+            for (variable, key) in
+                [("SPILLWAY_KAFKA_USERNAME", "username"), ("SPILLWAY_KAFKA_PASSWORD", "password")]
+            {
                 let secret = source(variable).secret_key_ref.expect("a Secret");
                 assert_eq!((secret.name.as_str(), secret.key.as_str()), ("login", key));
             }
         }
-        let first = containers
-            .iter()
-            .find(|container| container.name == "first")
-            .expect("the init container");
+        let first =
+            containers.iter().find(|container| container.name == "first").expect("the init container");
         assert_eq!(environment(first)["OWN"].value.as_deref(), Some("kept"));
     });
 }
@@ -188,16 +147,11 @@ fn an_edit_of_the_template_reaches_the_deployment_and_leaves_its_replicas() {
         w.consumer("orders", &spec("a")).await;
         until_deployment(w, "orders", "is made", |_| true).await;
         let two = kube::api::Patch::Merge(serde_json::json!({"spec": {"replicas": 2}}));
-        deployments(w)
-            .patch_scale("orders", &Default::default(), &two)
-            .await
-            .expect("scaled by hand");
+        deployments(w).patch_scale("orders", &Default::default(), &two).await.expect("scaled by hand");
         w.consumer("orders", &spec("b")).await;
         let edited = until_deployment(w, "orders", "has the new label", |deployment| {
-            let labels = deployment
-                .spec
-                .as_ref()
-                .and_then(|spec| spec.template.metadata.as_ref()?.labels.as_ref());
+            let labels =
+                deployment.spec.as_ref().and_then(|spec| spec.template.metadata.as_ref()?.labels.as_ref());
             labels.is_some_and(|labels| labels["team"] == "b")
         })
         .await;
@@ -209,17 +163,9 @@ fn an_edit_of_the_template_reaches_the_deployment_and_leaves_its_replicas() {
 fn a_template_that_is_no_pod_is_told_in_the_api_servers_words() {
     world(async |w| {
         broker_and_topic(w).await;
-        w.consumer(
-            "orders",
-            "template: {spec: {containers: [{name: 'Not A Name', image: x}]}}",
-        )
-        .await;
+        w.consumer("orders", "template: {spec: {containers: [{name: 'Not A Name', image: x}]}}").await;
         let consumer: Consumer = w.condition("orders", "Ready", "False", "TemplateInvalid").await;
-        assert!(
-            consumer.message("Ready").contains("Not A Name"),
-            "{}",
-            consumer.summary()
-        );
+        assert!(consumer.message("Ready").contains("Not A Name"), "{}", consumer.summary());
         let pod = sleeping_pod(w).await;
         w.consumer("orders", &format!("template: {{spec: {pod}}}")).await;
         w.ready::<Consumer>("orders").await;
@@ -233,13 +179,9 @@ fn a_deployment_that_somebody_else_made_is_not_overwritten_by_a_template() {
         w.apply(&deployment(w, "orders", 2).await).await;
         let before = until_deployment(w, "orders", "is there", |_| true).await;
         let pod = sleeping_pod(w).await;
-        w.consumer(
-            "orders",
-            &format!("template: {{metadata: {{labels: {{mine: 'yes'}}}}, spec: {pod}}}"),
-        )
-        .await;
-        w.condition::<Consumer>("orders", "Ready", "False", "Conflict")
+        w.consumer("orders", &format!("template: {{metadata: {{labels: {{mine: 'yes'}}}}, spec: {pod}}}"))
             .await;
+        w.condition::<Consumer>("orders", "Ready", "False", "Conflict").await;
         let after = until_deployment(w, "orders", "is there", |_| true).await;
         assert_eq!(before.spec, after.spec);
         assert_eq!(after.metadata.owner_references, None);
@@ -263,11 +205,9 @@ fn a_deleted_consumer_takes_its_deployment_with_it_and_leaves_a_foreign_target()
         w.delete::<Consumer>("scaled").await;
         w.until_gone::<Consumer>("made").await;
         w.until_gone::<Consumer>("scaled").await;
-        until("the Deployment is gone", async || {
-            match deployments(w).get_opt("made").await {
-                Ok(None) => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
+        until("the Deployment is gone", async || match deployments(w).get_opt("made").await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:?}")),
         })
         .await;
         until_deployment(w, "foreign", "stays", |deployment| {
@@ -288,20 +228,12 @@ fn of_two_consumers_of_one_group_the_younger_is_in_conflict() {
         let born = older.metadata.creation_timestamp.expect("a time").0;
         until("a second has passed", async || {
             let age = jiff::Timestamp::now().duration_since(born);
-            if age.as_secs() >= 2 {
-                Ok(())
-            } else {
-                Err(format!("{age:#}"))
-            }
+            if age.as_secs() >= 2 { Ok(()) } else { Err(format!("{age:#}")) }
         })
         .await;
         w.consumer("younger", "scaleTargetRef: {name: b}").await;
         let younger: Consumer = w.condition("younger", "Ready", "False", "Conflict").await;
-        assert!(
-            younger.message("Ready").contains("older"),
-            "{}",
-            younger.summary()
-        );
+        assert!(younger.message("Ready").contains("older"), "{}", younger.summary());
         w.delete::<Consumer>("older").await;
         w.ready::<Consumer>("younger").await;
     });

@@ -23,8 +23,7 @@ fn retain_keeps_the_topic_and_needs_no_finalizer() {
 fn delete_deletes_the_topic_with_its_messages_and_keeps_its_dead_letters() {
     world(async |w| {
         w.broker("").await;
-        w.topic("orders", "partitions: 1\ndeletionPolicy: Delete\ndeadLetter: {}")
-            .await;
+        w.topic("orders", "partitions: 1\ndeletionPolicy: Delete\ndeadLetter: {}").await;
         w.ready::<Topic>("orders").await;
         w.kafka.produce(&w.name("orders"), 0, 3).await;
         w.delete::<Topic>("orders").await;
@@ -38,8 +37,7 @@ fn delete_deletes_the_topic_with_its_messages_and_keeps_its_dead_letters() {
 fn delete_if_empty_keeps_a_topic_with_a_message_and_deletes_it_when_it_is_emptied() {
     world(async |w| {
         w.broker("").await;
-        w.topic("orders", "partitions: 1\ndeletionPolicy: DeleteIfEmpty")
-            .await;
+        w.topic("orders", "partitions: 1\ndeletionPolicy: DeleteIfEmpty").await;
         w.ready::<Topic>("orders").await;
         w.kafka.produce(&w.name("orders"), 0, 1).await;
         w.delete::<Topic>("orders").await;
@@ -64,8 +62,7 @@ async fn topic_of_a_lost_broker(w: &World) -> Proxy {
         proxy.address()
     ))
     .await;
-    w.condition::<Broker>("kafka", "Ready", "False", "BrokerUnreachable")
-        .await;
+    w.condition::<Broker>("kafka", "Ready", "False", "BrokerUnreachable").await;
     proxy
 }
 
@@ -76,10 +73,7 @@ fn while_the_broker_is_away_a_deleted_object_stays_and_says_so() {
         w.delete::<Topic>("orders").await;
         let waiting: Topic = w.condition("orders", "Ready", "False", "BrokerUnreachable").await;
         assert!(waiting.metadata.deletion_timestamp.is_some());
-        assert_eq!(
-            waiting.metadata.finalizers.unwrap_or_default(),
-            ["spillway.dev/topology"]
-        );
+        assert_eq!(waiting.metadata.finalizers.unwrap_or_default(), ["spillway.dev/topology"]);
 
         proxy.open();
         w.until_gone::<Topic>("orders").await;
@@ -92,18 +86,11 @@ fn force_release_lets_an_object_go_without_its_broker() {
     world(async |w| {
         let _proxy = topic_of_a_lost_broker(w).await;
         w.delete::<Topic>("orders").await;
-        w.condition::<Topic>("orders", "Ready", "False", "BrokerUnreachable")
-            .await;
-        w.annotate::<Topic>("orders", "spillway.dev/force-release", Some("true"))
-            .await;
+        w.condition::<Topic>("orders", "Ready", "False", "BrokerUnreachable").await;
+        w.annotate::<Topic>("orders", "spillway.dev/force-release", Some("true")).await;
         w.until_gone::<Topic>("orders").await;
         assert!(w.kafka.topic(&w.name("orders")).await.is_some());
-        assert_eq!(
-            w.operator()
-                .metric("spillway_released_total{kind=\"Topic\"}")
-                .await,
-            Some(1.0)
-        );
+        assert_eq!(w.operator().metric("spillway_released_total{kind=\"Topic\"}").await, Some(1.0));
     });
 }
 
@@ -140,13 +127,8 @@ fn a_broker_stays_while_an_object_of_it_needs_it_to_be_deleted() {
 fn an_object_that_never_got_its_topic_goes_at_once() {
     world(async |w| {
         w.broker("").await;
-        w.topic(
-            "orders",
-            "partitions: 1\nconfig: {no.such.key: '1'}\ndeletionPolicy: Delete",
-        )
-        .await;
-        w.condition::<Topic>("orders", "Ready", "False", "BrokerRefused")
-            .await;
+        w.topic("orders", "partitions: 1\nconfig: {no.such.key: '1'}\ndeletionPolicy: Delete").await;
+        w.condition::<Topic>("orders", "Ready", "False", "BrokerRefused").await;
         w.delete::<Topic>("orders").await;
         w.until_gone::<Topic>("orders").await;
     });

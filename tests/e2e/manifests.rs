@@ -28,8 +28,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 fn is_yaml(path: &Path) -> bool {
-    path.extension()
-        .is_some_and(|extension| extension == "yaml" || extension == "yml")
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
 fn is_kustomization(path: &Path) -> bool {
@@ -55,11 +54,7 @@ async fn judged(w: &World, source: &str, text: &str) -> Vec<String> {
 
 fn named(object: &DynamicObject) -> String {
     let kind = object.types.as_ref().map(|types| types.kind.as_str());
-    format!(
-        "{} {}",
-        kind.unwrap_or("?"),
-        object.metadata.name.as_deref().unwrap_or("?")
-    )
+    format!("{} {}", kind.unwrap_or("?"), object.metadata.name.as_deref().unwrap_or("?"))
 }
 
 #[test]
@@ -83,15 +78,9 @@ fn every_manifest_is_accepted_by_the_api_server() {
 fn every_kustomization_builds_to_what_the_api_server_accepts() {
     bare_world(async |w| {
         let mut refusals = Vec::new();
-        for file in files(Path::new(FOLDER))
-            .into_iter()
-            .filter(|file| is_kustomization(file))
-        {
+        for file in files(Path::new(FOLDER)).into_iter().filter(|file| is_kustomization(file)) {
             let folder = file.parent().expect("a folder").display().to_string();
-            let output = Command::new("kubectl")
-                .args(["kustomize", &folder])
-                .output()
-                .expect("kubectl");
+            let output = Command::new("kubectl").args(["kustomize", &folder]).output().expect("kubectl");
             let words = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{folder}: {words}");
             let text = String::from_utf8(output.stdout).expect("UTF-8");

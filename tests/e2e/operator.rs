@@ -46,10 +46,7 @@ fn a_standby_is_ready_and_takes_over_at_once_when_the_leader_ends() {
         let ended = Instant::now();
         w.topic("orders", "partitions: 1").await;
         w.ready::<Topic>("orders").await;
-        println!(
-            "the standby had a topic ready {:?} after the leader's end",
-            ended.elapsed()
-        );
+        println!("the standby had a topic ready {:?} after the leader's end", ended.elapsed());
         assert!(ended.elapsed() < Duration::from_secs(8), "{:?}", ended.elapsed());
         assert_eq!(second.metric("spillway_leader").await, Some(1.0));
     });
@@ -67,10 +64,7 @@ fn what_a_killed_leader_left_is_finished_by_the_standby() {
         first.kill();
         for n in 0..20 {
             w.ready::<Topic>(&format!("t{n}")).await;
-            assert!(
-                w.kafka.topic(&w.name(&format!("t{n}.dlq"))).await.is_some(),
-                "t{n}.dlq"
-            );
+            assert!(w.kafka.topic(&w.name(&format!("t{n}.dlq"))).await.is_some(), "t{n}.dlq");
         }
     });
 }
@@ -95,11 +89,7 @@ fn a_leader_that_was_frozen_finds_itself_fenced_and_ends_without_a_write() {
         let status = first.ended(Duration::from_secs(10)).await;
         assert!(!status.success(), "{status}");
         assert_eq!(holder(w).await, before);
-        assert!(
-            !first.text().contains("orders"),
-            "it saw the topic and worked on it:\n{}",
-            first.tail()
-        );
+        assert!(!first.text().contains("orders"), "it saw the topic and worked on it:\n{}", first.tail());
     });
 }
 
@@ -111,8 +101,5 @@ fn settings_that_cannot_be_used_end_the_process_with_one_clear_line() {
         .expect("the spillway binary starts");
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
-    assert!(
-        words.contains("nowhere") && words.contains("--http-address"),
-        "{words}"
-    );
+    assert!(words.contains("nowhere") && words.contains("--http-address"), "{words}");
 }

@@ -10,11 +10,8 @@ use crate::bed::{Object as _, never_within, until, world};
 fn an_identical_topic_that_was_there_is_adopted_silently() {
     world(async |w| {
         w.broker("").await;
-        w.kafka
-            .create(&w.name("orders"), 2, &[("retention.ms", "60000")])
-            .await;
-        w.topic("orders", "partitions: 2\nconfig: {retention.ms: '60000'}")
-            .await;
+        w.kafka.create(&w.name("orders"), 2, &[("retention.ms", "60000")]).await;
+        w.topic("orders", "partitions: 2\nconfig: {retention.ms: '60000'}").await;
         let topic: Topic = w.ready("orders").await;
         assert!(topic.status.expect("a status").topic_id.is_some());
     });
@@ -25,50 +22,24 @@ fn a_topic_that_was_there_and_differs_waits_with_its_plan_until_the_plan_is_appr
     world(async |w| {
         w.broker("").await;
         w.kafka.create(&w.name("orders"), 2, &[]).await;
-        w.topic("orders", "partitions: 4\nconfig: {retention.ms: '60000'}")
-            .await;
+        w.topic("orders", "partitions: 4\nconfig: {retention.ms: '60000'}").await;
         let topic: Topic = w.condition("orders", "Ready", "False", "ApprovalNeeded").await;
         let status = topic.status.expect("a status");
         assert_eq!(status.plan, ["set retention.ms=60000", "add partitions: 2 → 4"]);
         let hash = status.plan_hash.expect("a hash");
-        assert_eq!(
-            w.kafka
-                .topic(&w.name("orders"))
-                .await
-                .expect("a topic")
-                .partitions,
-            2
-        );
+        assert_eq!(w.kafka.topic(&w.name("orders")).await.expect("a topic").partitions, 2);
 
-        w.annotate::<Topic>("orders", "spillway.dev/approve-plan", Some("000000000000"))
-            .await;
-        never_within(
-            Duration::from_secs(2),
-            "a wrong hash approves nothing",
-            async || {
-                let partitions = w
-                    .kafka
-                    .topic(&w.name("orders"))
-                    .await
-                    .expect("a topic")
-                    .partitions;
-                if partitions == 2 {
-                    Ok(())
-                } else {
-                    Err(format!("{partitions} partitions"))
-                }
-            },
-        )
+        w.annotate::<Topic>("orders", "spillway.dev/approve-plan", Some("000000000000")).await;
+        never_within(Duration::from_secs(2), "a wrong hash approves nothing", async || {
+            let partitions = w.kafka.topic(&w.name("orders")).await.expect("a topic").partitions;
+            if partitions == 2 { Ok(()) } else { Err(format!("{partitions} partitions")) }
+        })
         .await;
 
-        w.annotate::<Topic>("orders", "spillway.dev/approve-plan", Some(&hash))
-            .await;
+        w.annotate::<Topic>("orders", "spillway.dev/approve-plan", Some(&hash)).await;
         w.ready::<Topic>("orders").await;
         let seen = w.kafka.topic(&w.name("orders")).await.expect("a topic");
-        assert_eq!(
-            (seen.partitions, seen.config["retention.ms"].as_str()),
-            (4, "60000")
-        );
+        assert_eq!((seen.partitions, seen.config["retention.ms"].as_str()), (4, "60000"));
     });
 }
 
@@ -76,14 +47,8 @@ fn a_topic_that_was_there_and_differs_waits_with_its_plan_until_the_plan_is_appr
 fn adopt_changes_what_differs_and_keeps_foreign_configs() {
     world(async |w| {
         w.broker("").await;
-        w.kafka
-            .create(&w.name("orders"), 2, &[("segment.ms", "70000")])
-            .await;
-        w.topic(
-            "orders",
-            "partitions: 4\nadoption: Adopt\nconfig: {retention.ms: '60000'}",
-        )
-        .await;
+        w.kafka.create(&w.name("orders"), 2, &[("segment.ms", "70000")]).await;
+        w.topic("orders", "partitions: 4\nadoption: Adopt\nconfig: {retention.ms: '60000'}").await;
         w.ready::<Topic>("orders").await;
         let seen = w.kafka.topic(&w.name("orders")).await.expect("a topic");
         assert_eq!(seen.partitions, 4);
@@ -108,49 +73,23 @@ fn never_leaves_a_topic_that_was_there_alone() {
 fn of_two_objects_for_one_topic_the_older_owns_it_and_the_younger_names_the_owner() {
     world(async |w| {
         w.broker("").await;
-        w.topic(
-            "older",
-            "name: ${PREFIX}orders\npartitions: 2\ndeletionPolicy: Delete",
-        )
-        .await;
+        w.topic("older", "name: ${PREFIX}orders\npartitions: 2\ndeletionPolicy: Delete").await;
         let older: Topic = w.ready("older").await;
         // Creation times have whole seconds; within one second the UID decides.
         let born = older.metadata.creation_timestamp.expect("a time").0;
         until("a second has passed", async || {
             let age = jiff::Timestamp::now().duration_since(born);
-            if age.as_secs() >= 2 {
-                Ok(())
-            } else {
-                Err(format!("{age:#}"))
-            }
+            if age.as_secs() >= 2 { Ok(()) } else { Err(format!("{age:#}")) }
         })
         .await;
-        w.topic(
-            "younger",
-            "name: ${PREFIX}orders\npartitions: 5\ndeletionPolicy: Delete",
-        )
-        .await;
+        w.topic("younger", "name: ${PREFIX}orders\npartitions: 5\ndeletionPolicy: Delete").await;
         let younger: Topic = w.condition("younger", "Ready", "False", "Conflict").await;
-        assert!(
-            younger.message("Ready").contains("older"),
-            "{}",
-            younger.summary()
-        );
-        assert_eq!(
-            w.kafka
-                .topic(&w.name("orders"))
-                .await
-                .expect("a topic")
-                .partitions,
-            2
-        );
+        assert!(younger.message("Ready").contains("older"), "{}", younger.summary());
+        assert_eq!(w.kafka.topic(&w.name("orders")).await.expect("a topic").partitions, 2);
 
         w.delete::<Topic>("younger").await;
         w.until_gone::<Topic>("younger").await;
-        assert!(
-            w.kafka.topic(&w.name("orders")).await.is_some(),
-            "deleting the loser deleted the topic"
-        );
+        assert!(w.kafka.topic(&w.name("orders")).await.is_some(), "deleting the loser deleted the topic");
 
         w.topic("heir", "name: ${PREFIX}orders\npartitions: 2").await;
         w.condition::<Topic>("heir", "Ready", "False", "Conflict").await;

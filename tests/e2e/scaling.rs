@@ -22,11 +22,7 @@ async fn shop(w: &World, replicas: i32, rate: u64) -> Workload {
 }
 
 async fn scaled(w: &World, scaling: &str) -> Consumer {
-    w.consumer(
-        "orders",
-        &format!("scaleTargetRef: {{name: worker}}\nscaling: {{{scaling}, {QUICK}}}"),
-    )
-    .await;
+    w.consumer("orders", &format!("scaleTargetRef: {{name: worker}}\nscaling: {{{scaling}, {QUICK}}}")).await;
     w.ready("orders").await
 }
 
@@ -37,14 +33,10 @@ async fn flood(w: &World, each: usize) {
 }
 
 async fn until_wanted(workload: &Workload, replicas: i32, limit: Duration) {
-    until_within(
-        limit,
-        &format!("{replicas} replicas are wanted"),
-        async || match workload.wanted_now() {
-            Some(now) if now == replicas => Ok(()),
-            _ => Err(format!("{:?}", workload.wanted())),
-        },
-    )
+    until_within(limit, &format!("{replicas} replicas are wanted"), async || match workload.wanted_now() {
+        Some(now) if now == replicas => Ok(()),
+        _ => Err(format!("{:?}", workload.wanted())),
+    })
     .await;
 }
 
@@ -62,28 +54,21 @@ fn a_flood_takes_one_patch_to_as_many_replicas_as_partitions_and_back_when_it_is
         println!("3 replicas wanted {:?} after the flood", flooded.elapsed());
         assert_eq!(workload.wanted(), [1, 3], "in one patch");
         let consumer: Consumer = w
-            .until(
-                "orders",
-                "the status explains the decision",
-                |consumer: &Consumer| {
-                    let status = consumer.status.as_ref();
-                    let decision = status.and_then(|status| status.decision.as_ref());
-                    status.is_some_and(|status| status.desired_replicas == Some(3))
-                        && decision
-                            .is_some_and(|decision| decision.replicas == 3 && !decision.message.is_empty())
-                },
-            )
+            .until("orders", "the status explains the decision", |consumer: &Consumer| {
+                let status = consumer.status.as_ref();
+                let decision = status.and_then(|status| status.decision.as_ref());
+                status.is_some_and(|status| status.desired_replicas == Some(3))
+                    && decision.is_some_and(|decision| decision.replicas == 3 && !decision.message.is_empty())
+            })
             .await;
         assert_eq!(consumer.status.expect("a status").cap, Some(3));
 
-        never_within(
-            Duration::from_secs(8),
-            "more replicas than partitions",
-            async || match workload.wanted().iter().max() {
+        never_within(Duration::from_secs(8), "more replicas than partitions", async || {
+            match workload.wanted().iter().max() {
                 Some(3) => Ok(()),
                 other => Err(format!("{other:?}")),
-            },
-        )
+            }
+        })
         .await;
         let patches: Vec<_> = audit
             .writes(&w.namespace, "spillway")
@@ -111,25 +96,14 @@ fn a_dry_run_decides_and_never_patches() {
         scaled(w, "mode: DryRun, ratePerReplica: '20', targetDelay: 2s").await;
         let audit = Audit::begin();
         flood(w, 300).await;
-        w.until(
-            "orders",
-            "three replicas would be right",
-            |consumer: &Consumer| {
-                consumer
-                    .status
-                    .as_ref()
-                    .is_some_and(|status| status.desired_replicas == Some(3))
-            },
-        )
+        w.until("orders", "three replicas would be right", |consumer: &Consumer| {
+            consumer.status.as_ref().is_some_and(|status| status.desired_replicas == Some(3))
+        })
         .await;
-        w.condition::<Consumer>("orders", "ScalingActive", "False", "DryRun")
-            .await;
+        w.condition::<Consumer>("orders", "ScalingActive", "False", "DryRun").await;
         assert_eq!(workload.wanted(), [1]);
         let writes = audit.writes(&w.namespace, "spillway");
-        assert!(
-            !writes.iter().any(|write| write.contains("deployments")),
-            "{writes:?}"
-        );
+        assert!(!writes.iter().any(|write| write.contains("deployments")), "{writes:?}");
     });
 }
 
@@ -141,22 +115,12 @@ fn a_maximum_of_two_is_never_passed() {
         flood(w, 300).await;
         until_wanted(&workload, 2, Duration::from_secs(15)).await;
         let consumer: Consumer = w
-            .until(
-                "orders",
-                "the decision is bound by the maximum",
-                |consumer: &Consumer| {
-                    let decision = consumer
-                        .status
-                        .as_ref()
-                        .and_then(|status| status.decision.as_ref());
-                    decision.is_some_and(|decision| decision.replicas == 2)
-                },
-            )
+            .until("orders", "the decision is bound by the maximum", |consumer: &Consumer| {
+                let decision = consumer.status.as_ref().and_then(|status| status.decision.as_ref());
+                decision.is_some_and(|decision| decision.replicas == 2)
+            })
             .await;
-        let decision = consumer
-            .status
-            .and_then(|status| status.decision)
-            .expect("a decision");
+        let decision = consumer.status.and_then(|status| status.decision).expect("a decision");
         assert_eq!(decision.bound, "Max", "{decision:?}");
         assert_eq!(workload.wanted(), [1, 2]);
     });
@@ -175,11 +139,7 @@ fn an_idle_consumer_goes_to_zero_and_wakes_at_the_first_message() {
         println!("woken {:?} after the first message", sent.elapsed());
         until_within(Duration::from_secs(60), "the message is processed", async || {
             let committed = w.kafka.committed(&w.name("group"), &w.name("orders"), 3);
-            if committed == 2 {
-                Ok(())
-            } else {
-                Err(format!("{committed} are"))
-            }
+            if committed == 2 { Ok(()) } else { Err(format!("{committed} are")) }
         })
         .await;
     });
@@ -199,24 +159,18 @@ fn while_the_broker_tells_nothing_the_replicas_stay() {
             &format!("scaleTargetRef: {{name: worker}}\nscaling: {{minReplicas: 1, {QUICK}}}"),
         )
         .await;
-        w.until(
-            "orders",
-            "the Consumer says that it knows nothing",
-            |consumer: &Consumer| {
-                consumer
-                    .condition("ScalingActive")
-                    .is_some_and(|active| active.status == "False" && active.reason == "Unknown")
-            },
-        )
+        w.until("orders", "the Consumer says that it knows nothing", |consumer: &Consumer| {
+            consumer
+                .condition("ScalingActive")
+                .is_some_and(|active| active.status == "False" && active.reason == "Unknown")
+        })
         .await;
-        never_within(
-            Duration::from_secs(12),
-            "unknown is not zero",
-            async || match workload.wanted().as_slice() {
+        never_within(Duration::from_secs(12), "unknown is not zero", async || {
+            match workload.wanted().as_slice() {
                 [3] => Ok(()),
                 other => Err(format!("{other:?}")),
-            },
-        )
+            }
+        })
         .await;
     });
 }
@@ -226,28 +180,20 @@ fn a_paused_consumer_is_not_scaled_until_the_annotation_goes() {
     world(async |w| {
         let workload = shop(w, 1, 20).await;
         scaled(w, "ratePerReplica: '20', targetDelay: 2s").await;
-        w.annotate::<Consumer>("orders", "spillway.dev/paused", Some("true"))
-            .await;
-        w.until(
-            "orders",
-            "the Consumer says that it is paused",
-            |consumer: &Consumer| {
-                consumer
-                    .condition("ScalingActive")
-                    .is_some_and(|active| active.status == "False" && active.reason == "Paused")
-            },
-        )
-        .await;
-        flood(w, 300).await;
-        never_within(Duration::from_secs(6), "paused", async || {
-            match workload.wanted().as_slice() {
-                [1] => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
+        w.annotate::<Consumer>("orders", "spillway.dev/paused", Some("true")).await;
+        w.until("orders", "the Consumer says that it is paused", |consumer: &Consumer| {
+            consumer
+                .condition("ScalingActive")
+                .is_some_and(|active| active.status == "False" && active.reason == "Paused")
         })
         .await;
-        w.annotate::<Consumer>("orders", "spillway.dev/paused", None)
-            .await;
+        flood(w, 300).await;
+        never_within(Duration::from_secs(6), "paused", async || match workload.wanted().as_slice() {
+            [1] => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+        w.annotate::<Consumer>("orders", "spillway.dev/paused", None).await;
         until_wanted(&workload, 3, Duration::from_secs(15)).await;
     });
 }
@@ -267,26 +213,17 @@ fn another_autoscaler_on_the_target_stops_the_patches_until_it_goes() {
         .await;
         w.consumer("orders", &format!("scaleTargetRef: {{name: worker}}\nscaling: {{ratePerReplica: '20', targetDelay: 2s, {QUICK}}}")).await;
         let consumer: Consumer = w.condition("orders", "ScaleConflict", "True", "").await;
-        assert!(
-            consumer.message("ScaleConflict").contains("rival"),
-            "{}",
-            consumer.summary()
-        );
+        assert!(consumer.message("ScaleConflict").contains("rival"), "{}", consumer.summary());
         flood(w, 300).await;
-        never_within(
-            Duration::from_secs(6),
-            "two autoscalers write",
-            async || match workload.wanted().as_slice() {
+        never_within(Duration::from_secs(6), "two autoscalers write", async || {
+            match workload.wanted().as_slice() {
                 [1] => Ok(()),
                 other => Err(format!("{other:?}")),
-            },
-        )
+            }
+        })
         .await;
         let rivals: Api<HorizontalPodAutoscaler> = Api::namespaced(w.client.clone(), &w.namespace);
-        rivals
-            .delete("rival", &DeleteParams::default())
-            .await
-            .expect("deleted");
+        rivals.delete("rival", &DeleteParams::default()).await.expect("deleted");
         until_wanted(&workload, 3, Duration::from_secs(60)).await;
     });
 }

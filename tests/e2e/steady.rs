@@ -28,20 +28,17 @@ fn a_minute_of_steady_state_writes_nothing_but_the_lease() {
         until_within(Duration::from_secs(75), "the numbers have settled", async || {
             let consumer: Consumer = w.get("orders").await;
             let status = consumer.status.unwrap_or_default();
-            let settled = status.ready_replicas == Some(1) && status.lag.is_some_and(|lag| lag.messages == Some(0));
+            let settled =
+                status.ready_replicas == Some(1) && status.lag.is_some_and(|lag| lag.messages == Some(0));
             if settled { Ok(()) } else { Err(format!("{:?}", status.ready_replicas)) }
         })
         .await;
         let audit = Audit::begin();
         tokio::time::sleep(WATCHED).await;
         let writes = audit.writes(&w.namespace, "spillway");
-        let (leases, others): (Vec<_>, Vec<_>) = writes
-            .into_iter()
-            .partition(|write| write.starts_with("update leases "));
-        assert!(
-            (9..=16).contains(&leases.len()),
-            "the Lease is renewed every 5 s: {leases:?}"
-        );
+        let (leases, others): (Vec<_>, Vec<_>) =
+            writes.into_iter().partition(|write| write.starts_with("update leases "));
+        assert!((9..=16).contains(&leases.len()), "the Lease is renewed every 5 s: {leases:?}");
         assert!(others.is_empty(), "{others:#?}");
         assert_eq!(workload.wanted(), [1]);
     });

@@ -46,11 +46,7 @@ fn a_topic_grows() {
         w.topic("orders", "partitions: 2").await;
         w.ready::<Topic>("orders").await;
         w.topic("orders", "partitions: 5").await;
-        w.kafka
-            .until_topic(&w.name("orders"), "has 5 partitions", |topic| {
-                topic.partitions == 5
-            })
-            .await;
+        w.kafka.until_topic(&w.name("orders"), "has 5 partitions", |topic| topic.partitions == 5).await;
         let topic: Topic = w.ready("orders").await;
         assert_eq!(topic.status.expect("a status").partitions, Some(5));
     });
@@ -60,31 +56,21 @@ fn a_topic_grows() {
 fn a_config_key_that_is_removed_goes_back_to_default_and_a_foreign_one_is_left_alone() {
     world(async |w| {
         w.broker("").await;
-        w.topic(
-            "orders",
-            "partitions: 1\nconfig: {retention.ms: '60000', max.message.bytes: '2000000'}",
-        )
-        .await;
+        w.topic("orders", "partitions: 1\nconfig: {retention.ms: '60000', max.message.bytes: '2000000'}")
+            .await;
         w.ready::<Topic>("orders").await;
         let name = w.name("orders");
         w.kafka
             .set_config(
                 &name,
-                &[
-                    ("retention.ms", "60000"),
-                    ("max.message.bytes", "2000000"),
-                    ("segment.ms", "70000"),
-                ],
+                &[("retention.ms", "60000"), ("max.message.bytes", "2000000"), ("segment.ms", "70000")],
             )
             .await;
 
-        w.topic("orders", "partitions: 1\nconfig: {max.message.bytes: '2000000'}")
-            .await;
+        w.topic("orders", "partitions: 1\nconfig: {max.message.bytes: '2000000'}").await;
         let seen = w
             .kafka
-            .until_topic(&name, "has no retention.ms", |topic| {
-                !topic.config.contains_key("retention.ms")
-            })
+            .until_topic(&name, "has no retention.ms", |topic| !topic.config.contains_key("retention.ms"))
             .await;
         assert_eq!(seen.config["segment.ms"], "70000");
         assert_eq!(seen.config["max.message.bytes"], "2000000");
@@ -104,17 +90,11 @@ fn dead_letter_and_retry_topics_are_objects_and_topics_of_their_own() {
         let topic: Topic = w.ready("orders").await;
         let status = topic.status.clone().expect("a status");
         assert_eq!(status.dead_letter, Some(w.name("orders.dlq")));
-        let retries: Vec<_> = status
-            .retries
-            .iter()
-            .map(|retry| (retry.name.clone(), retry.delay.to_string()))
-            .collect();
+        let retries: Vec<_> =
+            status.retries.iter().map(|retry| (retry.name.clone(), retry.delay.to_string())).collect();
         assert_eq!(
             retries,
-            [
-                (w.name("orders.retry.10s"), "10s".into()),
-                (w.name("orders.retry.1m"), "1m".into())
-            ]
+            [(w.name("orders.retry.10s"), "10s".into()), (w.name("orders.retry.1m"), "1m".into())]
         );
 
         for (name, partitions) in [("orders.dlq", 1), ("orders.retry.10s", 2), ("orders.retry.1m", 2)] {
@@ -145,23 +125,12 @@ fn two_topics_share_one_dead_letter_topic() {
         w.ready::<Topic>("order").await;
         assert_eq!(payment.status.expect("a status").dead_letter, Some(w.name("dlq")));
         let shared: Topic = w
-            .until(
-                &w.name("dlq"),
-                "the companion has both owners",
-                |topic: &Topic| {
-                    topic
-                        .metadata
-                        .owner_references
-                        .as_ref()
-                        .is_some_and(|owners| owners.len() == 2)
-                },
-            )
+            .until(&w.name("dlq"), "the companion has both owners", |topic: &Topic| {
+                topic.metadata.owner_references.as_ref().is_some_and(|owners| owners.len() == 2)
+            })
             .await;
         let owners = shared.metadata.owner_references.unwrap_or_default();
-        assert!(
-            owners.iter().all(|owner| owner.controller != Some(true)),
-            "{owners:?}"
-        );
+        assert!(owners.iter().all(|owner| owner.controller != Some(true)), "{owners:?}");
 
         w.delete::<Topic>("payment").await;
         w.until_gone::<Topic>("payment").await;
@@ -174,15 +143,11 @@ fn two_topics_share_one_dead_letter_topic() {
 fn a_retry_delay_that_is_removed_keeps_its_topic() {
     world(async |w| {
         w.broker("").await;
-        w.topic("orders", "partitions: 1\nretry: {delays: [10s, 1m]}")
-            .await;
+        w.topic("orders", "partitions: 1\nretry: {delays: [10s, 1m]}").await;
         w.ready::<Topic>("orders").await;
         w.topic("orders", "partitions: 1\nretry: {delays: [10s]}").await;
         w.until("orders", "the status names one retry topic", |topic: &Topic| {
-            topic
-                .status
-                .as_ref()
-                .is_some_and(|status| status.retries.len() == 1)
+            topic.status.as_ref().is_some_and(|status| status.retries.len() == 1)
         })
         .await;
         assert!(w.kafka.topic(&w.name("orders.retry.1m")).await.is_some());
@@ -193,20 +158,16 @@ fn a_retry_delay_that_is_removed_keeps_its_topic() {
 fn a_config_key_that_the_broker_does_not_know_is_refused_in_its_own_words() {
     world(async |w| {
         w.broker("").await;
-        w.topic("orders", "partitions: 1\nconfig: {retention.mss: '1'}")
-            .await;
+        w.topic("orders", "partitions: 1\nconfig: {retention.mss: '1'}").await;
         let topic: Topic = w.condition("orders", "Ready", "False", "BrokerRefused").await;
         assert!(
-            topic
-                .message("Ready")
-                .contains("Unknown topic config name: retention.mss"),
+            topic.message("Ready").contains("Unknown topic config name: retention.mss"),
             "{}",
             topic.summary()
         );
         assert!(w.kafka.topic(&w.name("orders")).await.is_none());
 
-        w.topic("orders", "partitions: 1\nconfig: {retention.ms: '60000'}")
-            .await;
+        w.topic("orders", "partitions: 1\nconfig: {retention.ms: '60000'}").await;
         w.ready::<Topic>("orders").await;
     });
 }
@@ -218,10 +179,7 @@ fn more_replicas_than_brokers_are_refused_in_the_brokers_own_words() {
         w.topic("orders", "partitions: 1\nreplicationFactor: 99").await;
         let topic: Topic = w.condition("orders", "Ready", "False", "BrokerRefused").await;
         let words = topic.message("Ready");
-        assert!(
-            words.contains("99") && words.to_lowercase().contains("replication"),
-            "{words}"
-        );
+        assert!(words.contains("99") && words.to_lowercase().contains("replication"), "{words}");
     });
 }
 
@@ -241,17 +199,9 @@ fn fewer_partitions_than_an_adopted_topic_has_are_refused_and_nothing_is_written
     world(async |w| {
         w.broker("").await;
         w.kafka.create(&w.name("orders"), 4, &[]).await;
-        w.topic(
-            "orders",
-            "partitions: 2\nadoption: Adopt\nconfig: {retention.ms: '60000'}",
-        )
-        .await;
+        w.topic("orders", "partitions: 2\nadoption: Adopt\nconfig: {retention.ms: '60000'}").await;
         let topic: Topic = w.condition("orders", "Ready", "False", "PartitionsShrink").await;
-        assert!(
-            topic.message("Ready").contains("has 4 partitions"),
-            "{}",
-            topic.summary()
-        );
+        assert!(topic.message("Ready").contains("has 4 partitions"), "{}", topic.summary());
         w.condition::<Topic>("orders", "Stalled", "True", "").await;
         let seen = w.kafka.topic(&w.name("orders")).await.expect("a topic");
         assert_eq!((seen.partitions, seen.config.len()), (4, 0));
@@ -265,14 +215,8 @@ fn another_replication_factor_is_refused() {
         w.topic("orders", "partitions: 1\nreplicationFactor: 1").await;
         w.ready::<Topic>("orders").await;
         w.topic("orders", "partitions: 1\nreplicationFactor: 2").await;
-        let topic: Topic = w
-            .condition("orders", "Ready", "False", "ReassignmentUnsupported")
-            .await;
-        assert!(
-            topic.message("Ready").contains("kafka-reassign-partitions"),
-            "{}",
-            topic.summary()
-        );
+        let topic: Topic = w.condition("orders", "Ready", "False", "ReassignmentUnsupported").await;
+        assert!(topic.message("Ready").contains("kafka-reassign-partitions"), "{}", topic.summary());
     });
 }
 
@@ -280,9 +224,7 @@ fn another_replication_factor_is_refused() {
 fn names_that_kafka_does_not_take_are_refused_at_admission() {
     world(async |w| {
         for name in ["'a/b'", "'..'", "'a b'", "''"] {
-            let yaml = w
-                .topic_yaml("orders", "partitions: 1")
-                .replace("${PREFIX}orders", name);
+            let yaml = w.topic_yaml("orders", "partitions: 1").replace("${PREFIX}orders", name);
             let words = w.refused(&yaml).await;
             assert!(words.contains("spec.name"), "{name}: {words}");
         }
@@ -295,9 +237,7 @@ fn a_name_and_a_broker_cannot_be_changed() {
         w.broker("").await;
         w.topic("orders", "partitions: 1").await;
         let yaml = w.topic_yaml("orders", "partitions: 1");
-        let renamed = w
-            .refused(&yaml.replace("${PREFIX}orders", "${PREFIX}other"))
-            .await;
+        let renamed = w.refused(&yaml.replace("${PREFIX}orders", "${PREFIX}other")).await;
         assert!(renamed.contains("name is immutable"), "{renamed}");
         let moved = w.refused(&yaml.replace("{name: kafka}", "{name: other}")).await;
         assert!(moved.contains("brokerRef is immutable"), "{moved}");
@@ -310,33 +250,19 @@ fn a_paused_topic_is_frozen_until_the_annotation_goes() {
         w.broker("").await;
         w.topic("orders", "partitions: 1").await;
         w.ready::<Topic>("orders").await;
-        w.annotate::<Topic>("orders", "spillway.dev/paused", Some("true"))
-            .await;
+        w.annotate::<Topic>("orders", "spillway.dev/paused", Some("true")).await;
         w.condition::<Topic>("orders", "Paused", "True", "").await;
         w.topic("orders", "partitions: 4").await;
         w.until("orders", "the new spec was looked at", |topic: &Topic| {
             topic.observed() == topic.metadata.generation
         })
         .await;
-        assert_eq!(
-            w.kafka
-                .topic(&w.name("orders"))
-                .await
-                .expect("a topic")
-                .partitions,
-            1
-        );
+        assert_eq!(w.kafka.topic(&w.name("orders")).await.expect("a topic").partitions, 1);
         w.annotate::<Topic>("orders", "spillway.dev/paused", None).await;
-        w.kafka
-            .until_topic(&w.name("orders"), "has 4 partitions", |topic| {
-                topic.partitions == 4
-            })
-            .await;
+        w.kafka.until_topic(&w.name("orders"), "has 4 partitions", |topic| topic.partitions == 4).await;
         let topic: Topic = w.ready("orders").await;
         assert!(
-            topic
-                .condition("Paused")
-                .is_none_or(|paused| paused.status == "False"),
+            topic.condition("Paused").is_none_or(|paused| paused.status == "False"),
             "{}",
             topic.summary()
         );
@@ -347,31 +273,18 @@ fn a_paused_topic_is_frozen_until_the_annotation_goes() {
 fn observe_looks_and_never_writes() {
     world(async |w| {
         w.broker("").await;
-        w.topic("missing", "partitions: 1\nmanagementPolicy: Observe")
-            .await;
-        w.condition::<Topic>("missing", "Ready", "False", "NotFound")
-            .await;
+        w.topic("missing", "partitions: 1\nmanagementPolicy: Observe").await;
+        w.condition::<Topic>("missing", "Ready", "False", "NotFound").await;
         assert!(w.kafka.topic(&w.name("missing")).await.is_none());
 
         w.kafka.create(&w.name("orders"), 1, &[]).await;
-        w.topic(
-            "orders",
-            "partitions: 3\nmanagementPolicy: Observe\ndeletionPolicy: Delete",
-        )
-        .await;
+        w.topic("orders", "partitions: 3\nmanagementPolicy: Observe\ndeletionPolicy: Delete").await;
         let topic: Topic = w.condition("orders", "InSync", "False", "Differs").await;
         let plan = topic.status.expect("a status").plan;
         assert_eq!(plan, ["add partitions: 1 → 3"]);
         w.delete::<Topic>("orders").await;
         w.until_gone::<Topic>("orders").await;
-        assert_eq!(
-            w.kafka
-                .topic(&w.name("orders"))
-                .await
-                .expect("a topic")
-                .partitions,
-            1
-        );
+        assert_eq!(w.kafka.topic(&w.name("orders")).await.expect("a topic").partitions, 1);
     });
 }
 
@@ -384,21 +297,10 @@ fn a_hundred_topics_are_made_in_seconds() {
         }
         let api = w.api::<Topic>();
         until("100 topics are ready", async || {
-            let topics = api
-                .list(&Default::default())
-                .await
-                .map_err(|error| error.to_string())?;
-            let ready = |topic: &&Topic| {
-                topic
-                    .condition("Ready")
-                    .is_some_and(|ready| ready.status == "True")
-            };
+            let topics = api.list(&Default::default()).await.map_err(|error| error.to_string())?;
+            let ready = |topic: &&Topic| topic.condition("Ready").is_some_and(|ready| ready.status == "True");
             let count = topics.items.iter().filter(ready).count();
-            if count == 100 {
-                Ok(())
-            } else {
-                Err(format!("{count} are"))
-            }
+            if count == 100 { Ok(()) } else { Err(format!("{count} are")) }
         })
         .await;
         for n in [0, 50, 99] {

@@ -17,10 +17,7 @@ pub fn documents(yaml: &str) -> Vec<DynamicObject> {
         .map(|line| line.len() - line.trim_start().len())
         .min()
         .unwrap_or_default();
-    let text: Vec<_> = yaml
-        .lines()
-        .map(|line| line.get(indent..).unwrap_or_default())
-        .collect();
+    let text: Vec<_> = yaml.lines().map(|line| line.get(indent..).unwrap_or_default()).collect();
     let text = text.join("\n");
     serde_yaml::Deserializer::from_str(&text)
         .map(|document| {

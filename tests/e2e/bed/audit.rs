@@ -16,9 +16,7 @@ impl Audit {
     /// Begins to listen.
     pub fn begin() -> Self {
         let path = required("SPILLWAY_TEST_AUDIT_LOG");
-        let from = std::fs::metadata(&path)
-            .unwrap_or_else(|error| panic!("{path}: {error}"))
-            .len();
+        let from = std::fs::metadata(&path).unwrap_or_else(|error| panic!("{path}: {error}")).len();
         Self { path, from }
     }
 
@@ -26,19 +24,14 @@ impl Audit {
     /// `verb resource/name`.
     pub fn writes(&self, namespace: &str, agent: &str) -> Vec<String> {
         let mut file = std::fs::File::open(&self.path).expect("the audit log");
-        file.seek(SeekFrom::Start(self.from))
-            .expect("the audit log has grown");
+        file.seek(SeekFrom::Start(self.from)).expect("the audit log has grown");
         let mut text = String::new();
         file.read_to_string(&mut text).expect("the audit log is text");
         // The last line may be half written.
         text.lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
             .filter(|event| event["objectRef"]["namespace"] == namespace)
-            .filter(|event| {
-                event["userAgent"]
-                    .as_str()
-                    .is_some_and(|sent| sent.starts_with(agent))
-            })
+            .filter(|event| event["userAgent"].as_str().is_some_and(|sent| sent.starts_with(agent)))
             .map(|event| {
                 let part = |value: &Value| value.as_str().unwrap_or_default().to_owned();
                 let object = &event["objectRef"];

@@ -52,11 +52,7 @@ impl Kafka {
             return None;
         }
         let resource = [ResourceSpecifier::Topic(name)];
-        let mut described = self
-            .admin
-            .describe_configs(&resource, &options())
-            .await
-            .expect("configs");
+        let mut described = self.admin.describe_configs(&resource, &options()).await.expect("configs");
         let config = described.remove(0).ok()?;
         Some(Seen {
             partitions: topic.partitions().len(),
@@ -72,22 +68,18 @@ impl Kafka {
 
     /// Waits until the topic is there and `is` holds for it.
     pub async fn until_topic(&self, name: &str, what: &str, is: impl Fn(&Seen) -> bool) -> Seen {
-        until(&format!("topic {name} {what}"), async || {
-            match self.topic(name).await {
-                Some(seen) if is(&seen) => Ok(seen),
-                other => Err(format!("{other:?}")),
-            }
+        until(&format!("topic {name} {what}"), async || match self.topic(name).await {
+            Some(seen) if is(&seen) => Ok(seen),
+            other => Err(format!("{other:?}")),
         })
         .await
     }
 
     /// Waits until the topic is gone.
     pub async fn until_gone(&self, name: &str) {
-        until(&format!("topic {name} is gone"), async || {
-            match self.topic(name).await {
-                None => Ok(()),
-                Some(seen) => Err(format!("{seen:?}")),
-            }
+        until(&format!("topic {name} is gone"), async || match self.topic(name).await {
+            None => Ok(()),
+            Some(seen) => Err(format!("{seen:?}")),
         })
         .await;
     }
@@ -96,11 +88,7 @@ impl Kafka {
     pub async fn create(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
         let new = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
         let new = config.iter().fold(new, |new, (key, value)| new.set(key, value));
-        let made = self
-            .admin
-            .create_topics([&new], &options())
-            .await
-            .expect("an answer");
+        let made = self.admin.create_topics([&new], &options()).await.expect("an answer");
         made[0].clone().expect("the topic is made");
         self.until_topic(name, "is there", |_| true).await;
     }
@@ -108,14 +96,8 @@ impl Kafka {
     /// Sets exactly these configs by hand: what is not named goes back to its default.
     pub async fn set_config(&self, name: &str, config: &[(&str, &str)]) {
         let change = AlterConfig::new(ResourceSpecifier::Topic(name));
-        let change = config
-            .iter()
-            .fold(change, |change, (key, value)| change.set(key, value));
-        let mut changed = self
-            .admin
-            .alter_configs([&change], &options())
-            .await
-            .expect("an answer");
+        let change = config.iter().fold(change, |change, (key, value)| change.set(key, value));
+        let mut changed = self.admin.alter_configs([&change], &options()).await.expect("an answer");
         if let Err((resource, code)) = changed.remove(0) {
             panic!("{resource:?} is not changed: {code}");
         }
@@ -131,11 +113,7 @@ impl Kafka {
             .into_iter()
             .filter_map(Result::err)
         {
-            assert_eq!(
-                code,
-                RDKafkaErrorCode::UnknownTopicOrPartition,
-                "{name} is not deleted"
-            );
+            assert_eq!(code, RDKafkaErrorCode::UnknownTopicOrPartition, "{name} is not deleted");
         }
     }
 
@@ -144,9 +122,7 @@ impl Kafka {
         let sent = (0..count).map(|n| {
             let payload = format!("message {n}");
             async move {
-                let record = FutureRecord::<(), _>::to(topic)
-                    .partition(partition)
-                    .payload(&payload);
+                let record = FutureRecord::<(), _>::to(topic).partition(partition).payload(&payload);
                 self.producer.send(record, TIMEOUT).await.expect("sent");
             }
         });
@@ -156,31 +132,20 @@ impl Kafka {
     /// Removes all messages of a topic with one partition.
     pub async fn empty(&self, topic: &str) {
         let mut before = TopicPartitionList::new();
-        before
-            .add_partition_offset(topic, 0, Offset::End)
-            .expect("an offset");
-        self.admin
-            .delete_records(&before, &options())
-            .await
-            .expect("records are deleted");
+        before.add_partition_offset(topic, 0, Offset::End).expect("an offset");
+        self.admin.delete_records(&before, &options()).await.expect("records are deleted");
     }
 
     /// How many messages a partition holds.
     pub fn messages(&self, topic: &str, partition: i32) -> i64 {
-        let (low, high) = self
-            .admin
-            .inner()
-            .fetch_watermarks(topic, partition, TIMEOUT)
-            .expect("watermarks");
+        let (low, high) = self.admin.inner().fetch_watermarks(topic, partition, TIMEOUT).expect("watermarks");
         high - low
     }
 
     /// The offsets that a group committed, summed over the topic's partitions.
     pub fn committed(&self, group: &str, topic: &str, partitions: i32) -> i64 {
-        let consumer: BaseConsumer = config(&self.servers)
-            .set("group.id", group)
-            .create()
-            .expect("a consumer");
+        let consumer: BaseConsumer =
+            config(&self.servers).set("group.id", group).create().expect("a consumer");
         let mut list = TopicPartitionList::new();
         for partition in 0..partitions {
             list.add_partition(topic, partition);
@@ -196,11 +161,7 @@ impl Kafka {
 
     /// The cluster's id and how many brokers it has.
     pub fn cluster(&self) -> (String, usize) {
-        let id = self
-            .admin
-            .inner()
-            .fetch_cluster_id(TIMEOUT)
-            .expect("a cluster id");
+        let id = self.admin.inner().fetch_cluster_id(TIMEOUT).expect("a cluster id");
         (id, self.metadata(None).brokers().len())
     }
 
@@ -230,12 +191,8 @@ impl Kafka {
         }
         let consumer: BaseConsumer = config(&self.servers).create().expect("a consumer");
         let groups = consumer.fetch_group_list(None, TIMEOUT).expect("groups");
-        let groups: Vec<_> = groups
-            .groups()
-            .iter()
-            .map(GroupInfo::name)
-            .filter(|name| name.starts_with(prefix))
-            .collect();
+        let groups: Vec<_> =
+            groups.groups().iter().map(GroupInfo::name).filter(|name| name.starts_with(prefix)).collect();
         if !groups.is_empty() {
             let deleted: Result<_, KafkaError> = self.admin.delete_groups(&groups, &options()).await;
             deleted.expect("an answer");
@@ -243,23 +200,16 @@ impl Kafka {
     }
 
     fn metadata(&self, topic: Option<&str>) -> Metadata {
-        self.admin
-            .inner()
-            .fetch_metadata(topic, TIMEOUT)
-            .expect("metadata")
+        self.admin.inner().fetch_metadata(topic, TIMEOUT).expect("metadata")
     }
 }
 
 fn config(servers: &str) -> ClientConfig {
     let mut config = ClientConfig::new();
-    config
-        .set("bootstrap.servers", servers)
-        .set("client.id", "spillway-e2e");
+    config.set("bootstrap.servers", servers).set("client.id", "spillway-e2e");
     config
 }
 
 fn options() -> AdminOptions {
-    AdminOptions::new()
-        .request_timeout(Some(TIMEOUT))
-        .operation_timeout(Some(TIMEOUT))
+    AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT))
 }

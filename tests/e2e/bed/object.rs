@@ -36,26 +36,12 @@ pub trait Object:
     /// The status as one line for each condition.
     fn summary(&self) -> String {
         let name = self.meta().name.as_deref().unwrap_or_default();
-        let observed = format!(
-            "generation {:?}, observed {:?}",
-            self.meta().generation,
-            self.observed()
-        );
+        let observed = format!("generation {:?}, observed {:?}", self.meta().generation, self.observed());
         let conditions = self.conditions().iter().map(|condition| {
-            let Condition {
-                type_,
-                status,
-                reason,
-                message,
-                ..
-            } = condition;
+            let Condition { type_, status, reason, message, .. } = condition;
             format!("\n    {type_}={status} {reason}: {message}")
         });
-        format!(
-            "{} {name} ({observed}):{}",
-            Self::kind(&()),
-            conditions.collect::<String>()
-        )
+        format!("{} {name} ({observed}):{}", Self::kind(&()), conditions.collect::<String>())
     }
 }
 

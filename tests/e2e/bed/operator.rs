@@ -26,12 +26,10 @@ impl Operator {
     /// Starts it for `namespaces` only, with its Lease in the first of them. Returns when it is ready.
     pub async fn start(namespaces: &[String], log: &Path) -> Self {
         let operator = Self::launch(namespaces, log).await;
-        until("the operator is ready", async || {
-            match http::get(&operator.address, "/readyz").await {
-                Ok((200, _)) => Ok(()),
-                Ok((code, body)) => Err(format!("{code}: {body}")),
-                Err(error) => Err(error.to_string()),
-            }
+        until("the operator is ready", async || match http::get(&operator.address, "/readyz").await {
+            Ok((200, _)) => Ok(()),
+            Ok((code, body)) => Err(format!("{code}: {body}")),
+            Err(error) => Err(error.to_string()),
         })
         .await;
         operator
@@ -52,11 +50,7 @@ impl Operator {
             .stderr(file)
             .spawn()
             .expect("the spillway binary starts");
-        let mut operator = Self {
-            child: Mutex::new(child),
-            log: log.to_owned(),
-            address: String::new(),
-        };
+        let mut operator = Self { child: Mutex::new(child), log: log.to_owned(), address: String::new() };
         operator.address = until("the operator listens", async || {
             if let Some(status) = operator.exited() {
                 panic!("the operator ended at its start: {status}\n{}", operator.tail());
@@ -74,13 +68,8 @@ impl Operator {
     /// Sends a signal by its name, such as TERM, STOP, CONT.
     pub fn signal(&self, name: &str) {
         let process = self.child().id().to_string();
-        let status = Command::new("kill")
-            .args([&format!("-{name}"), &process])
-            .status();
-        assert!(
-            status.is_ok_and(|status| status.success()),
-            "kill -{name} {process}"
-        );
+        let status = Command::new("kill").args([&format!("-{name}"), &process]).status();
+        assert!(status.is_ok_and(|status| status.success()), "kill -{name} {process}");
     }
 
     /// SIGKILL: no time to clean up.
@@ -112,9 +101,7 @@ impl Operator {
     /// A metric's value: the line that begins with `series` and a blank.
     pub async fn metric(&self, series: &str) -> Option<f64> {
         let (_, body) = http::get(&self.address, "/metrics").await.ok()?;
-        let line = body
-            .lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
+        let line = body.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
         line.parse().ok()
     }
 

@@ -20,12 +20,7 @@ impl Proxy {
     pub fn closed(target: &str) -> Self {
         let socket = socket("127.0.0.1:0".parse().expect("an address"));
         let address = socket.local_addr().expect("bound");
-        Self {
-            target: target.to_owned(),
-            address,
-            reserved: Some(socket),
-            task: None,
-        }
+        Self { target: target.to_owned(), address, reserved: Some(socket), task: None }
     }
 
     /// Its address.
@@ -53,9 +48,7 @@ impl Drop for Proxy {
 fn socket(address: SocketAddr) -> TcpSocket {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.set_reuseaddr(true).expect("an option");
-    socket
-        .bind(address)
-        .unwrap_or_else(|error| panic!("bind {address}: {error}"));
+    socket.bind(address).unwrap_or_else(|error| panic!("bind {address}: {error}"));
     socket
 }
 

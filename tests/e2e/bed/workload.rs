@@ -50,11 +50,7 @@ impl Workload {
             rate: rate.clone(),
             members: BTreeMap::new(),
         };
-        Self {
-            wanted,
-            rate,
-            task: tokio::spawn(follower.run()),
-        }
+        Self { wanted, rate, task: tokio::spawn(follower.run()) }
     }
 
     /// Every number of replicas that was wanted, in order.
@@ -101,16 +97,10 @@ pub async fn deployment(world: &World, name: &str, replicas: i32) -> String {
 pub async fn sleeping_pod(world: &World) -> String {
     let nodes: Api<Node> = Api::all(world.client.clone());
     let nodes = nodes.list(&ListParams::default()).await.expect("nodes");
-    let images = nodes
-        .items
-        .iter()
-        .filter_map(|node| node.status.as_ref()?.images.as_ref())
-        .flatten();
+    let images = nodes.items.iter().filter_map(|node| node.status.as_ref()?.images.as_ref()).flatten();
     let mut names = images.flat_map(|image| image.names.iter().flatten());
-    let image = names
-        .find(|name| name.contains("/pause:"))
-        .cloned()
-        .unwrap_or("registry.k8s.io/pause:3.10".into());
+    let image =
+        names.find(|name| name.contains("/pause:")).cloned().unwrap_or("registry.k8s.io/pause:3.10".into());
     format!(
         "{{hostNetwork: true, terminationGracePeriodSeconds: 0, containers: [{{name: main, image: '{image}', imagePullPolicy: IfNotPresent}}]}}"
     )
@@ -129,10 +119,7 @@ struct Follower {
 
 impl Follower {
     async fn run(mut self) {
-        let mut changes = pin!(kube::runtime::watcher::watch_object(
-            self.deployments.clone(),
-            &self.name
-        ));
+        let mut changes = pin!(kube::runtime::watcher::watch_object(self.deployments.clone(), &self.name));
         let mut look = tokio::time::interval(Duration::from_millis(200));
         loop {
             tokio::select! {
@@ -145,11 +132,7 @@ impl Follower {
     }
 
     fn record(&self, deployment: &Deployment) {
-        let wanted = deployment
-            .spec
-            .as_ref()
-            .and_then(|spec| spec.replicas)
-            .unwrap_or(1);
+        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
         let mut all = self.wanted.lock().unwrap_or_else(PoisonError::into_inner);
         if all.last() != Some(&wanted) {
             all.push(wanted);
@@ -161,18 +144,12 @@ impl Follower {
         let Ok(pods) = self.pods.list(&selector).await else {
             return;
         };
-        let ready: Vec<_> = pods
-            .items
-            .iter()
-            .filter(|pod| is_ready(pod))
-            .map(ResourceExt::name_any)
-            .collect();
+        let ready: Vec<_> =
+            pods.items.iter().filter(|pod| is_ready(pod)).map(ResourceExt::name_any).collect();
         self.members.retain(|pod, _| ready.contains(pod));
         for pod in ready {
             let (config, topic, rate) = (&self.config, &self.topic, &self.rate);
-            self.members
-                .entry(pod)
-                .or_insert_with_key(|pod| Member::start(config, pod, topic, rate.clone()));
+            self.members.entry(pod).or_insert_with_key(|pod| Member::start(config, pod, topic, rate.clone()));
         }
     }
 }

@@ -58,9 +58,7 @@ fn run(test: impl AsyncFnOnce(&World)) {
         if outcome.is_err() {
             world.explain().await;
         }
-        let removed = AssertUnwindSafe(world.remove(outcome.is_ok()))
-            .catch_unwind()
-            .await;
+        let removed = AssertUnwindSafe(world.remove(outcome.is_ok())).catch_unwind().await;
         if let Err(panic) = outcome.and(removed) {
             std::panic::resume_unwind(panic);
         }
@@ -74,15 +72,8 @@ impl World {
             panic!("no cluster ({error}): run `make test`, or `eval \"$(hack/testbed env)\"` after `hack/testbed up`")
         });
         let client = Client::try_from(config).expect("a client");
-        let millis = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .expect("after 1970")
-            .as_millis();
-        let unique = format!(
-            "{:x}-{}",
-            millis & 0xfff_ffff,
-            NEXT.fetch_add(1, Ordering::Relaxed)
-        );
+        let millis = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis();
+        let unique = format!("{:x}-{}", millis & 0xfff_ffff, NEXT.fetch_add(1, Ordering::Relaxed));
         let namespace = format!("e2e-{}-{unique}", std::process::id());
         let world = Self {
             prefix: format!("{namespace}."),
@@ -100,10 +91,7 @@ impl World {
     /// Another namespace, removed with the world. Make it before an operator starts that is to watch it.
     pub async fn another_namespace(&self, suffix: &str, labels: serde_json::Value) -> String {
         let name = format!("{}-{suffix}", self.namespace);
-        self.others
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(name.clone());
+        self.others.lock().unwrap_or_else(PoisonError::into_inner).push(name.clone());
         self.make_namespace(&name, labels).await;
         name
     }
@@ -125,10 +113,7 @@ impl World {
         let number = self.operators().len() + 1;
         let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{number}.log", self.namespace));
         let operator = Arc::new(Operator::start(&self.namespaces(), &log).await);
-        self.operators
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push(operator.clone());
+        self.operators.lock().unwrap_or_else(PoisonError::into_inner).push(operator.clone());
         operator
     }
 
@@ -138,10 +123,7 @@ impl World {
     }
 
     fn operators(&self) -> Vec<Arc<Operator>> {
-        self.operators
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.operators.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn namespaces(&self) -> Vec<String> {
@@ -183,9 +165,7 @@ impl World {
     }
 
     fn fill(&self, yaml: &str) -> String {
-        let mut text = yaml
-            .replace("${NS}", &self.namespace)
-            .replace("${PREFIX}", &self.prefix);
+        let mut text = yaml.replace("${NS}", &self.namespace).replace("${PREFIX}", &self.prefix);
         text = text.replace("${KAFKA}", &env::kafka());
         while let Some((_, rest)) = text.split_once("${") {
             let variable = rest.split('}').next().unwrap_or_default().to_owned();
@@ -242,10 +222,7 @@ impl World {
 
     /// An object as it is now.
     pub async fn get<K: Object>(&self, name: &str) -> K {
-        self.api()
-            .get(name)
-            .await
-            .unwrap_or_else(|error| panic!("{} {name}: {error}", K::kind(&())))
+        self.api().get(name).await.unwrap_or_else(|error| panic!("{} {name}: {error}", K::kind(&())))
     }
 
     /// Waits until the object's Ready is True for what its spec says now.
@@ -286,12 +263,10 @@ impl World {
     /// Waits until an object is gone.
     pub async fn until_gone<K: Object>(&self, name: &str) {
         let api = self.api::<K>();
-        until(&format!("{} {name} is gone", K::kind(&())), async || {
-            match api.get_opt(name).await {
-                Ok(None) => Ok(()),
-                Ok(Some(object)) => Err(object.summary()),
-                Err(error) => Err(error.to_string()),
-            }
+        until(&format!("{} {name} is gone", K::kind(&())), async || match api.get_opt(name).await {
+            Ok(None) => Ok(()),
+            Ok(Some(object)) => Err(object.summary()),
+            Err(error) => Err(error.to_string()),
         })
         .await;
     }
@@ -299,49 +274,27 @@ impl World {
     /// Sets an annotation, or removes it.
     pub async fn annotate<K: Object>(&self, name: &str, key: &str, value: Option<&str>) {
         let patch = json!({"metadata": {"annotations": {key: value}}});
-        let patched = self
-            .api::<K>()
-            .patch(name, &PatchParams::default(), &Patch::Merge(patch))
-            .await;
+        let patched = self.api::<K>().patch(name, &PatchParams::default(), &Patch::Merge(patch)).await;
         patched.unwrap_or_else(|error| panic!("{} {name} is not annotated: {error}", K::kind(&())));
     }
 
     /// Waits until an event with this reason exists about an object; its type and its words.
     pub async fn event<K: Object>(&self, name: &str, reason: &str) -> (String, String) {
         let events: Api<Event> = Api::namespaced(self.client.clone(), &self.namespace);
-        until(
-            &format!("{} {name} has an event {reason}", K::kind(&())),
-            async || {
-                let list = events
-                    .list(&ListParams::default())
-                    .await
-                    .map_err(|error| error.to_string())?;
-                let about = list
-                    .items
-                    .iter()
-                    .filter(|event| event.involved_object.name.as_deref() == Some(name));
-                let about: Vec<_> = about
-                    .filter(|event| event.involved_object.kind.as_deref() == Some(&K::kind(&())))
-                    .collect();
-                let found = about.iter().find(|event| event.reason.as_deref() == Some(reason));
-                found
-                    .map(|event| {
-                        (
-                            event.type_.clone().unwrap_or_default(),
-                            event.message.clone().unwrap_or_default(),
-                        )
-                    })
-                    .ok_or_else(|| {
-                        format!(
-                            "{:?}",
-                            about
-                                .iter()
-                                .filter_map(|event| event.reason.clone())
-                                .collect::<Vec<_>>()
-                        )
-                    })
-            },
-        )
+        until(&format!("{} {name} has an event {reason}", K::kind(&())), async || {
+            let list = events.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
+            let about = list.items.iter().filter(|event| event.involved_object.name.as_deref() == Some(name));
+            let about: Vec<_> =
+                about.filter(|event| event.involved_object.kind.as_deref() == Some(&K::kind(&()))).collect();
+            let found = about.iter().find(|event| event.reason.as_deref() == Some(reason));
+            found
+                .map(|event| {
+                    (event.type_.clone().unwrap_or_default(), event.message.clone().unwrap_or_default())
+                })
+                .ok_or_else(|| {
+                    format!("{:?}", about.iter().filter_map(|event| event.reason.clone()).collect::<Vec<_>>())
+                })
+        })
         .await
     }
 
@@ -354,9 +307,7 @@ impl World {
         }}))
         .expect("a namespace");
         let api: Api<Namespace> = Api::all(self.client.clone());
-        api.create(&Default::default(), &namespace)
-            .await
-            .expect("a namespace");
+        api.create(&Default::default(), &namespace).await.expect("a namespace");
     }
 
     /// Applies the CRDs, once in a run.
@@ -381,18 +332,10 @@ impl World {
                 for name in names {
                     until(&format!("{name} is established"), async || {
                         let crd = api.get(&name).await.map_err(|error| error.to_string())?;
-                        let conditions = crd
-                            .status
-                            .and_then(|status| status.conditions)
-                            .unwrap_or_default();
-                        let established = conditions
-                            .iter()
-                            .any(|is| is.type_ == "Established" && is.status == "True");
-                        if established {
-                            Ok(())
-                        } else {
-                            Err("it is not".into())
-                        }
+                        let conditions = crd.status.and_then(|status| status.conditions).unwrap_or_default();
+                        let established =
+                            conditions.iter().any(|is| is.type_ == "Established" && is.status == "True");
+                        if established { Ok(()) } else { Err("it is not".into()) }
                     })
                     .await;
                 }
@@ -416,11 +359,7 @@ impl World {
 
     async fn summaries<K: Object>(&self, namespace: &str) -> String {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        let list = api
-            .list(&ListParams::default())
-            .await
-            .map(|list| list.items)
-            .unwrap_or_default();
+        let list = api.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
         list.iter().map(|object| object.summary() + "\n").collect()
     }
 
@@ -432,10 +371,8 @@ impl World {
                 operator.signal("CONT");
                 let status = operator.stop().await;
                 if !status.success() {
-                    unclean.push(format!(
-                        "the operator ended with {status} after SIGTERM\n{}",
-                        operator.tail()
-                    ));
+                    unclean
+                        .push(format!("the operator ended with {status} after SIGTERM\n{}", operator.tail()));
                 }
             }
         }
@@ -448,15 +385,13 @@ impl World {
         }
         self.kafka.clean(&self.prefix).await;
         for namespace in self.namespaces() {
-            until_within(
-                wait::PATIENCE * 2,
-                &format!("namespace {namespace} is gone"),
-                async || match namespaces.get_opt(&namespace).await {
+            until_within(wait::PATIENCE * 2, &format!("namespace {namespace} is gone"), async || {
+                match namespaces.get_opt(&namespace).await {
                     Ok(None) => Ok(()),
                     Ok(Some(left)) => Err(format!("{:?}", left.status.and_then(|status| status.conditions))),
                     Err(error) => Err(error.to_string()),
-                },
-            )
+                }
+            })
             .await;
         }
         assert!(!passed || unclean.is_empty(), "{}", unclean.join("\n"));
@@ -465,16 +400,10 @@ impl World {
     /// Takes the finalizers off what an operator that is gone would have to release.
     async fn release<K: Object>(&self, namespace: &str) {
         let api: Api<K> = Api::namespaced(self.client.clone(), namespace);
-        let list = api
-            .list(&ListParams::default())
-            .await
-            .map(|list| list.items)
-            .unwrap_or_default();
+        let list = api.list(&ListParams::default()).await.map(|list| list.items).unwrap_or_default();
         for object in list.iter().filter(|object| !object.finalizers().is_empty()) {
             let patch = json!({"metadata": {"finalizers": null}});
-            let _ = api
-                .patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch))
-                .await;
+            let _ = api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await;
         }
     }
 }
