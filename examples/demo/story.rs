@@ -47,7 +47,9 @@ pub async fn tell(settings: &Settings) -> Result<bool, DemoError> {
     say(&format!("{count} more, with Spillway"));
     cluster.set_mode(ORDER, "Auto", PATIENCE).await?;
     let mut scaled = vec![flood::run(settings, &mut recorder, count).await?];
-    say("Back to rest");
+    say(
+        "Back to rest: the demo's patch waits 5 s before a step down, and remembers a peak for 8 s (default: 3 m and 15 m)",
+    );
     let mut rested = vec![flood::rest(&mut recorder, REST).await];
     if settings.full {
         say(&format!("{FULL} at once, with Spillway"));
