@@ -32,6 +32,12 @@ quiet() {
   }
 }
 
+# write_file FILE: FILE is there with the whole of the standard input, or not at all.
+write_file() {
+  cat >"$1.new"
+  mv "$1.new" "$1"
+}
+
 # seconds_since MS
 seconds_since() {
   local ms=$(($(now_ms) - $1))

@@ -43,6 +43,7 @@ packages_ready() {
   want() { command -v "$1" >/dev/null || missing+=("$2"); }
   want flock util-linux
   want ip iproute2
+  want pgrep procps
   want curl curl
   want openssl openssl
   want jq jq

@@ -44,7 +44,7 @@ kafka_part_up() {
   if ((brokers == 0)); then
     brokers=$wanted
     mkdir -p "$KAFKA_DATA"
-    echo "$brokers" >"$KAFKA_DATA/brokers"
+    write_file "$KAFKA_DATA/brokers" <<<"$brokers"
   elif [[ -n ${KAFKA_BROKERS:-} ]] && ((brokers != wanted)); then
     die "kafka is up with $brokers broker(s) and KAFKA_BROKERS=$KAFKA_BROKERS asks for another number: run down first"
   fi
@@ -52,7 +52,7 @@ kafka_part_up() {
   leaf_ready "$KAFKA_DATA/pki" broker /CN=localhost IP:127.0.0.1,DNS:localhost
   leaf_ready "$KAFKA_DATA/pki" client "/CN=$KAFKA_USER" ""
   cat "$KAFKA_DATA/pki/broker.key" "$KAFKA_DATA/pki/broker.crt" >"$KAFKA_DATA/pki/broker.pem"
-  [[ -e $KAFKA_DATA/cluster-id ]] || kafka_cluster_id >"$KAFKA_DATA/cluster-id"
+  [[ -e $KAFKA_DATA/cluster-id ]] || kafka_cluster_id | write_file "$KAFKA_DATA/cluster-id"
   for ((broker = 1; broker <= brokers; broker++)); do kafka_broker_configure "$broker" "$brokers"; done
   for ((broker = 1; broker <= brokers; broker++)); do kafka_unit_start kafka "kafka-$broker"; done
   for ((broker = 1; broker <= brokers; broker++)); do kafka_unit_ready "kafka-$broker"; done
@@ -201,7 +201,7 @@ kafka_extra() {
   kafka_install
   if [[ ! -e $dir/server.properties ]]; then
     mkdir -p "$dir"
-    kafka_cluster_id >"$dir/cluster-id"
+    kafka_cluster_id | write_file "$dir/cluster-id"
     {
       kafka_common_properties 1 "1@127.0.0.1:$((port + 1))" "$dir/log" 1
       cat <<CONF

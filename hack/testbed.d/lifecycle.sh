@@ -37,13 +37,19 @@ bed_up() {
   folder_ready "$RUN"
   # After a reboot nothing runs any more, and mounts are gone: that is down, only untidy.
   if [[ -e $RUN/boot-id && $(<"$RUN/boot-id") != "$(</proc/sys/kernel/random/boot_id)" ]]; then bed_wipe; fi
+  if [[ -s $RUN/ports && -n $PORTS_EXPLICIT && $(<"$RUN/ports") != "$PORTS_ASKED" ]]; then
+    ! bed_runs || die "the bed is up on other ports than the environment asks for: run down first, or unset $(xargs <<<"$PORTS_EXPLICIT")"
+    bed_wipe
+    exec "$BED_SELF" up "$@"
+  fi
   folder_ready "$RUN"
-  cat /proc/sys/kernel/random/boot_id >"$RUN/boot-id"
+  write_file "$RUN/boot-id" </proc/sys/kernel/random/boot_id
+  ports_list | write_file "$RUN/ports"
   mkdir -p "$BED_DIR/beds"
   echo "$RUN" >"$BED_DIR/beds/$BED_ID"
   work_end
   packages_ready "${parts[@]}"
-  trap 'work_end; die "interrupted: run up again to go on, or down to tidy up"' INT TERM
+  trap up_interrupted INT TERM
   for part in "${parts[@]}"; do
     "$BED_SELF" part-up "$part" 9>&- &
     pids+=($!)
@@ -55,6 +61,22 @@ bed_up() {
   work_end
   [[ ${#failed[@]} -eq 0 ]] || die "${failed[*]} did not come up (see above)"
   say testbed "up: ${parts[*]}"
+}
+
+# up_interrupted: its own subshell, so that bash does not report each process that it ends.
+up_interrupted() {
+  (work_end) || die "interrupted, and not everything could be ended: run down"
+  wait 2>/dev/null
+  die "interrupted: run up again to go on, or down to tidy up"
+}
+
+# bed_runs: any process of it.
+bed_runs() {
+  local dir
+  for dir in "$RUN"/units/*/; do
+    if [[ -d $dir ]] && unit_runs "$(basename "$dir")"; then return 0; fi
+  done
+  return 1
 }
 
 # The processes of an `up` itself (builds, downloads) have a control group too: none outlives its `up` for long.

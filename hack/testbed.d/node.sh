@@ -16,10 +16,6 @@ node_configure() {
   local dir=$K8S_DATA/node
   [[ ! -e $dir/configured ]] || return 0
   mkdir -p "$dir"
-  # The kubelet and containerd make these whatever their configuration says; what was not there goes again.
-  for folder in /var/lib/kubelet /var/log/containers /var/log/pods /run/containerd /opt/containerd /opt/cni /etc/cni; do
-    [[ -e $folder ]] || echo "$folder"
-  done >"$dir/foreign-folders"
   network_cni "$dir/cni"
   leaf_ready "$K8S_DATA/pki" kubelet "/O=system:nodes/CN=system:node:$NODE_NAME" "IP:$NODE_IP,DNS:$NODE_NAME"
   containerd_configure >"$dir/containerd.toml"
@@ -158,13 +154,15 @@ node_clean() {
   mapfile -t groups < <(cgroup_dirs k8s.io)
   [[ ${#groups[@]} -eq 0 ]] || rmdir --ignore-fail-on-non-empty "${groups[@]}"
   mounts_clean
-  if [[ -e $K8S_DATA/node/foreign-folders ]]; then
-    while read -r folder; do
+  # The kubelet and containerd make these whatever their configuration says. Only what is empty goes, and only when
+  # no other node runs on the machine.
+  if ! pgrep -x 'kubelet|containerd' >/dev/null; then
+    rm -f /var/lib/kubelet/device-plugins/kubelet.sock
+    for folder in /var/lib/kubelet /var/log/containers /run/containerd; do
       [[ -d $folder ]] || continue
-      rm -f "$folder/device-plugins/kubelet.sock"
       find "$folder" -xtype l -delete
       find "$folder" -depth -type d -empty -delete
-    done <"$K8S_DATA/node/foreign-folders"
+    done
   fi
 }
 

@@ -26,3 +26,17 @@ PORT_KAFKA=${SPILLWAY_TESTBED_PORT_KAFKA:-$((SPILLWAY_TESTBED_PORT_BASE + 30))}
 # The node's own address. A kubelet refuses 127.0.0.1 as a node address, so `up` gives the loopback interface this
 # one (reserved for documentation, routed nowhere) and `down` takes it away.
 NODE_IP=${SPILLWAY_TESTBED_NODE_IP:-198.51.100.$((SPILLWAY_TESTBED_PORT_BASE / 100 % 250 + 1))}
+
+# ports_list: one line each, fit for `source`.
+ports_list() {
+  local name
+  for name in "${!PORT_@}" NODE_IP; do echo "$name=${!name}"; done
+}
+
+# A bed that exists keeps the ports that it was started with, for every command. `up` compares.
+PORTS_ASKED=$(ports_list)
+PORTS_EXPLICIT=$(compgen -e | grep -E '^SPILLWAY_TESTBED_(PORT|NODE_IP)' || true)
+if [[ -s $RUN/ports ]]; then
+  # shellcheck source=/dev/null
+  source "$RUN/ports"
+fi

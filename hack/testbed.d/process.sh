@@ -83,7 +83,7 @@ unit_start() {
   [[ $unit == containerd ]] || cgroup_end "$group"
   ports_free "$unit" "${ports[@]}"
   mkdir -p "$dir" "$group"
-  echo "$part" >"$dir/part"
+  write_file "$dir/part" <<<"$part"
   rm -f "$dir/pid" "$dir/stopped"
   # shellcheck disable=SC2016
   setsid bash -c '

@@ -42,6 +42,21 @@ bad_input_is_refused() {
   refused "needs root" setpriv --reuid=65534 --regid=65534 --clear-groups env HOME=/tmp "$SCRATCH/hack/testbed" up
 }
 
+# other_ports_start_afresh: what the message about a taken port advises works, and a running bed keeps its ports.
+other_ports_start_afresh() {
+  SPILLWAY_TESTBED_PORT_BASE=25910 "$BED" up rabbitmq
+  (
+    unset SPILLWAY_TESTBED_PORT_BASE
+    "$BED" env | grep -F 127.0.0.1:25931
+    "$BED" up rabbitmq
+    "$BED" status | grep 'rabbitmq *ready .*25930,25931'
+  )
+  refused "up on other ports" "$BED" up rabbitmq
+  "$BED" stop rabbitmq
+  "$BED" up rabbitmq
+  "$BED" status | grep 'rabbitmq *ready .*25920,25921'
+}
+
 taken_port_is_named() {
   timeout 60 bash -c 'exec -a squatter python3 -m http.server --bind 127.0.0.1 25920' &
   local squatter=$!
@@ -53,6 +68,7 @@ taken_port_is_named() {
 }
 
 failing_part_shows_its_log() {
+  "$BED" down
   SPILLWAY_TESTBED_PORT_RABBITMQ_AMQP=99999 "$BED" up rabbitmq >"$SCRATCH/failing" 2>&1 && return 1
   cat "$SCRATCH/failing"
   grep -q '^    rabbitmq: ' "$SCRATCH/failing"
@@ -219,6 +235,14 @@ extra_kafka_works() {
   "$BED" logs kafka-other | grep -q 'Kafka Server started'
 }
 
+# shared_places: what every bed uses, if it is there.
+shared_places() {
+  local place
+  for place in /run/containerd /var/lib/kubelet /var/log/containers /opt/containerd /opt/cni /etc/cni /sys/fs/cgroup{,/*}/k8s.io; do
+    if [[ -e $place ]]; then echo "$place"; fi
+  done | sort
+}
+
 # leaves_nothing: processes, mounts, addresses, control groups, folders.
 leaves_nothing() {
   "$BED" down
@@ -236,11 +260,9 @@ leaves_nothing() {
   none address ip -o address show to 198.51.100.10
   none groups find /sys/fs/cgroup -maxdepth 3 -name "spillway-testbed-$(printf %s "$RUN" | sha256sum | cut -c1-8)"
   none sockets comm -23 <(find /run/containerd/s -type s 2>/dev/null | sort) <(ss -lxH | awk '{ print $5 }' | sort)
-  none folder find "$RUN" -maxdepth 0
-  if [[ ! -e $SPILLWAY_TESTBED_DIR/run ]]; then
-    none pods find /sys/fs/cgroup -maxdepth 3 -name k8s.io
-    none folders find /run/containerd /var/lib/kubelet /var/log/containers -maxdepth 0
-  fi
+  none folder ls -d "$RUN" 2>/dev/null
+  # What another bed, or the machine, had before stays.
+  none folders comm -13 "$SCRATCH/before" <(shared_places)
   return $left
 }
 
