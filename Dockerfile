@@ -8,30 +8,40 @@
 
 ARG RUST_VERSION=1.95
 
-FROM docker.io/library/rust:${RUST_VERSION}-bookworm AS build
+FROM docker.io/library/rust:${RUST_VERSION}-bookworm AS source
 WORKDIR /src
+# librdkafka's OpenSSL and zlib come from Debian as static archives.
+ENV OPENSSL_STATIC=1 LIBZ_SYS_STATIC=1 PKG_CONFIG_ALL_STATIC=1 RUSTFLAGS="-C target-feature=+crt-static"
 COPY . .
-# librdkafka's OpenSSL and zlib come from Debian as static archives. --target keeps the flags away from build
-# scripts and macros, which cannot be static. Dependencies and their build stay in the cache mounts.
+
+# --target keeps RUSTFLAGS away from build scripts and macros, which cannot be static. What is fetched and built
+# stays in the cache mounts.
+FROM source AS build-operator
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     target=$(rustc -vV | sed -n 's/^host: //p') \
- && export OPENSSL_STATIC=1 LIBZ_SYS_STATIC=1 PKG_CONFIG_ALL_STATIC=1 \
- && export RUSTFLAGS='-C target-feature=+crt-static' \
- && cargo build --locked --release --target "$target" --bin spillway --example shop \
- && mkdir -p /out/etc/ssl/certs \
- && cp "target/$target/release/spillway" "target/$target/release/examples/shop" /out/ \
- && cp /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/
-
-FROM scratch AS shop
-COPY --from=build /out/etc /etc
-COPY --from=build /out/shop /shop
-USER 65532:65532
-ENTRYPOINT ["/shop"]
+ && cargo build --locked --release --target "$target" --bin spillway \
+ && install -D "target/$target/release/spillway" /out/spillway \
+ && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt
 
 FROM scratch AS operator
-COPY --from=build /out/etc /etc
-COPY --from=build /out/spillway /spillway
+COPY --from=build-operator /out /
 USER 65532:65532
 ENTRYPOINT ["/spillway"]
 CMD ["run"]
+
+FROM source AS build-shop
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    target=$(rustc -vV | sed -n 's/^host: //p') \
+ && cargo build --locked --release --target "$target" --example shop \
+ && install -D "target/$target/release/examples/shop" /out/shop \
+ && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt
+
+FROM scratch AS shop
+COPY --from=build-shop /out /
+USER 65532:65532
+ENTRYPOINT ["/shop"]
+
+# Without --target.
+FROM operator
