@@ -115,9 +115,10 @@ mod tests {
         #[test]
         fn applying_the_patch_gives_the_new_status(before in statuses(), after in statuses()) {
             let mut target = before.clone();
-            match merge_patch(&before, &after) {
-                Some(patch) => apply(&mut target, &patch),
-                None => prop_assert_eq!(&before, &after),
+            let patch = merge_patch(&before, &after);
+            prop_assert_eq!(patch.is_none(), before == after);
+            if let Some(patch) = patch {
+                apply(&mut target, &patch);
             }
             prop_assert_eq!(target, after);
         }

@@ -70,6 +70,32 @@ pub enum Bound {
     Lag,
 }
 
+impl Bound {
+    /// The name, as in a status.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Paused => "Paused",
+            Self::ScaleConflict => "ScaleConflict",
+            Self::Unknown => "Unknown",
+            Self::Stuck => "Stuck",
+            Self::GroupUnstable => "GroupUnstable",
+            Self::PodsNotReady => "PodsNotReady",
+            Self::Breaker => "Breaker",
+            Self::Downstream => "Downstream",
+            Self::Prefetch => "Prefetch",
+            Self::Partitions => "Partitions",
+            Self::Max => "Max",
+            Self::Min => "Min",
+            Self::Stabilization => "Stabilization",
+            Self::Bootstrap => "Bootstrap",
+            Self::Idle => "Idle",
+            Self::Rate => "Rate",
+            Self::Lag => "Lag",
+        }
+    }
+}
+
 /// The numbers behind a decision. `None`: not known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn consumer(template: serde_json::Value) -> Consumer {
+    fn consumer(template: &serde_json::Value) -> Consumer {
         let mut consumer = Consumer::new(
             "orders",
             serde_json::from_value(json!({
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn every_container_gets_the_environment_and_keeps_its_own_word() {
-        let consumer = consumer(json!({"spec": {
+        let consumer = consumer(&json!({"spec": {
             "containers": [
                 {"name": "a", "env": [{"name": "X", "value": "$(SPILLWAY_KAFKA_GROUP)"}]},
                 {"name": "b", "env": [{"name": "SPILLWAY_KAFKA_GROUP", "value": "mine"}]}],
@@ -119,9 +119,9 @@ mod tests {
     #[test]
     fn the_deployment_names_no_replicas_and_its_hash_follows_the_template() {
         let template = |image| json!({"spec": {"containers": [{"name": "a", "image": image}]}});
-        let one = deployment(&consumer(template("x:1")), &[]).unwrap();
-        let same = deployment(&consumer(template("x:1")), &[]).unwrap();
-        let other = deployment(&consumer(template("x:2")), &[]).unwrap();
+        let one = deployment(&consumer(&template("x:1")), &[]).unwrap();
+        let same = deployment(&consumer(&template("x:1")), &[]).unwrap();
+        let other = deployment(&consumer(&template("x:2")), &[]).unwrap();
         assert_eq!(one.spec.as_ref().unwrap().replicas, None);
         assert_eq!(one.annotations()[HASH], same.annotations()[HASH]);
         assert_ne!(one.annotations()[HASH], other.annotations()[HASH]);
@@ -129,10 +129,10 @@ mod tests {
 
     #[test]
     fn a_template_that_is_none_is_refused_in_words() {
-        let wrong = deployment(&consumer(json!({"spec": {"containers": "x"}})), &[]).unwrap_err();
+        let wrong = deployment(&consumer(&json!({"spec": {"containers": "x"}})), &[]).unwrap_err();
         assert_eq!(wrong.reason, Reason::TemplateInvalid);
         assert!(wrong.message.starts_with("the template is no pod template:"), "{wrong}");
-        assert!(deployment(&consumer(json!({})), &[]).is_err());
+        assert!(deployment(&consumer(&json!({})), &[]).is_err());
     }
 
     #[test]
