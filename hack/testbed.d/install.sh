@@ -57,7 +57,7 @@ packages_ready() {
       kubernetes)
         [[ -d $(trixie_artefact) ]] || want debootstrap debootstrap
         [[ -d $(kubernetes_artefact) && -d $(pause_artefact) ]] || want go golang-go
-        ldconfig -p | grep -q libseccomp.so.2 || missing+=(libseccomp2)
+        ldconfig -p | grep libseccomp.so.2 >/dev/null || missing+=(libseccomp2)
         ;;
       tools)
         want go golang-go

@@ -111,11 +111,11 @@ containerd_start() {
 # containerd_ready: it answers, its Kubernetes side too, and the sandbox image is in.
 containerd_ready() {
   unit_ready containerd 30 containerd_answers
-  if ! ctr_run images ls -q | grep -qxF "$PAUSE_IMAGE"; then
+  if ! ctr_run images ls -q | grep -xF "$PAUSE_IMAGE" >/dev/null; then
     quiet ctr_run images import "$(pause_artefact)/image.tar" || die "could not import the sandbox image"
   fi
 }
-containerd_answers() { ctr_run plugins ls 2>/dev/null | grep -qE 'grpc.v1 +cri .* ok'; }
+containerd_answers() { ctr_run plugins ls 2>/dev/null | grep -E 'grpc.v1 +cri .* ok' >/dev/null; }
 
 kubelet_start() {
   unit_start kubernetes kubelet "$PORT_KUBELET" "$PORT_KUBELET_HEALTHZ" -- "$(kubernetes_artefact)/kubelet" \

@@ -90,7 +90,7 @@ debian_mirror() {
   codename=$(source /etc/os-release && echo "${VERSION_CODENAME:-}")
   # shellcheck disable=SC2016
   mirror=$(apt-get indextargets --format '$(CREATED_BY) $(REPO_URI) $(RELEASE) $(COMPONENT) $(ORIGIN)' |
-    awk -v release="$codename" '$1 == "Packages" && $3 == release && $4 == "main" && $5 == "Debian" { print $2; exit }')
+    awk -v release="$codename" '$1 == "Packages" && $3 == release && $4 == "main" && $5 == "Debian" && !seen++ { print $2 }')
   echo "${mirror:-http://deb.debian.org/debian}"
 }
 
