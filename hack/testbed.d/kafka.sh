@@ -58,7 +58,12 @@ kafka_part_up() {
   for ((broker = 1; broker <= brokers; broker++)); do kafka_unit_ready "kafka-$broker"; done
 }
 
-kafka_cluster_id() { openssl rand 16 | base64 | tr '+/' '-_' | tr -d '='; }
+# kafka_cluster_id: a new one; like Kafka's own it does not begin with a '-', which would read as an option.
+kafka_cluster_id() {
+  local id=-
+  while [[ $id == -* ]]; do id=$(openssl rand 16 | base64 | tr '+/' '-_' | tr -d '='); done
+  echo "$id"
+}
 
 # kafka_broker_configure BROKER BROKERS: writes its properties and formats its folder, once.
 kafka_broker_configure() {
