@@ -2,6 +2,7 @@
 //!
 //! `KUBECONFIG` names the cluster. Every test makes a Lease of its own and deletes it.
 
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
@@ -9,6 +10,10 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client};
 use serde_json::json;
 use spillway_operator::runtime::lease::{Fenced, Leadership, LeaseError, LeaseSettings, acquire};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Short, so that tests are; the fence closes after four fifths of it.
@@ -202,6 +207,102 @@ async fn of_many_candidates_one_wins() {
         candidate.abort();
     }
     arena.end(leader).await;
+}
+
+/// A way to the API server that a test can freeze: connections stay open, and nothing comes through.
+struct Path {
+    /// Whether the connections of now, and those that are made from now on, are frozen.
+    frozen: Arc<Mutex<watch::Sender<bool>>>,
+    config: kube::Config,
+}
+
+impl Path {
+    async fn open() -> Self {
+        let mut config = kube::Config::infer().await.unwrap();
+        let server = config.cluster_url.authority().unwrap().clone();
+        config.tls_server_name = Some(server.host().to_owned());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        config.cluster_url = format!("https://{address}").parse().unwrap();
+        let frozen = Arc::new(Mutex::new(watch::channel(false).0));
+        let current = frozen.clone();
+        tokio::spawn(async move {
+            while let Ok((near, _)) = listener.accept().await {
+                let far = TcpStream::connect(server.as_str()).await.unwrap();
+                let frozen = current.lock().unwrap().subscribe();
+                let ((from_near, to_near), (from_far, to_far)) = (near.into_split(), far.into_split());
+                tokio::spawn(carry(from_near, to_far, frozen.clone()));
+                tokio::spawn(carry(from_far, to_near, frozen));
+            }
+        });
+        Self { frozen, config }
+    }
+
+    /// Freezes everything, or thaws what this froze.
+    fn freeze(&self, frozen: bool) {
+        self.frozen.lock().unwrap().send_replace(frozen);
+    }
+
+    /// Freezes the connections that there are; new ones work. Lasts as long as the answer.
+    fn freeze_present(&self) -> watch::Sender<bool> {
+        let present = std::mem::replace(&mut *self.frozen.lock().unwrap(), watch::channel(false).0);
+        present.send_replace(true);
+        present
+    }
+}
+
+async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut frozen: watch::Receiver<bool>) {
+    let mut bytes = [0; 16 * 1024];
+    while let Ok(read @ 1..) = from.read(&mut bytes).await {
+        if frozen.wait_for(|frozen| !frozen).await.is_err() || to.write_all(&bytes[..read]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_leader_that_the_api_server_no_longer_answers_stops_before_another_takes_over() {
+    let arena = Arena::new("partition").await;
+    let path = Path::open().await;
+    let client = Client::try_from(path.config.clone()).unwrap();
+    let first = acquire(client, arena.settings("first")).await.unwrap();
+    let second = arena.stand_by("second");
+    let_it_watch().await;
+
+    path.freeze(true);
+    let frozen = Instant::now();
+    let limit = DURATION + SOON;
+    tokio::time::timeout(limit, first.lost.cancelled()).await.expect("lost by now");
+    let lost = Instant::now();
+    assert_eq!(first.fence.check(), Err(Fenced));
+    assert!(!second.is_finished(), "taken over while the old leader still led");
+    let (second, won) = second.await.unwrap();
+    println!("lost {:?} after the path froze, taken {:?} after that", lost - frozen, won - lost);
+    assert!(won - lost >= DURATION / 6, "{:?}", won - lost);
+
+    path.freeze(false);
+    tokio::time::sleep(DURATION / 3).await;
+    assert_eq!(arena.spec().await.holder_identity.as_deref(), Some("second"), "a late write landed");
+    arena.end(second).await;
+}
+
+#[tokio::test]
+async fn a_candidate_whose_watch_is_dead_takes_over_in_time_all_the_same() {
+    let arena = Arena::new("deaf").await;
+    let path = Path::open().await;
+    let client = Client::try_from(path.config.clone()).unwrap();
+    let first = arena.lead("first").await;
+    let candidate = acquire(client, arena.settings("second"));
+    let candidate = tokio::spawn(async move { (candidate.await.unwrap(), Instant::now()) });
+    let_it_watch().await;
+    // Its watch stays open and says nothing any more, not even that the leader ends.
+    let _present = path.freeze_present();
+    first.release().await;
+    let released = Instant::now();
+    let (second, won) = candidate.await.unwrap();
+    println!("taken {:?} after a release that was not heard", won - released);
+    assert!(won - released < DURATION * 3 / 2, "{:?}", won - released);
+    arena.end(second).await;
 }
 
 #[tokio::test]

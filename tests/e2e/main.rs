@@ -11,6 +11,7 @@ mod deletion;
 mod drift;
 mod manifests;
 mod operator;
+mod outage;
 mod ownership;
 mod scaling;
 mod steady;

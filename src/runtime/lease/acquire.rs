@@ -54,8 +54,8 @@ struct Candidate<'a> {
     origin: Instant,
     observed: Observed,
     current: Option<Lease>,
-    /// When the API server last told us about the Lease.
-    heard: Reading,
+    /// When to look for ourselves if nothing is heard until then.
+    next_look: Reading,
     answered: bool,
     said: String,
 }
@@ -68,7 +68,7 @@ impl<'a> Candidate<'a> {
             origin: Instant::now(),
             observed: Observed::default(),
             current: None,
-            heard: Reading::ZERO,
+            next_look: Reading::ZERO,
             answered: false,
             said: String::new(),
         }
@@ -78,11 +78,9 @@ impl<'a> Candidate<'a> {
         self.origin.elapsed()
     }
 
-    /// How long silence is normal: a leader renews every third of the duration, so after two thirds
-    /// either it is gone or our watch is, and we look for ourselves.
+    /// How long to wait for news before looking for ourselves.
     fn patience(&self) -> Duration {
-        let limit = self.settings.duration * 2 / 3;
-        (self.heard + limit).saturating_sub(self.now())
+        self.next_look.saturating_sub(self.now())
     }
 
     fn note(&mut self, lease: Option<Lease>) {
@@ -91,7 +89,9 @@ impl<'a> Candidate<'a> {
         let record = lease.as_ref().map(|lease| record::read(lease, self.settings.duration));
         self.observed.note(record, now);
         self.current = lease;
-        self.heard = now;
+        // A leader renews every third of the duration: after two thirds of silence either it is gone
+        // or our watch is.
+        self.next_look = now + self.settings.duration * 2 / 3;
         self.answered = true;
         if let Some(holder) = self.observed.holder()
             && before.as_deref() != Some(holder)
@@ -102,8 +102,9 @@ impl<'a> Candidate<'a> {
 
     /// Reads the Lease. What the API server does not answer is left to a later look.
     async fn look(&mut self) -> Result<(), LeaseError> {
-        self.heard = self.now();
-        match self.bounded(self.api.get_opt(&self.settings.name)).await {
+        let answer = self.bounded(self.api.get_opt(&self.settings.name)).await;
+        self.next_look = self.now() + self.settings.retry_interval();
+        match answer {
             Ok(lease) => self.note(lease),
             Err(failure) if failure.is_refusal() && !self.answered => {
                 return Err(self.refused("read", &failure));

@@ -10,6 +10,7 @@
 mod apply;
 mod audit;
 mod env;
+mod extra;
 mod http;
 mod kafka;
 mod object;
@@ -22,6 +23,8 @@ mod world;
 pub use apply::documents;
 pub use audit::Audit;
 pub use env::required;
+pub use extra::ExtraKafka;
+pub use kafka::Kafka;
 pub use object::Object;
 pub use operator::binary;
 pub use proxy::Proxy;

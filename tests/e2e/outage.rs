@@ -1,0 +1,68 @@
+//! A broker that dies and lives again, and one that is not the one it was.
+
+use spillway_operator::api::{Broker, Topic};
+
+use crate::bed::{ExtraKafka, Kafka, Object as _, World, world};
+
+async fn broker_at(w: &World, address: &str) {
+    w.apply(&format!(
+        "{{apiVersion: spillway.dev/v1alpha1, kind: Broker, metadata: {{name: kafka}}, spec: {{resyncInterval: 5s, kafka: {{bootstrapServers: ['{address}']}}}}}}"
+    ))
+    .await;
+}
+
+#[test]
+fn what_was_edited_while_the_broker_was_dead_is_done_when_it_lives_again() {
+    world(async |w| {
+        let extra = ExtraKafka::start().await;
+        let kafka = Kafka::connect(&extra.address());
+        broker_at(w, &extra.address()).await;
+        w.ready::<Broker>("kafka").await;
+        w.topic("orders", "partitions: 1\ndeletionPolicy: Delete").await;
+        w.ready::<Topic>("orders").await;
+
+        extra.kill();
+        w.condition::<Broker>("kafka", "Ready", "False", "BrokerUnreachable").await;
+        w.topic("orders", "partitions: 2\ndeletionPolicy: Delete").await;
+        w.topic("bills", "partitions: 1\ndeletionPolicy: Delete").await;
+        w.condition::<Topic>("orders", "Ready", "False", "BrokerUnreachable").await;
+        w.condition::<Topic>("bills", "Ready", "False", "BrokerUnreachable").await;
+
+        extra.revive();
+        let orders: Topic = w.ready("orders").await;
+        w.ready::<Topic>("bills").await;
+        assert!(
+            orders.condition("DataLost").is_none_or(|lost| lost.status == "False"),
+            "{}",
+            orders.summary()
+        );
+        assert_eq!(kafka.topic(&w.name("orders")).await.expect("a topic").partitions, 2);
+        kafka.clean(&w.prefix).await;
+    });
+}
+
+#[test]
+fn another_cluster_behind_a_broker_stops_all_writes_until_it_is_accepted() {
+    world(async |w| {
+        let extra = ExtraKafka::start().await;
+        let other = Kafka::connect(&extra.address());
+        w.broker("").await;
+        w.topic("orders", "partitions: 1").await;
+        w.ready::<Topic>("orders").await;
+
+        broker_at(w, &extra.address()).await;
+        let broker: Broker = w.condition("kafka", "ClusterChanged", "True", "ClusterChanged").await;
+        let (id, _) = other.cluster();
+        assert!(broker.message("ClusterChanged").contains(&id), "{}", broker.summary());
+        w.topic("bills", "partitions: 1").await;
+        w.condition::<Topic>("bills", "Ready", "False", "ClusterChanged").await;
+        assert!(other.topic(&w.name("bills")).await.is_none());
+        assert!(other.topic(&w.name("orders")).await.is_none());
+
+        w.annotate::<Broker>("kafka", "spillway.dev/accept-cluster", Some(&id)).await;
+        w.ready::<Broker>("kafka").await;
+        w.ready::<Topic>("bills").await;
+        assert!(other.topic(&w.name("bills")).await.is_some());
+        other.clean(&w.prefix).await;
+    });
+}
