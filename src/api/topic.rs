@@ -169,6 +169,10 @@ pub struct TopicStatus {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 128))]
     pub applied_config_keys: Vec<String>,
+    /// What was about to be done when this was written, where a crash in between would matter:
+    /// `create` means that a topic of this name that appears is Spillway's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<String>,
     /// What is still to be done, in words; empty when the broker is in step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]

@@ -9,28 +9,32 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
+use super::guard::{labels, oldest_broker};
 use super::links::{Link, LinkState};
-use super::reconciler::{annotated, finalizer, labels};
+use super::reconciler::annotated;
 use super::sweep::{self, Counts};
-use super::{settings, status};
+use super::{finalizer, settings, status};
 use crate::api::broker::Unmanaged;
 use crate::api::conditions::{self, Reason, Verdict};
-use crate::api::policy::{ManagementPolicy, Policies};
-use crate::api::{Broker, BrokerStatus, FINALIZER, annotation};
+use crate::api::policy::Policies;
+use crate::api::{Broker, BrokerStatus, annotation};
 use crate::brokers::kafka::{BrokerKey as PoolKey, ClusterInfo};
 use crate::topology::access::{self, Asking};
 
 /// How long the cluster may take to say who it is.
 const TIMEOUT: Duration = Duration::from_secs(5);
+/// For how long the cluster's word about itself is good.
+const VERIFIED_FOR: Duration = Duration::from_secs(1);
 
 /// What a good pass found.
 struct Found {
     cluster: ClusterInfo,
-    counts: Counts,
+    swept: Result<Counts, Failure>,
 }
 
 /// One pass over one Broker.
@@ -38,6 +42,11 @@ pub async fn reconcile(cached: Arc<Broker>, ctx: Arc<Context>) -> Result<Action,
     let begun = Instant::now();
     let broker = ctx.newest(cached);
     let result = pass(&ctx, &broker).await;
+    // It may have gone while it was looked at; what was set up for it goes, too.
+    let key = BrokerKey::from_broker(&broker);
+    if ctx.brokers.get(&key.namespace, &key.name).is_none_or(|cached| cached.uid() != broker.uid()) {
+        forget(&ctx, &broker);
+    }
     ctx.metrics.reconciled("Broker", result.is_ok(), begun.elapsed());
     result
 }
@@ -46,14 +55,13 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Action, Failure> {
     let key = BrokerKey::from_broker(broker);
     let needed = ctx.topics_of(&key).iter().any(|topic| {
         let policies = Policies::resolve(topic.spec.policies(), broker.spec.defaults);
-        let wants = policies.deletion.needs_finalizer()
-            && policies.management == ManagementPolicy::Manage
+        let wants = finalizer::wanted(policies)
             && topic.metadata.deletion_timestamp.is_none()
             && broker.metadata.deletion_timestamp.is_none();
-        wants || topic.finalizers().iter().any(|name| name == FINALIZER)
+        wants || finalizer::is_on(topic.as_ref())
     });
     // While a dependent still has something to delete at the broker, the way there stays.
-    finalizer(ctx, broker, needed && may_hold(broker)).await?;
+    finalizer::set(ctx, broker, needed && may_hold(broker)).await?;
     if broker.metadata.deletion_timestamp.is_some() && !needed {
         forget(ctx, broker);
         return Ok(Action::await_change());
@@ -65,11 +73,18 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Action, Failure> {
     let result = look(ctx, broker, &key, &before).await;
     let uid = broker.uid().unwrap_or_default();
     let failures = ctx.note(&uid, |notes| {
-        notes.failures = if result.is_ok() { 0 } else { notes.failures.saturating_add(1) };
+        let good = result.as_ref().is_ok_and(|found| found.swept.is_ok());
+        notes.failures = if good { 0 } else { notes.failures.saturating_add(1) };
         notes.failures
     });
     let paused = annotated(broker, annotation::PAUSED);
     let (verdicts, action) = match &result {
+        Ok(Found { cluster, swept: Err(failure) }) => {
+            after.cluster_id = Some(cluster.cluster_id.clone());
+            let message = ctx.secrets.redact(&failure.to_string());
+            let ready = Verdict::new(conditions::READY, false, failure.reason(), message);
+            (vec![ready], Action::requeue(failure.retry_after(failures.max(3))))
+        }
         Ok(found) => {
             tell(found, &mut after);
             let message =
@@ -106,14 +121,14 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Action, Failure> {
         &key.namespace,
         &key.name,
         Some(result.is_ok()),
-        result.as_ref().ok().map(|found| found.counts.drifted == 0),
+        result.as_ref().ok().and_then(|found| Some(found.swept.as_ref().ok()?.drifted == 0)),
     );
     Ok(action)
 }
 
 /// A deleted object takes no new finalizer; the API server would refuse it.
 fn may_hold(broker: &Broker) -> bool {
-    broker.metadata.deletion_timestamp.is_none() || broker.finalizers().iter().any(|name| name == FINALIZER)
+    broker.metadata.deletion_timestamp.is_none() || finalizer::is_on(broker)
 }
 
 /// Connects, checks who answers, and sweeps.
@@ -150,14 +165,21 @@ async fn look(
         spec: broker.spec.clone(),
         cluster_id: cluster.cluster_id.clone(),
         paused: annotated(broker, annotation::PAUSED),
+        verified: tokio::sync::Mutex::new(Instant::now()),
         kafka,
     });
     claimed(ctx, &link).await?;
     if ctx.links.set(key, LinkState::Up(link.clone())) {
-        ctx.wake_dependents(key);
+        // Others of the same cluster have a new rival, or a new heir.
+        for other in ctx.brokers.all().iter().map(|broker| BrokerKey::from_broker(broker)) {
+            if other == *key || ctx.cluster_id(&other).as_deref() == Some(&link.cluster_id) {
+                ctx.wake_dependents(&other);
+            }
+        }
     }
-    let counts = sweep::run(ctx, &link).await?;
-    Ok(Found { cluster, counts })
+    // A sweep that fails is told, but the way to the broker is not down for it.
+    let swept = sweep::run(ctx, &link).await;
+    Ok(Found { cluster, swept })
 }
 
 /// A broker that was wiped, or another one behind the same address, has another id: no write
@@ -182,16 +204,41 @@ fn same_cluster(broker: &Broker, before: &BrokerStatus, cluster: &ClusterInfo) -
     ))
 }
 
+/// Asks the cluster who it is, unless it said so within [`VERIFIED_FOR`]: before anything is made,
+/// so that another cluster behind the same address gets none of it. One request serves all who ask
+/// at once.
+pub async fn verify(ctx: &Context, link: &Link) -> Result<(), Failure> {
+    let mut verified = link.verified.lock().await;
+    if verified.elapsed() < VERIFIED_FOR {
+        return Ok(());
+    }
+    let cluster = link.kafka.client.describe_cluster(TIMEOUT).await?;
+    if cluster.cluster_id != link.cluster_id {
+        ctx.wake_brokers.wake(&ObjectRef::new(&link.key.name).within(&link.key.namespace));
+        return Err(Failure::waiting(
+            Reason::ClusterChanged,
+            format!(
+                "Broker {}: the cluster's id is {} and was {}",
+                link.key, cluster.cluster_id, link.cluster_id
+            ),
+        ));
+    }
+    *verified = Instant::now();
+    Ok(())
+}
+
 /// Two Brokers for one cluster: the oldest decides whose namespaces may come.
 async fn claimed(ctx: &Context, link: &Link) -> Result<(), Failure> {
-    let oldest = ctx.links.same_cluster(&link.cluster_id).into_iter().find(|other| other.uid != link.uid);
-    let Some(oldest) = oldest.filter(|other| (other.created, &other.uid) < (link.created, &link.uid)) else {
+    let Some(oldest) = oldest_broker(ctx, &link.cluster_id) else { return Ok(()) };
+    let rank = (oldest.metadata.creation_timestamp.as_ref().map(|time| time.0), oldest.uid());
+    if rank >= (link.created, Some(link.uid.clone())) {
         return Ok(());
-    };
+    }
+    let home = BrokerKey::from_broker(&oldest);
     let labels = labels(ctx, &oldest.spec, &link.key.namespace).await?;
     access::namespace_allowed(
         &oldest.spec,
-        &oldest.key.namespace,
+        &home.namespace,
         Asking { namespace: &link.key.namespace, labels: labels.as_ref() },
     )
     .map_err(|_| {
@@ -199,7 +246,7 @@ async fn claimed(ctx: &Context, link: &Link) -> Result<(), Failure> {
             Reason::ClusterClaimed,
             format!(
                 "cluster {} is declared by Broker {} since before, and that one does not allow namespace {}",
-                link.cluster_id, oldest.key, link.key.namespace
+                link.cluster_id, home, link.key.namespace
             ),
         )
     })
@@ -209,10 +256,12 @@ fn tell(found: &Found, status: &mut BrokerStatus) {
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     status.cluster_id = Some(found.cluster.cluster_id.clone());
     status.nodes = Some(number(found.cluster.nodes.len()));
-    status.managed = Some(number(found.counts.managed));
-    status.in_sync = Some(number(found.counts.in_sync));
-    status.drifted = Some(number(found.counts.drifted));
-    status.unmanaged = Some(Unmanaged { topics: number(found.counts.unmanaged) });
+    if let Ok(counts) = &found.swept {
+        status.managed = Some(number(counts.managed));
+        status.in_sync = Some(number(counts.in_sync));
+        status.drifted = Some(number(counts.drifted));
+        status.unmanaged = Some(Unmanaged { topics: number(counts.unmanaged) });
+    }
 }
 
 /// The interval to the next sweep: brokers that were made together do not stay together.

@@ -70,6 +70,10 @@ fn declared(pass: &Pass<'_, Topic>, companion: &Companion) -> Option<std::sync::
     same.into_iter().next().map(|topic| pass.ctx.newest(topic))
 }
 
+fn broker_of(topic: &Topic) -> BrokerKey {
+    BrokerKey::of(&topic.spec.broker_ref, topic.metadata.namespace.as_deref().unwrap_or_default())
+}
+
 fn is_companion(topic: &Topic) -> bool {
     topic.labels().contains_key(label::COMPANION)
 }
@@ -97,17 +101,23 @@ async fn make(pass: &Pass<'_, Topic>, companion: &Companion) -> Result<(), Failu
                 .await
                 .map_err(Failure::kube("read a companion"))?
             {
-                Some(existing) if existing.topic_name() != companion.topic() => Err(Rejection::new(
+                Some(existing)
+                    if existing.topic_name() != companion.topic()
+                        || broker_of(&existing) != broker_of(pass.object) =>
+                {
+                    Err(Rejection::new(
                     Reason::Conflict,
                     format!(
-                        "Topic {} is needed for the {} topic {:?}, but declares {:?}: rename it",
+                        "Topic {} is needed for the {} topic {:?}, but declares {:?} on Broker {}: rename it",
                         companion.metadata_name,
                         companion.role.label(),
                         companion.topic(),
-                        existing.topic_name()
+                        existing.topic_name(),
+                        broker_of(&existing)
                     ),
                 )
-                .into()),
+                .into())
+                }
                 _ => Ok(()),
             }
         }
@@ -136,7 +146,12 @@ async fn share(pass: &Pass<'_, Topic>, existing: &Topic, companion: &Companion) 
 
 /// What a companion becomes: as wanted, but never with fewer partitions than it asked for.
 fn follow(is: &TopicSpec, wanted: &TopicSpec) -> TopicSpec {
-    TopicSpec { partitions: wanted.partitions.max(is.partitions), ..wanted.clone() }
+    TopicSpec {
+        broker_ref: is.broker_ref.clone(),
+        name: is.name.clone(),
+        partitions: wanted.partitions.max(is.partitions),
+        ..wanted.clone()
+    }
 }
 
 /// Lets go of companions that are not wanted any more. The CR goes with its last parent; its

@@ -73,6 +73,8 @@ impl fmt::Display for BrokerKey {
 pub struct Notes {
     /// Failures in a row.
     pub failures: u32,
+    /// Looks in a row at companions that were not ready.
+    pub looks: u32,
     /// Reverts of drift.
     pub reverts: Reverts,
     /// When a topic that is to be deleted was first seen empty.
@@ -196,6 +198,13 @@ impl Context {
                 == *broker
         });
         topics
+    }
+
+    /// The cluster that a Broker is: as its link says, or, before there is one, its own status.
+    pub fn cluster_id(&self, broker: &BrokerKey) -> Option<String> {
+        self.links.cluster_id(broker).or_else(|| {
+            self.brokers.get(&broker.namespace, &broker.name)?.status.as_ref()?.cluster_id.clone()
+        })
     }
 
     /// Seconds since the process started.

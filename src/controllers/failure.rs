@@ -78,6 +78,18 @@ impl Failure {
         }
     }
 
+    /// Whether it belongs into the object's status: all but what is this process's own trouble. What
+    /// the API server refuses (a quota, a webhook, a missing right) is for a person to mend.
+    #[must_use]
+    pub fn for_the_author(&self) -> bool {
+        match self {
+            Self::Fenced(_) => false,
+            Self::Kube { source, .. } => matches!(source.as_ref(),
+                kube::Error::Api(status) if (400..500).contains(&status.code) && !matches!(status.code, 404 | 409 | 429)),
+            _ => true,
+        }
+    }
+
     /// How long to wait before trying again after the `count`th failure in a row. What only an
     /// edit can help is looked at rarely: the broker's side may have changed.
     #[must_use]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -25,6 +26,8 @@ pub struct Link {
     pub cluster_id: String,
     /// Whether the Broker is paused.
     pub paused: bool,
+    /// When the cluster last said who it is.
+    pub verified: tokio::sync::Mutex<Instant>,
     /// The clients.
     pub kafka: Arc<KafkaHandle>,
 }
@@ -93,31 +96,5 @@ impl Links {
     /// Forgets a Broker.
     pub fn remove(&self, key: &BrokerKey) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(key);
-    }
-
-    /// The Brokers that name the same cluster, the oldest first.
-    pub fn same_cluster(&self, cluster_id: &str) -> Vec<Arc<Link>> {
-        let links = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let mut same: Vec<_> = links
-            .values()
-            .filter_map(|state| match state {
-                LinkState::Up(link) if link.cluster_id == cluster_id => Some(link.clone()),
-                _ => None,
-            })
-            .collect();
-        same.sort_by(|a, b| (a.created, &a.uid).cmp(&(b.created, &b.uid)));
-        same
-    }
-
-    /// Every link that is up.
-    pub fn up(&self) -> Vec<Arc<Link>> {
-        let links = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        links
-            .values()
-            .filter_map(|state| match state {
-                LinkState::Up(link) => Some(link.clone()),
-                LinkState::Down { .. } => None,
-            })
-            .collect()
     }
 }

@@ -10,7 +10,8 @@
 //! and writes status once.
 //!
 //! * [`cache`], [`wake`], [`context`]: what is known, who has to look again, what all share
-//! * [`reconciler`]: one pass for any topology kind; [`topic`] is such a kind
+//! * [`reconciler`]: one pass for any topology kind, with [`guard`] (who may), [`finalizer`] and
+//!   [`removal`]; [`topic`] is such a kind
 //! * [`broker`], [`sweep`]: connections and drift
 //! * [`consumer`] and its folder: workloads and scaling
 //! * [`failure`], [`status`], [`events`]: how a pass reports
@@ -24,8 +25,11 @@ pub mod consumer;
 pub mod context;
 pub mod events;
 pub mod failure;
+pub mod finalizer;
+pub mod guard;
 pub mod links;
 pub mod reconciler;
+pub mod removal;
 pub mod secrets;
 pub mod settings;
 pub mod start;

@@ -15,7 +15,6 @@
 //! **Assumptions**: every step is safe to repeat; a crash between any two is followed by a pass
 //! that plans anew from what is really there.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::Arc;
@@ -34,17 +33,16 @@ use serde_json::json;
 use super::cache::{Cache, Cached};
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
+use super::guard::{self, Claims};
 use super::links::Link;
-use super::status;
 use super::wake::Wake;
-use crate::api::broker::{AllowedFrom, BrokerSpec};
+use super::{finalizer, removal, status};
 use crate::api::conditions::{self, Reason, Verdict};
-use crate::api::policy::{DeletionPolicy, ManagementPolicy, Policies, PolicyDefaults};
-use crate::api::{Broker, BrokerRef, FINALIZER, annotation};
+use crate::api::policy::{Policies, PolicyDefaults};
+use crate::api::{BrokerRef, annotation};
 use crate::brokers::kafka::Lane;
-use crate::topology::access::{self, Asking};
+use crate::topology::kafka::deletion;
 use crate::topology::ownership::{self, Claim};
-use crate::topology::{Rejection, kafka::deletion};
 
 /// A kind of object that lives at a broker.
 pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Serialize {
@@ -94,7 +92,7 @@ pub struct Pass<'a, K> {
     /// Whether the spec was edited since the broker was last in step.
     pub edited: bool,
     /// Every CR that claims the same broker object, this one included.
-    pub claims: Vec<Claim>,
+    pub claims: Claims,
     /// A person's edit goes before a resync.
     pub lane: Lane,
 }
@@ -129,7 +127,7 @@ pub async fn reconcile<K: TopologyKind>(cached: Arc<K>, ctx: Arc<Context>) -> Re
     let begun = Instant::now();
     let object = ctx.newest(cached);
     let result = if object.meta().deletion_timestamp.is_some() {
-        remove(&ctx, object.as_ref()).await
+        removal::remove(&ctx, object.as_ref()).await
     } else {
         keep(&ctx, object.as_ref()).await
     };
@@ -141,9 +139,10 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
     let before = object.status().cloned().unwrap_or_default();
     let mut after = before.clone();
     let result = attempt(ctx, object, &mut after).await;
-    if let Err(failure @ (Failure::Fenced(_) | Failure::Kube { .. })) = result {
-        return Err(failure);
-    }
+    let result = match result {
+        Err(failure) if !failure.for_the_author() => return Err(failure),
+        result => result,
+    };
     let uid = object.uid().unwrap_or_default();
     let failures = ctx.note(&uid, |notes| {
         notes.failures = if result.is_ok() { 0 } else { notes.failures.saturating_add(1) };
@@ -155,7 +154,8 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
     announce(ctx, object, previous, &merged);
     K::set_conditions(&mut after, merged, object.meta().generation);
     status::write(ctx, object, &before, &after).await?;
-    if annotated(object, annotation::ACKNOWLEDGE_DATA_LOSS) && result.is_ok() {
+    let cleared = result.as_ref().is_ok_and(|outcome| outcome.data_lost.is_none());
+    if annotated(object, annotation::ACKNOWLEDGE_DATA_LOSS) && cleared {
         acknowledged(ctx, object).await?;
     }
     let (after, _) = K::conditions(&after);
@@ -181,6 +181,14 @@ async fn attempt<K: TopologyKind>(
     object: &K,
     status: &mut K::Status,
 ) -> Result<Outcome, Failure> {
+    let key = BrokerKey::of(object.broker_ref(), &object.namespace().unwrap_or_default());
+    if let Some(broker) = ctx.brokers.get(&key.namespace, &key.name) {
+        let policies = Policies::resolve(object.policies(), broker.spec.defaults);
+        if !finalizer::wanted(policies) {
+            // Taken off first: it needs no broker that answers.
+            finalizer::set(ctx, object, false).await?;
+        }
+    }
     let pass = gather(ctx, object)?;
     if pass.link.paused || annotated(object, annotation::PAUSED) {
         return Err(Failure::waiting(
@@ -188,8 +196,9 @@ async fn attempt<K: TopologyKind>(
             "paused by annotation: nothing is written to the broker",
         ));
     }
-    guard(&pass).await?;
-    set_finalizer(ctx, object, pass.policies).await?;
+    guard::permit(&pass).await?;
+    guard::owned(&pass)?;
+    finalizer::keep(ctx, object, pass.policies).await?;
     K::work(&pass, status).await
 }
 
@@ -212,7 +221,8 @@ pub fn annotated<K: Resource>(object: &K, key: &str) -> bool {
     object.meta().annotations.as_ref().and_then(|all| all.get(key)).is_some_and(|value| value == "true")
 }
 
-fn gather<'a, K: TopologyKind>(ctx: &'a Arc<Context>, object: &'a K) -> Result<Pass<'a, K>, Failure> {
+/// Step 2: what a pass needs before anything is decided.
+pub fn gather<'a, K: TopologyKind>(ctx: &'a Arc<Context>, object: &'a K) -> Result<Pass<'a, K>, Failure> {
     let namespace = object.namespace().unwrap_or_default();
     let key = BrokerKey::of(object.broker_ref(), &namespace);
     if ctx.brokers.get(&key.namespace, &key.name).is_none() {
@@ -220,7 +230,7 @@ fn gather<'a, K: TopologyKind>(ctx: &'a Arc<Context>, object: &'a K) -> Result<P
     }
     let link = ctx.links.get(&key)?;
     let policies = Policies::resolve(object.policies(), link.spec.defaults);
-    let claims = claims(ctx, object, &link.cluster_id);
+    let claims = guard::claims(ctx, object, &link.cluster_id);
     let (_, observed) = object.status().map(K::conditions).unwrap_or_default();
     let lane = if observed == object.meta().generation && object.meta().deletion_timestamp.is_none() {
         Lane::Resync
@@ -243,7 +253,7 @@ impl<K: TopologyKind> Pass<'_, K> {
     /// The CR that owns the broker object.
     #[must_use]
     pub fn owner(&self) -> Option<&Claim> {
-        ownership::owner(&self.claims)
+        ownership::owner(&self.claims.same)
     }
 
     /// Whether this CR is the owner.
@@ -252,159 +262,15 @@ impl<K: TopologyKind> Pass<'_, K> {
         self.owner().is_some_and(|owner| Some(&owner.uid) == self.object.meta().uid.as_ref())
     }
 
-    /// Whether another CR takes over when this one goes.
+    /// Whether another CR takes over, or may take over, when this one goes.
     #[must_use]
     pub fn has_heir(&self) -> bool {
-        self.claims.len() > 1
-    }
-}
-
-/// Every CR that claims the same broker object, this one included.
-fn claims<K: TopologyKind>(ctx: &Context, object: &K, cluster_id: &str) -> Vec<Claim> {
-    let uid = object.uid();
-    K::cache(ctx)
-        .find(&object.broker_name())
-        .iter()
-        .filter(|other| {
-            let key = BrokerKey::of(other.broker_ref(), &other.namespace().unwrap_or_default());
-            let defaults =
-                ctx.brokers.get(&key.namespace, &key.name).map(|b| b.spec.defaults).unwrap_or_default();
-            let observes =
-                Policies::resolve(other.policies(), defaults).management == ManagementPolicy::Observe;
-            other.uid() == uid || (!observes && ctx.links.cluster_id(&key).as_deref() == Some(cluster_id))
-        })
-        .map(|other| Claim {
-            created: other.meta().creation_timestamp.as_ref().map(|time| time.0),
-            uid: other.uid().unwrap_or_default(),
-            namespace: other.namespace().unwrap_or_default(),
-            name: other.name_any(),
-        })
-        .collect()
-}
-
-/// Step 3: the guard rails of the Broker, and of the oldest Broker of the same cluster.
-async fn guard<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> {
-    let namespace = pass.object.namespace().unwrap_or_default();
-    let oldest = pass.ctx.links.same_cluster(&pass.link.cluster_id).into_iter().next();
-    let both = [Some(pass.link.clone()), oldest.filter(|oldest| oldest.uid != pass.link.uid)];
-    for link in both.iter().flatten() {
-        let labels = labels(pass.ctx, &link.spec, &namespace).await?;
-        let asking = Asking { namespace: &namespace, labels: labels.as_ref() };
-        access::namespace_allowed(&link.spec, &link.key.namespace, asking)?;
-        access::rules_permit(
-            &link.spec.rules,
-            &namespace,
-            &pass.object.broker_name(),
-            pass.policies.deletion,
-        )?;
-    }
-    match pass.owner() {
-        Some(owner) if pass.policies.management == ManagementPolicy::Manage && !pass.is_owner() => {
-            Err(Rejection::new(
-                Reason::Conflict,
-                format!(
-                    "{} {:?} is owned by {} {}/{}, which was created first; delete that one to hand it over, or this one",
-                    K::KIND.to_lowercase(),
-                    pass.object.broker_name(),
-                    K::KIND,
-                    owner.namespace,
-                    owner.name
-                ),
-            )
-            .into())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// A namespace's labels, where the Broker asks for them. An operator that watches some namespaces
-/// only has no cache of all and asks for the one.
-pub async fn labels(
-    ctx: &Context,
-    spec: &BrokerSpec,
-    namespace: &str,
-) -> Result<Option<BTreeMap<String, String>>, Failure> {
-    if spec.allowed_namespaces.from != AllowedFrom::Selector {
-        return Ok(None);
-    }
-    if let Some(all) = &ctx.namespaces {
-        return Ok(all.get("", namespace).map(|found| found.labels().clone()));
-    }
-    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(ctx.client.clone());
-    let found =
-        api.get_metadata_opt(namespace).await.map_err(Failure::kube("read the namespace's labels"))?;
-    Ok(found.map(|found| found.labels().clone()))
-}
-
-/// Step 4.
-async fn set_finalizer<K: TopologyKind>(
-    ctx: &Arc<Context>,
-    object: &K,
-    policies: Policies,
-) -> Result<(), Failure> {
-    let wanted =
-        policies.management == ManagementPolicy::Manage && policies.deletion != DeletionPolicy::Retain;
-    if wanted {
-        // The way to the broker must outlive what has to be deleted there.
-        hold_broker(ctx, &BrokerKey::of(object.broker_ref(), &object.namespace().unwrap_or_default()))
-            .await?;
-    }
-    finalizer(ctx, object, wanted).await
-}
-
-async fn hold_broker(ctx: &Context, key: &BrokerKey) -> Result<(), Failure> {
-    let held = |broker: &Broker| broker.finalizers().iter().any(|name| name == FINALIZER);
-    let newest = || ctx.brokers.get(&key.namespace, &key.name).map(|broker| ctx.newest(broker));
-    if newest().is_none_or(|broker| held(&broker)) {
-        return Ok(());
-    }
-    // Many objects may want it at once; one of them writes.
-    let _one = ctx.holding.lock().await;
-    match newest() {
-        Some(broker) if broker.metadata.deletion_timestamp.is_some() => Err(Failure::waiting(
-            Reason::BrokerNotFound,
-            format!("Broker {key} is being deleted; an object with this deletionPolicy needs it"),
-        )),
-        Some(broker) => finalizer(ctx, broker.as_ref(), true).await,
-        None => Ok(()),
-    }
-}
-
-/// Puts the finalizer on or takes it off; nothing is sent when it is as wanted.
-pub async fn finalizer<K>(ctx: &Context, object: &K, wanted: bool) -> Result<(), Failure>
-where
-    K: Cached + Resource<Scope = NamespaceResourceScope> + Serialize,
-{
-    let mut finalizers = object.finalizers().to_vec();
-    let has = finalizers.iter().any(|name| name == FINALIZER);
-    if has == wanted {
-        return Ok(());
-    }
-    if wanted {
-        finalizers.push(FINALIZER.into());
-    } else {
-        finalizers.retain(|name| name != FINALIZER);
-    }
-    ctx.may_write()?;
-    let api: Api<K> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
-    // The resource version keeps a finalizer that somebody else added meanwhile.
-    let patch = json!({"metadata": {
-        "uid": object.uid(), "resourceVersion": object.resource_version(), "finalizers": finalizers,
-    }});
-    let answer = api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
-    ctx.metrics.api_write("patch", "finalizers");
-    match answer {
-        Ok(object) => {
-            ctx.remember_write(&object);
-            Ok(())
-        }
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        Err(error) => Err(Failure::kube("write the finalizer")(error)),
+        self.claims.same.len() > 1 || self.claims.unknown > 0
     }
 }
 
 /// Step 6: the conditions that a result stands for, and when to look again.
-fn report<K: TopologyKind>(
+pub(super) fn report<K: TopologyKind>(
     ctx: &Context,
     object: &K,
     before: &K::Status,
@@ -446,8 +312,8 @@ fn report<K: TopologyKind>(
             }
             verdicts.extend(lost(None));
             let action = match reason {
-                // These end with an event: an edit, an owner that goes, a Broker that comes up.
-                Reason::Paused | Reason::Conflict => Action::await_change(),
+                // Ends with an event: the annotation goes.
+                Reason::Paused => Action::await_change(),
                 _ => Action::requeue(failure.retry_after(failures)),
             };
             (verdicts, action)
@@ -456,7 +322,7 @@ fn report<K: TopologyKind>(
 }
 
 /// An event and a log line when `Ready` changed its reason.
-fn announce<K: TopologyKind>(ctx: &Context, object: &K, previous: &[Condition], now: &[Condition]) {
+pub fn announce<K: TopologyKind>(ctx: &Context, object: &K, previous: &[Condition], now: &[Condition]) {
     let Some(ready) = conditions::find(now, conditions::READY) else {
         return;
     };
@@ -509,89 +375,5 @@ pub fn wake_claimants<K: TopologyKind>(ctx: &Context, object: &K) {
         if other.uid() != object.uid() {
             K::wake(ctx).wake(&ObjectRef::from_obj(other.as_ref()));
         }
-    }
-}
-
-/// A deleted object: does what its deletion policy says, then lets it go.
-async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action, Failure> {
-    if !object.finalizers().iter().any(|name| name == FINALIZER) {
-        return Ok(Action::await_change());
-    }
-    let forced = annotated(object, annotation::FORCE_RELEASE);
-    let verdict = if forced {
-        Ok(deletion::Verdict::Release("released by annotation; the topic stays at the broker"))
-    } else {
-        removal(ctx, object).await
-    };
-    let namespace = object.namespace().unwrap_or_default();
-    let (failure, again) = match verdict {
-        Ok(deletion::Verdict::Release(why)) => {
-            let name = object.name_any();
-            tracing::info!(kind = K::KIND, namespace, name, why, "released");
-            ctx.metrics.released(K::KIND);
-            finalizer(ctx, object, false).await?;
-            return Ok(Action::await_change());
-        }
-        Ok(deletion::Verdict::Delete) => {
-            tracing::info!(kind = K::KIND, namespace, name = object.name_any(), "deleted at the broker");
-            finalizer(ctx, object, false).await?;
-            return Ok(Action::await_change());
-        }
-        Ok(deletion::Verdict::LookAgain) => {
-            let message = "the topic looks empty; looking once more before it is deleted";
-            (Failure::waiting(Reason::Progressing, message), Duration::from_secs_f64(deletion::SECOND_LOOK))
-        }
-        Ok(deletion::Verdict::Keep(why)) => {
-            (Failure::waiting(Reason::NotEmpty, why), Duration::from_secs(15))
-        }
-        Err(failure @ (Failure::Fenced(_) | Failure::Kube { .. })) => return Err(failure),
-        Err(failure) => {
-            let lost = matches!(
-                failure.reason(),
-                Reason::BrokerNotFound | Reason::SecretNotFound | Reason::SecretInvalid
-            );
-            if lost && namespace_terminating(ctx, &namespace).await {
-                tracing::warn!(
-                    kind = K::KIND, namespace, name = object.name_any(), error = %failure,
-                    "released: the namespace is being deleted and the way to the broker is gone; the broker keeps the object"
-                );
-                ctx.metrics.released(K::KIND);
-                finalizer(ctx, object, false).await?;
-                return Ok(Action::await_change());
-            }
-            let count = ctx.note(&object.uid().unwrap_or_default(), |notes| {
-                notes.failures = notes.failures.saturating_add(1);
-                notes.failures
-            });
-            let again = failure.retry_after(count);
-            (failure, again)
-        }
-    };
-    let before = object.status().cloned().unwrap_or_default();
-    let mut after = before.clone();
-    let (verdicts, _) = report::<K>(ctx, object, &before, &Err(failure), 0);
-    let (previous, _) = K::conditions(&before);
-    let merged = conditions::merge(previous, &verdicts, object.meta().generation, Timestamp::now());
-    announce(ctx, object, previous, &merged);
-    K::set_conditions(&mut after, merged, object.meta().generation);
-    status::write(ctx, object, &before, &after).await?;
-    Ok(Action::requeue(again))
-}
-
-async fn removal<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<deletion::Verdict, Failure> {
-    let pass = gather(ctx, object)?;
-    if pass.link.paused || annotated(object, annotation::PAUSED) {
-        return Err(Failure::waiting(Reason::Paused, "paused by annotation: the deletion waits"));
-    }
-    K::remove(&pass).await
-}
-
-/// Whether a namespace is on its way out.
-async fn namespace_terminating(ctx: &Context, namespace: &str) -> bool {
-    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(ctx.client.clone());
-    match api.get_metadata_opt(namespace).await {
-        Ok(Some(found)) => found.metadata.deletion_timestamp.is_some(),
-        Ok(None) => true,
-        Err(_) => false,
     }
 }

@@ -158,20 +158,17 @@ impl Secrets {
     /// `text` without any value of a Secret that is in use. Values under four bytes are too short
     /// to tell from ordinary text.
     pub fn redact(&self, text: &str) -> String {
-        let mut text = text.to_owned();
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        for entry in watched.values() {
+        let mut hidden: Vec<String> = Vec::new();
+        for entry in self.watched.lock().unwrap_or_else(PoisonError::into_inner).values() {
             if let State::Present(data) = &*entry.state.borrow() {
-                let hidden = data.iter().filter(|(key, _)| !PUBLIC_KEYS.contains(&key.as_str()));
-                for value in hidden.filter_map(|(_, value)| std::str::from_utf8(value).ok()) {
-                    let value = value.trim();
-                    if value.len() >= 4 && text.contains(value) {
-                        text = text.replace(value, "***");
-                    }
-                }
+                let values = data.iter().filter(|(key, _)| !PUBLIC_KEYS.contains(&key.as_str()));
+                let texts = values.filter_map(|(_, value)| std::str::from_utf8(value).ok());
+                hidden.extend(texts.map(str::trim).filter(|text| text.len() >= 4).map(str::to_owned));
             }
         }
-        text
+        // The longest first: one secret may be part of another.
+        hidden.sort_by_key(|value| std::cmp::Reverse(value.len()));
+        hidden.iter().fold(text.to_owned(), |text, value| text.replace(value, "***"))
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource as _, ResourceExt as _};
 
+use super::broker;
 use super::cache::Cache;
 use super::companions;
 use super::context::Context;
@@ -14,7 +15,7 @@ use super::reconciler::{Outcome, Pass, TopologyKind};
 use super::status;
 use super::wake::Wake;
 use crate::api::conditions::{self, Reason, Verdict};
-use crate::api::policy::{DeletionPolicy, PolicyDefaults};
+use crate::api::policy::{Adoption, DeletionPolicy, PolicyDefaults};
 use crate::api::{BrokerRef, Topic, TopicStatus, annotation};
 use crate::brokers::kafka::{
     ErrorCode, Isolation, KafkaError, NewTopic, ObservedTopic as Seen, OffsetQuery, OffsetSpec,
@@ -25,8 +26,10 @@ use crate::topology::{Rejection, kafka::companions as wanted};
 
 /// How long a request about one topic may take.
 pub const TIMEOUT: Duration = Duration::from_secs(10);
-/// How often to look at a companion that is not ready.
-const COMPANION_LOOK: Duration = Duration::from_secs(1);
+/// `status.pending` while a creation is under way.
+const CREATE: &str = "create";
+/// How soon to look at a companion that is not ready; the pause doubles, up to 32 s.
+const COMPANION_LOOK: Duration = Duration::from_millis(500);
 /// How long a topic that was just made may stay unknown to the broker that is asked.
 const APPEARS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -68,11 +71,9 @@ impl TopologyKind for Topic {
     }
 
     async fn work(pass: &Pass<'_, Self>, status: &mut TopicStatus) -> Result<Outcome, Failure> {
+        let uid = pass.object.uid().unwrap_or_default();
         let desired = DesiredTopic::of(pass.object)?;
         let companions = wanted::of(pass.object)?;
-        status.dead_letter.clone_from(&companions.dead_letter);
-        status.retries.clone_from(&companions.retries);
-
         let observed = observe(pass, &desired.name).await?;
         let memory = remembered(status);
         let plan = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory))?;
@@ -83,12 +84,15 @@ impl TopologyKind for Topic {
 
         // Where messages go when they fail comes before where they come from.
         let missing = companions::keep(pass, &companions.all).await?;
+        status.dead_letter.clone_from(&companions.dead_letter);
+        status.retries.clone_from(&companions.retries);
         let observed = match observed {
             Some(observed) if plan.steps.is_empty() => observed,
             _ => carry_out(pass, &desired, &plan, status).await?,
         };
         status.plan.clear();
         status.plan_hash = None;
+        status.pending = None;
         status.applied_config_keys = plan.applied_keys.iter().cloned().collect();
         describe(&observed, status);
         let mut outcome = Outcome::in_step(format!("topic {:?} is as declared", desired.name));
@@ -97,7 +101,13 @@ impl TopologyKind for Topic {
             let message = format!("waiting for {}", missing.join(", "));
             outcome.ready = Verdict::new(conditions::READY, false, Reason::CompanionNotReady, message);
             // One that a person declared is not ours and does not wake its parents.
-            outcome.again = Some(COMPANION_LOOK);
+            let looks = pass.ctx.note(&uid, |notes| {
+                notes.looks = notes.looks.saturating_add(1);
+                notes.looks
+            });
+            outcome.again = Some(COMPANION_LOOK * (1 << looks.min(6)));
+        } else {
+            pass.ctx.note(&uid, |notes| notes.looks = 0);
         }
         Ok(outcome)
     }
@@ -120,7 +130,7 @@ impl TopologyKind for Topic {
             owner: pass.is_owner(),
             heir: pass.has_heir(),
             forced: false,
-            known_id: pass.object.status.as_ref().and_then(|status| status.topic_id.as_deref()),
+            known_id: known_id(pass.object.status.as_ref(), observed.as_ref()),
             observed: observed.as_ref(),
             extent: extent.as_ref(),
             empty_for,
@@ -141,6 +151,16 @@ impl TopologyKind for Topic {
         }
         Ok(verdict)
     }
+}
+
+/// The id of the topic that is known to be ours: the remembered one, or the one that appeared after
+/// its creation was begun.
+fn known_id<'a>(status: Option<&'a TopicStatus>, observed: Option<&'a ObservedTopic>) -> Option<&'a str> {
+    let status = status?;
+    if status.pending.as_deref() == Some(CREATE) {
+        return observed.map(|observed| observed.id.as_str());
+    }
+    status.topic_id.as_deref()
 }
 
 /// All that the plan depends on.
@@ -168,6 +188,7 @@ pub fn remembered(status: &TopicStatus) -> Memory {
     Memory {
         topic_id: status.topic_id.clone(),
         applied_keys: status.applied_config_keys.iter().cloned().collect(),
+        creating: status.pending.as_deref() == Some(CREATE),
     }
 }
 
@@ -225,8 +246,7 @@ fn hold(
     };
     let outcome = match plan.gate {
         Gate::Go => {
-            let drift = status.topic_id.is_some() && !pass.edited && !plan.steps.is_empty();
-            if drift {
+            if drift(pass, plan, status) {
                 let now = pass.ctx.now();
                 let uid = pass.object.uid().unwrap_or_default();
                 if !pass.ctx.note(&uid, |notes| notes.reverts.may_revert(now)) {
@@ -236,9 +256,6 @@ fn hold(
                     )
                     .into());
                 }
-                pass.ctx.note(&uid, |notes| notes.reverts.record(now));
-                pass.ctx.metrics.drift_corrected(Topic::KIND);
-                pass.ctx.events.publish(pass.object.object_ref(&()), true, "DriftCorrected", "Apply", &words);
             }
             None
         }
@@ -284,6 +301,11 @@ fn hold(
     Ok(outcome)
 }
 
+/// Whether the steps undo what somebody else did, and not what the author wants.
+fn drift(pass: &Pass<'_, Topic>, plan: &Plan, status: &TopicStatus) -> bool {
+    status.topic_id.is_some() && !pass.edited && !plan.steps.is_empty()
+}
+
 /// Takes the steps, and reads back what came of them.
 async fn carry_out(
     pass: &Pass<'_, Topic>,
@@ -292,7 +314,11 @@ async fn carry_out(
     status: &mut TopicStatus,
 ) -> Result<ObservedTopic, Failure> {
     let name = &desired.name;
-    remember_new_keys(pass, plan, status).await?;
+    let drifted = drift(pass, plan, status);
+    remember(pass, plan, status).await?;
+    if plan.steps.iter().any(|step| matches!(step, Step::Create { .. })) {
+        broker::verify(pass.ctx, &pass.link).await?;
+    }
     if plan.steps.len() > 1 {
         rehearse(pass, name, &plan.steps).await?;
     }
@@ -304,6 +330,13 @@ async fn carry_out(
             step = %step, "done"
         );
         pass.ctx.events.publish(pass.object.object_ref(&()), false, step.event(), "Apply", &step.to_string());
+    }
+    if drifted {
+        let (now, uid) = (pass.ctx.now(), pass.object.uid().unwrap_or_default());
+        pass.ctx.note(&uid, |notes| notes.reverts.record(now));
+        pass.ctx.metrics.drift_corrected(Topic::KIND);
+        let words = words(plan).join("; ");
+        pass.ctx.events.publish(pass.object.object_ref(&()), true, "DriftCorrected", "Apply", &words);
     }
     if plan.loss == Some(Loss::Vanished) {
         pass.ctx.metrics.vanished(Topic::KIND);
@@ -336,23 +369,32 @@ fn reached(steps: &[Step], observed: &ObservedTopic) -> bool {
     })
 }
 
-/// Keys that were never Spillway's are written down before they are set: a crash in between
-/// must not turn them into somebody else's.
-async fn remember_new_keys(
-    pass: &Pass<'_, Topic>,
-    plan: &Plan,
-    status: &mut TopicStatus,
-) -> Result<(), Failure> {
+/// What a crash in between would make ambiguous is written down first: keys that were never
+/// Spillway's and are about to be set, and a creation whose topic could later look like somebody
+/// else's. (An ordinary new topic needs no such note: it is identical, and adopted silently.)
+async fn remember(pass: &Pass<'_, Topic>, plan: &Plan, status: &mut TopicStatus) -> Result<(), Failure> {
     let known: BTreeSet<String> = status.applied_config_keys.iter().cloned().collect();
-    let sets = plan.steps.iter().any(|step| matches!(step, Step::Configure { .. }));
-    if !sets || plan.applied_keys.is_subset(&known) {
-        return Ok(());
-    }
     let before = pass.object.status.clone().unwrap_or_default();
     let mut after = before.clone();
-    after.applied_config_keys = known.union(&plan.applied_keys).cloned().collect();
+    for step in &plan.steps {
+        match step {
+            Step::Configure { .. } => {
+                after.applied_config_keys = known.union(&plan.applied_keys).cloned().collect();
+            }
+            Step::Create { .. } => {
+                let ambiguous = plan.loss.is_some()
+                    || pass.policies.adoption != Adoption::IfIdentical
+                    || pass.policies.deletion != DeletionPolicy::Retain;
+                if ambiguous {
+                    after.pending = Some(CREATE.into());
+                }
+            }
+            Step::Grow { .. } => {}
+        }
+    }
     status::write(pass.ctx, pass.object, &before, &after).await?;
     status.applied_config_keys = after.applied_config_keys;
+    status.pending = after.pending;
     Ok(())
 }
 

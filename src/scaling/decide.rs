@@ -83,6 +83,8 @@ impl State {
         changed: Option<u32>,
         verdict: &mut Verdict,
     ) -> Outcome {
+        /// Times the rate that a probe that held proves.
+        const AIR: f64 = 1.1;
         self.guards.conflict.check(scene, verdict);
         data::known(scene, self.sizing.known_at, verdict);
         if scene.seen.rabbitmq.as_ref().is_some_and(|q| q.kind.as_ref() == "stream") {
@@ -107,7 +109,6 @@ impl State {
         data::members(scene, &self.group, verdict);
         self.guards.target.check(scene, plan.limits.min_above_cap, verdict);
 
-        const AIR: f64 = 1.1;
         let probe = self.guards.probe.watch(scene, plan.waiting / plan.capacity.max(f64::MIN_POSITIVE));
         if probe == Outcome::Held {
             // What arrives was done by this few, without a backlog: their rate is such that the formula keeps them,

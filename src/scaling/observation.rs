@@ -269,18 +269,27 @@ impl Pod {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(untagged)]
-enum GroupForm {
-    Failed { error: String },
-    Known(Group),
+/// A group on a replay line: as described, or `error` instead.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct GroupForm {
+    #[serde(default)]
+    error: Option<serde::de::IgnoredAny>,
+    #[serde(rename = "type", default)]
+    kind: GroupKind,
+    #[serde(default)]
+    state: GroupState,
+    #[serde(default)]
+    assignor: Arc<str>,
+    #[serde(default)]
+    members: Vec<Member>,
 }
 
 impl Serialize for GroupRead {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Self::NotRead => serializer.serialize_none(),
-            Self::Unreadable => GroupForm::Failed { error: "unreadable".to_owned() }.serialize(serializer),
+            Self::Unreadable => serializer.collect_map([("error", "unreadable")]),
             Self::Known(group) => group.serialize(serializer),
         }
     }
@@ -290,8 +299,10 @@ impl<'de> Deserialize<'de> for GroupRead {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match Option::<GroupForm>::deserialize(deserializer)? {
             None => Self::NotRead,
-            Some(GroupForm::Failed { .. }) => Self::Unreadable,
-            Some(GroupForm::Known(group)) => Self::Known(group),
+            Some(GroupForm { error: Some(_), .. }) => Self::Unreadable,
+            Some(GroupForm { kind, state, assignor, members, .. }) => {
+                Self::Known(Group { kind, state, assignor, members })
+            }
         })
     }
 }

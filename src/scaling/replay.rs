@@ -17,8 +17,10 @@ pub const VERSION: u32 = 1;
 /// Longest line that is read, in bytes: a group of 100,000 partitions fits.
 const LONGEST: u64 = 64 << 20;
 
+/// What a line says beside its observation. Both are read from the same text: flattening one into the other
+/// would buffer the whole line.
 #[derive(Deserialize)]
-struct Line {
+struct Head {
     v: u32,
     #[serde(default)]
     seq: u64,
@@ -26,8 +28,17 @@ struct Line {
     config: Option<Config>,
     #[serde(default)]
     learned: Option<Learned>,
-    #[serde(flatten)]
+}
+
+struct Line {
+    head: Head,
     seen: Observation,
+}
+
+impl Line {
+    fn read(text: &[u8]) -> serde_json::Result<Self> {
+        Ok(Self { head: serde_json::from_slice(text)?, seen: serde_json::from_slice(text)? })
+    }
 }
 
 #[derive(Serialize)]
@@ -66,10 +77,10 @@ impl Replay {
     /// Answers one line, without its line feed.
     pub fn answer(&mut self, line: &[u8]) -> String {
         self.lines += 1;
-        let (seq, error) = match serde_json::from_slice::<Line>(line) {
+        let (seq, error) = match Line::read(line) {
             Ok(line) => match self.accept(&line) {
-                Ok(decision) => return reply(line.seq, line.seen.now, &decision),
-                Err(error) => (line.seq, error),
+                Ok(decision) => return reply(line.head.seq, line.seen.now, &decision),
+                Err(error) => (line.head.seq, error),
             },
             Err(error) => (sequence(line).unwrap_or(self.lines), format!("failed to read the line: {error}")),
         };
@@ -77,8 +88,8 @@ impl Replay {
     }
 
     fn accept(&mut self, line: &Line) -> Result<Decision, String> {
-        if line.v != VERSION {
-            return Err(format!("failed to read the line: version {} is not {VERSION}", line.v));
+        if line.head.v != VERSION {
+            return Err(format!("failed to read the line: version {} is not {VERSION}", line.head.v));
         }
         let t = line.seen.now;
         if !t.is_finite() {
@@ -93,17 +104,17 @@ impl Replay {
         if line.seen.kafka.is_some() && line.seen.rabbitmq.is_some() {
             return Err("failed to read the line: both kafka and rabbitmq are given".to_owned());
         }
-        let Some(config) = line.config.as_ref().or(self.config.as_ref()) else {
+        let Some(config) = line.head.config.as_ref().or(self.config.as_ref()) else {
             return Err("failed to decide: no line has had a config yet".to_owned());
         };
-        let state = match &line.learned {
+        let state = match &line.head.learned {
             Some(learned) => State::seeded(learned),
             None => std::mem::take(&mut self.state),
         };
         let (decision, state) = decide(config, &line.seen, state);
         (self.state, self.last) = (state, Some(t));
-        if line.config.is_some() {
-            self.config.clone_from(&line.config);
+        if line.head.config.is_some() {
+            self.config.clone_from(&line.head.config);
         }
         Ok(decision)
     }

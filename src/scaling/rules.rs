@@ -8,7 +8,7 @@ use super::shape::Fleet;
 const WHILE_STARTING: f64 = 1.25;
 /// A lower class must hold the largest recent need and as much again as it lies above the mean, between these
 /// shares of it: a quiet need may go close to a class's edge, a restless one may not.
-const DOWN_MARGIN: (f64, f64) = (1.02, 1.1);
+const DOWN_MARGIN: (f64, f64) = (1.04, 1.1);
 
 /// The limits between which a count may lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +43,7 @@ impl Limits {
 
 /// What speaks for more replicas at this poll.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::struct_excessive_bools)] // independent facts, not a state
 pub(super) struct Ups {
     /// The count wanted, within limits.
     pub wanted: u32,

@@ -58,8 +58,8 @@ impl State {
             Demand::of_group(&self.group, &self.arrival, coming, mu / f64::from(fleet.per_replica), config)
         };
         let idle_for = self.sizing.idle_since.map_or(0.0, |since| now - since);
-        let nothing =
-            idle_for > FADED || scene.spec == 0 && !scene.signals.lagging && scene.signals.arrived <= 0.0;
+        let still = !scene.signals.lagging && scene.signals.arrived <= 0.0;
+        let nothing = still && (idle_for > FADED || scene.spec == 0);
         let mut need = demand(mu, waiting).need(mu, f64::from(fleet.per_replica), config);
         if nothing {
             need = Need::default();
@@ -160,7 +160,7 @@ impl State {
         if let Some(max) = config.max_replicas {
             choice.replicas = choice.replicas.min(max.max(floor));
         }
-        self.bounds(scene, plan, floor, known, &choice, verdict);
+        bounds(scene, plan, floor, known, &choice, verdict);
         choice
     }
 
@@ -235,6 +235,7 @@ impl State {
             Ok(count) => {
                 choice.replicas = count;
                 let now = scene.now;
+                self.guards.probe.reversed(now);
                 if self.sizing.lowered_at.is_some_and(|at| now - at < config.peak_memory) {
                     self.sizing.regret_until = Some(now + REGRET * config.peak_memory);
                 }
@@ -297,33 +298,25 @@ impl State {
             verdict.bounds.push(Bound::Stabilization);
         }
     }
+}
 
-    /// Everything else that holds.
-    fn bounds(
-        &self,
-        scene: &Scene<'_>,
-        plan: &Plan,
-        floor: u32,
-        known: bool,
-        choice: &Choice,
-        verdict: &mut Verdict,
-    ) {
-        let limits = &plan.limits;
-        if known {
-            verdict.bounds.push(plan.need.by.unwrap_or(Bound::Idle));
-            if plan.need.replicas > scene.fleet.capacity(limits.ceiling) + 1e-6 {
-                verdict.bounds.extend(limits.by);
-            }
-            if plan.class < limits.min && choice.replicas == limits.min {
-                verdict.bounds.push(Bound::Min);
-            }
-        } else if choice.replicas == floor && scene.spec < floor {
+/// Everything else that holds.
+fn bounds(scene: &Scene<'_>, plan: &Plan, floor: u32, known: bool, choice: &Choice, verdict: &mut Verdict) {
+    let limits = &plan.limits;
+    if known {
+        verdict.bounds.push(plan.need.by.unwrap_or(Bound::Idle));
+        if plan.need.replicas > scene.fleet.capacity(limits.ceiling) + 1e-6 {
+            verdict.bounds.extend(limits.by);
+        }
+        if plan.class < limits.min && choice.replicas == limits.min {
             verdict.bounds.push(Bound::Min);
         }
-        if scene.seen.target.paused {
-            verdict.bounds.push(Bound::Paused);
-        }
-        verdict.bounds.sort_unstable();
-        verdict.bounds.dedup();
+    } else if choice.replicas == floor && scene.spec < floor {
+        verdict.bounds.push(Bound::Min);
     }
+    if scene.seen.target.paused {
+        verdict.bounds.push(Bound::Paused);
+    }
+    verdict.bounds.sort_unstable();
+    verdict.bounds.dedup();
 }

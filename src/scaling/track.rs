@@ -54,7 +54,10 @@ impl State {
             self.timing.queue = true;
             let mut sample = None;
             let signals = self.queue.observe(queue, seen.now, dt, |m, s| sample = Some((m / workers, s)));
-            if seen.target.ready == Some(seen.target.spec) && self.timing.steady_for(seen.now) > dt {
+            // Fewer consumers than replicas: some are still connecting, and the others do it all.
+            let attached = queue.consumers.is_none_or(|c| f64::from(c) >= workers);
+            let steady = seen.target.ready == Some(seen.target.spec) && self.timing.steady_for(seen.now) > dt;
+            if attached && steady {
                 self.rate.measured(seen.now, sample.into_iter());
             }
             signals
@@ -87,10 +90,12 @@ impl State {
 
     /// Measures saturated members.
     fn measure(&mut self, config: &Config, seen: &Observation, workers: f64) {
+        /// Seconds after which a static member that is gone loses its partitions: the clients' default.
+        const SESSION: f64 = 45.0;
         // A scale-up or -down moves partitions some time after it shows in the target.
-        if seen.target.updating
-            || self.timing.steady_for(seen.now) < self.timing.pause(config) + config.poll_interval
-        {
+        let session = if self.group.members.is_static() { SESSION } else { 0.0 };
+        let moving = self.timing.pause(config) + config.poll_interval + session;
+        if seen.target.updating || self.timing.steady_for(seen.now) < moving {
             self.group.members.interrupt();
         }
         let m = f64::from(self.consumers_per_replica(config));
@@ -114,7 +119,9 @@ impl State {
         const GAPS: f64 = 4.0;
         /// A group that did this many times what it can had its offsets moved by hand.
         const BY_HAND: f64 = 10.0;
-        let Some(ready) = seen.target.ready.filter(|&r| r > 0) else { return };
+        let Some(ready) = seen.target.ready.filter(|&r| r > 0) else {
+            return;
+        };
         let tau = SLOW.max(GAPS * self.timing.gap());
         let possible = self.rate.known().map_or(f64::INFINITY, |mu| mu * f64::from(ready) * BY_HAND);
         // A commit interval's work shows at one poll.

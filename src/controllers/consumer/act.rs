@@ -1,7 +1,7 @@
 //! Asks the scaler, and carries out what it says: one patch of `/scale`, status, event, metrics.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -29,6 +29,20 @@ const FIGURES_EVERY: Duration = Duration::from_secs(60);
 /// How long the API server may take to answer a patch.
 const PATCH_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// A patch that the API server did not take.
+struct Refused {
+    words: String,
+    count: u32,
+    at: Instant,
+}
+
+impl Refused {
+    /// The next try comes after a growing pause, a minute at most.
+    fn pause(&self) -> Duration {
+        Duration::from_secs((1 << self.count.min(6)).min(60))
+    }
+}
+
 /// What is kept of one Consumer between polls.
 pub struct Seat {
     /// When to look again.
@@ -41,6 +55,7 @@ pub struct Seat {
     busy: Arc<AtomicBool>,
     writing: Arc<AtomicBool>,
     failed: Arc<AtomicBool>,
+    refused: Arc<Mutex<Option<Refused>>>,
     said: Option<(u32, &'static str)>,
     heard: Option<String>,
 }
@@ -61,6 +76,7 @@ impl Seat {
             busy: Arc::default(),
             writing: Arc::default(),
             failed: Arc::default(),
+            refused: Arc::default(),
             said: None,
             heard: None,
         }
@@ -81,7 +97,10 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
     seat.front = Some(registration.front.clone());
     let known = ctx.targets.get(&registration.target);
     let paused = annotated(registration.consumer.as_ref(), annotation::PAUSED)
-        || ctx.links.get(&registration.broker).is_ok_and(|link| link.paused);
+        || ctx
+            .brokers
+            .get(&registration.broker.namespace, &registration.broker.name)
+            .is_some_and(|broker| annotated(broker.as_ref(), annotation::PAUSED));
     let mut wait = registration.poll_interval();
 
     // With a conflict or an unusable spec there is nothing to decide; a broker that is away is
@@ -118,6 +137,11 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
         }
     }
     let before = seat.written.clone().unwrap_or_default();
+    let error = sample.error.as_ref().map(|words| ctx.secrets.redact(words));
+    let refused = {
+        let refused = seat.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.as_ref().map(|refused| refused.words.clone())
+    };
     let after = report::status(&report::Input {
         before: &before,
         front: &registration.front,
@@ -125,7 +149,8 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
         replicas: known.as_ref().map(|known| (known.wanted, known.ready)),
         dry_run: registration.dry_run,
         paused,
-        error: sample.error.as_deref(),
+        error: error.as_deref(),
+        refused: refused.as_deref(),
         generation: registration.consumer.metadata.generation,
         now: Timestamp::now(),
     });
@@ -193,25 +218,38 @@ fn tell(
 
 /// One patch of `/scale`. The poll does not wait for it; the next patch does.
 fn patch(ctx: &Arc<Context>, registration: &Arc<Registration>, seat: &Seat, decision: &Decision, from: u32) {
-    if registration.dry_run || seat.busy.swap(true, Ordering::AcqRel) {
+    let waits = seat
+        .refused
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .as_ref()
+        .is_some_and(|refused| refused.at.elapsed() < refused.pause());
+    if registration.dry_run || waits || seat.busy.swap(true, Ordering::AcqRel) {
         return;
     }
     let (ctx, registration, busy) = (ctx.clone(), registration.clone(), seat.busy.clone());
+    let refused = seat.refused.clone();
     let to = decision.replicas;
     let message = decision.message.clone();
     tokio::spawn(async move {
         let name = registration.consumer.name_any();
         let namespace = registration.target.namespace.clone();
-        match tokio::time::timeout(PATCH_TIMEOUT, scale(&ctx, &registration.target, to)).await {
-            Ok(Ok(())) => {
+        let answer = match tokio::time::timeout(PATCH_TIMEOUT, scale(&ctx, &registration.target, to)).await {
+            Ok(answer) => answer.map_err(|error| error.to_string()),
+            Err(_) => Err("failed to patch /scale: the API server did not answer in time".into()),
+        };
+        let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok(()) => {
+                *refused = None;
                 ctx.metrics.scale_patch(&namespace, &name, from, to);
                 tracing::info!(kind = "Consumer", namespace, name, from, to, message, "scaled");
                 let note = format!("{from} → {to} replicas: {message}");
                 ctx.events.publish(registration.consumer.object_ref(&()), false, "Scaled", "Scale", &note);
             }
-            Ok(Err(error)) => {
-                tracing::warn!(kind = "Consumer", namespace, name, from, to, %error, "not scaled");
-                let note = format!("{from} → {to} replicas: {error}");
+            Err(words) => {
+                tracing::warn!(kind = "Consumer", namespace, name, from, to, error = words, "not scaled");
+                let note = format!("{from} → {to} replicas: {words}");
                 ctx.events.publish(
                     registration.consumer.object_ref(&()),
                     true,
@@ -219,16 +257,11 @@ fn patch(ctx: &Arc<Context>, registration: &Arc<Registration>, seat: &Seat, deci
                     "Scale",
                     &note,
                 );
+                let count = refused.as_ref().map_or(0, |refused| refused.count.saturating_add(1));
+                *refused = Some(Refused { words, count, at: Instant::now() });
             }
-            Err(_) => tracing::warn!(
-                kind = "Consumer",
-                namespace,
-                name,
-                from,
-                to,
-                "not scaled: the API server did not answer in time"
-            ),
         }
+        drop(refused);
         busy.store(false, Ordering::Release);
     });
 }
@@ -255,6 +288,12 @@ async fn scale(ctx: &Context, key: &TargetKey, replicas: u32) -> Result<(), Fail
     Ok(())
 }
 
+/// The status as the API server has it, as far as is known.
+fn shown(ctx: &Context, registration: &Registration) -> ConsumerStatus {
+    let cached = ctx.consumers.get(&registration.target.namespace, &registration.consumer.name_any());
+    cached.map(|cached| ctx.newest(cached)).and_then(|consumer| consumer.status.clone()).unwrap_or_default()
+}
+
 /// Writes the status: what is urgent at once, what merely moved once a minute.
 fn write(
     ctx: &Arc<Context>,
@@ -263,11 +302,15 @@ fn write(
     before: ConsumerStatus,
     after: ConsumerStatus,
 ) {
-    // After a failed write nobody knows what the API server has: the CR's own status is the base.
+    // After a failed write nobody knows what the API server has: what the watch shows is the base.
     let again = seat.failed.load(Ordering::Acquire);
-    let before = if again { registration.consumer.status.clone().unwrap_or_default() } else { before };
+    let before = if again { shown(ctx, registration) } else { before };
     let urgent = again || seat.written.is_none() || report::urgent(&before, &after);
-    if before == after || !(urgent || seat.figures_at.elapsed() >= FIGURES_EVERY) {
+    if before == after {
+        seat.failed.store(false, Ordering::Release);
+        return;
+    }
+    if !(urgent || seat.figures_at.elapsed() >= FIGURES_EVERY) {
         return;
     }
     if seat.writing.swap(true, Ordering::AcqRel) {

@@ -3,8 +3,11 @@
 
 use k8s_openapi::api::core::v1::{EnvVar, EnvVarSource, ObjectFieldSelector, SecretKeySelector};
 
+use kube::ResourceExt as _;
+
 use crate::api::{Broker, Consumer};
 use crate::controllers::context::{BrokerKey, Context};
+use crate::topology::kafka::companions;
 
 /// The dead-letter and retry topics of what a Consumer reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,19 +27,25 @@ pub fn names(ctx: &Context, consumer: &Consumer) -> Names {
     let namespace = consumer.metadata.namespace.as_deref().unwrap_or_default();
     let broker = BrokerKey::of(&kafka.broker_ref, namespace);
     for topic in &kafka.topics {
-        for declared in ctx.topics.find(topic) {
-            let home = declared.metadata.namespace.as_deref().unwrap_or_default();
-            if BrokerKey::of(&declared.spec.broker_ref, home) != broker {
-                continue;
-            }
-            if let Ok(companions) = crate::topology::kafka::companions::of(&declared) {
-                names.dead_letter = names.dead_letter.or(companions.dead_letter);
-                names
-                    .retries
-                    .extend(companions.retries.iter().map(|retry| format!("{}={}", retry.name, retry.delay)));
-            }
-            break;
-        }
+        let mut declared = ctx.topics.find(topic);
+        declared.retain(|declared| {
+            BrokerKey::of(
+                &declared.spec.broker_ref,
+                declared.metadata.namespace.as_deref().unwrap_or_default(),
+            ) == broker
+        });
+        // Another namespace's word about a topic counts only where the own one says nothing.
+        declared.sort_by_key(|declared| {
+            let foreign = declared.metadata.namespace.as_deref() != Some(namespace);
+            (foreign, declared.metadata.creation_timestamp.as_ref().map(|time| time.0), declared.uid())
+        });
+        let Some(Ok(companions)) = declared.first().map(|declared| companions::of(declared)) else {
+            continue;
+        };
+        names.dead_letter = names.dead_letter.or(companions.dead_letter);
+        names
+            .retries
+            .extend(companions.retries.iter().map(|retry| format!("{}={}", retry.name, retry.delay)));
     }
     names
 }

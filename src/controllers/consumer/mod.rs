@@ -33,7 +33,8 @@ use kube::{Api, Resource as _, ResourceExt as _};
 
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
-use super::reconciler::{annotated, labels};
+use super::guard::labels;
+use super::reconciler::annotated;
 use crate::api::conditions::Reason;
 use crate::api::consumer::{ScaleTargetRef, TargetApi, TargetKind};
 use crate::api::{Consumer, FIELD_MANAGER, annotation};
@@ -53,7 +54,7 @@ pub async fn reconcile(cached: Arc<Consumer>, ctx: Arc<Context>) -> Result<Actio
     let uid = consumer.uid().unwrap_or_default();
     let front = prepare(&ctx, &consumer).await;
     let front = match front {
-        Err(failure @ (Failure::Fenced(_) | Failure::Kube { .. })) if !api_refused(&failure) => {
+        Err(failure) if !failure.for_the_author() => {
             ctx.metrics.reconciled("Consumer", false, begun.elapsed());
             return Err(failure);
         }
@@ -66,12 +67,11 @@ pub async fn reconcile(cached: Arc<Consumer>, ctx: Arc<Context>) -> Result<Actio
     let (front, action) = match front {
         Ok(()) => (Front::Good, Action::await_change()),
         Err(failure) => {
-            let action = match failure.reason() {
-                Reason::TargetNotFound | Reason::Conflict => Action::await_change(),
-                _ => Action::requeue(failure.retry_after(failures)),
-            };
+            let action = Action::requeue(failure.retry_after(failures));
             let (reason, message) = match &failure {
-                Failure::Kube { .. } => (Reason::TemplateInvalid, failure.to_string()),
+                Failure::Kube { action: workload::APPLY, .. } => {
+                    (Reason::TemplateInvalid, failure.to_string())
+                }
                 other => (other.reason(), ctx.secrets.redact(&other.to_string())),
             };
             let stalled = failure.stalled() || reason == Reason::TemplateInvalid;
@@ -80,13 +80,12 @@ pub async fn reconcile(cached: Arc<Consumer>, ctx: Arc<Context>) -> Result<Actio
     };
     ctx.metrics.reconciled("Consumer", matches!(front, Front::Good), begun.elapsed());
     ctx.registry.put(Registration::of(&consumer, front)?);
+    // It may have gone while it was looked at; it must not be scaled on.
+    let (namespace, name) = (consumer.namespace().unwrap_or_default(), consumer.name_any());
+    if ctx.consumers.get(&namespace, &name).is_none_or(|cached| cached.uid() != consumer.uid()) {
+        ctx.registry.remove(&uid);
+    }
     Ok(action)
-}
-
-/// Whether the API server refused what was sent to it: the author's to mend.
-fn api_refused(failure: &Failure) -> bool {
-    matches!(failure, Failure::Kube { action: workload::APPLY, source }
-        if matches!(source.as_ref(), kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422)))
 }
 
 async fn prepare(ctx: &Arc<Context>, consumer: &Consumer) -> Result<(), Failure> {
@@ -140,12 +139,12 @@ fn owned(ctx: &Context, consumer: &Consumer, broker: &BrokerKey) -> Result<(), F
         namespace: other.namespace().unwrap_or_default(),
         name: other.name_any(),
     };
-    let cluster = ctx.links.cluster_id(broker);
+    let cluster = ctx.cluster_id(broker);
     let group = |other: &Consumer| {
         let kafka = other.spec.kafka.as_ref()?;
         let broker =
             BrokerKey::of(&kafka.broker_ref, other.metadata.namespace.as_deref().unwrap_or_default());
-        Some((kafka.group.clone(), ctx.links.cluster_id(&broker)))
+        Some((kafka.group.clone(), ctx.cluster_id(&broker)))
     };
     let (own_group, own_target) = (group(consumer), target(consumer));
     let mut rivals = ctx.consumers.all();

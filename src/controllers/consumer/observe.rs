@@ -31,14 +31,15 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 const PARALLEL: usize = 64;
 /// How old partitions and topic ids may be.
 const TOPICS_AGE: Duration = Duration::from_secs(5);
+/// For how long a topic that nobody asks for is remembered.
+const FORGET: Duration = Duration::from_secs(60);
 /// How old members may be: they cost more than offsets and change seldom.
 const MEMBERS_AGE: Duration = Duration::from_millis(2_500);
 
 /// What changes seldom, kept from sweep to sweep.
 #[derive(Default)]
 pub struct Facts {
-    topics: HashMap<String, Topic>,
-    topics_at: Option<Instant>,
+    topics: HashMap<String, (Instant, Result<Topic, String>)>,
     members_at: HashMap<String, Instant>,
     names: HashMap<(String, i32), Arc<str>>,
 }
@@ -114,6 +115,7 @@ pub async fn read(ctx: &Arc<Context>, link: &Link, due: &[Arc<Registration>], fa
     sample.end_at = ctx.now();
     ends(ctx, link, due, &mut sample).await;
     sample.at = ctx.now();
+    facts.names.retain(|(topic, _), _| facts.topics.contains_key(topic));
     for (topic, known) in &sample.topics {
         for partition in 0..known.as_ref().map_or(0, |topic| topic.partitions) {
             sample.names.insert((topic.clone(), partition), facts.name(topic, partition));
@@ -146,11 +148,10 @@ async fn topics(
         wanted.extend(side.dead_letter.iter().cloned());
         wanted.extend(side.retries.iter().cloned());
     }
-    let fresh = facts.topics_at.is_some_and(|at| at.elapsed() < TOPICS_AGE)
-        && wanted.iter().all(|topic| facts.topics.contains_key(topic));
-    let mut errors = HashMap::new();
-    if !fresh {
-        let names: Vec<String> = wanted.iter().cloned().collect();
+    facts.topics.retain(|_, (at, _)| at.elapsed() < FORGET);
+    let stale = |topic: &&String| facts.topics.get(*topic).is_none_or(|(at, _)| at.elapsed() >= TOPICS_AGE);
+    let names: Vec<String> = wanted.iter().filter(stale).cloned().collect();
+    if !names.is_empty() {
         let asked = Instant::now();
         let answers = link.kafka.client.describe_topics(&names, TIMEOUT).await;
         ctx.metrics.broker_request(
@@ -160,25 +161,16 @@ async fn topics(
             asked.elapsed(),
         );
         for (name, answer) in answers? {
-            match answer {
-                Ok(topic) => {
-                    let partitions = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
-                    facts.topics.insert(name, Topic { id: topic.topic_id.into(), partitions });
-                }
-                Err(error) => {
-                    facts.topics.remove(&name);
-                    errors.insert(name, error.message);
-                }
-            }
+            let known = answer.map(|topic| Topic {
+                id: topic.topic_id.into(),
+                partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+            });
+            facts.topics.insert(name, (asked, known.map_err(|error| error.message)));
         }
-        facts.topics_at = Some(Instant::now());
     }
     for topic in wanted {
-        let known = match facts.topics.get(&topic) {
-            Some(known) => Ok(known.clone()),
-            None => Err(errors.remove(&topic).unwrap_or_else(|| "not described".into())),
-        };
-        sample.topics.insert(topic, known);
+        let known = facts.topics.get(&topic).map(|(_, known)| known.clone());
+        sample.topics.insert(topic, known.unwrap_or_else(|| Err("not described".into())));
     }
     Ok(())
 }
@@ -281,10 +273,12 @@ pub fn observation(sample: &Sample, registration: &Registration, target: Target,
             .map(|partition| {
                 let last = end(topic, partition, OffsetSpec::Latest)?;
                 let at = TopicPartition { topic: topic.clone(), partition };
+                let first = end(topic, partition, OffsetSpec::Earliest)?;
                 let from = match committed?.get(&at) {
-                    Some(Ok(Some(offset))) => *offset,
+                    // What retention removed waits no more.
+                    Some(Ok(Some(offset))) => first.max(*offset),
                     Some(Err(_)) => return None,
-                    Some(Ok(None)) | None => end(topic, partition, OffsetSpec::Earliest)?,
+                    Some(Ok(None)) | None => first,
                 };
                 u64::try_from((last - from).max(0)).ok()
             })

@@ -23,6 +23,8 @@ pub struct Input<'a> {
     pub paused: bool,
     /// Why the broker could not be read.
     pub error: Option<&'a str>,
+    /// The API server's words where it did not take the last patch.
+    pub refused: Option<&'a str>,
     /// The generation that this is about.
     pub generation: Option<i64>,
     /// Now.
@@ -128,6 +130,8 @@ fn verdicts(input: &Input<'_>) -> Vec<Verdict> {
         (false, Reason::Paused, "paused by annotation".to_owned())
     } else if input.dry_run {
         (false, Reason::DryRun, "mode is DryRun: decisions are made and not carried out".to_owned())
+    } else if let Some(words) = input.refused {
+        (false, Reason::Failed, words.to_owned())
     } else if let Some(unknown) = unknown {
         (false, Reason::Unknown, words(unknown))
     } else if decision.bound == Bound::Unknown {

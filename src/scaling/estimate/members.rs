@@ -23,6 +23,7 @@ pub(in crate::scaling) struct Members {
     pub ours: u32,
     /// The most members that were seen in one pod.
     per_pod: Option<u32>,
+    has_static: bool,
     /// Without members known, the whole group is watched as one.
     whole: Option<Interval>,
 }
@@ -102,7 +103,9 @@ impl Members {
             group.members.iter().map(|m| !self.list.is_empty() && !known(&m.id)).collect();
         let index: BTreeMap<Arc<str>, usize> =
             parts.iter().enumerate().map(|(i, p)| (p.tp.clone(), i)).collect();
-        parts.iter_mut().for_each(|p| (p.owner, p.new_owner) = (None, false));
+        for part in parts.iter_mut() {
+            (part.owner, part.new_owner) = (None, false);
+        }
         for (m, member) in group.members.iter().enumerate() {
             for tp in &member.partitions {
                 if let Some(&i) = index.get(tp) {
@@ -116,6 +119,7 @@ impl Members {
             self.foreign = self.list.iter().filter(|w| w.foreign).count() as u32;
             self.ours = self.list.len() as u32 - self.foreign;
         }
+        self.has_static = group.members.iter().any(|m| m.is_static);
         let mut pods: BTreeMap<&str, u32> = BTreeMap::new();
         for member in &group.members {
             if let Pod::Known(pod) = &member.pod {
@@ -137,6 +141,16 @@ impl Members {
             let ready = ready.filter(|&r| r > 0 && self.ours >= r)?;
             Some((self.ours + ready / 2) / ready)
         })
+    }
+
+    /// Some member is static: its partitions stay with it for a while after it is gone.
+    pub fn is_static(&self) -> bool {
+        self.has_static
+    }
+
+    /// Members, foreign ones too.
+    pub fn len(&self) -> usize {
+        self.list.len()
     }
 
     /// Whether each partition's owner is known.

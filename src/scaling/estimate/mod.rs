@@ -41,6 +41,7 @@ pub(super) enum Members {
 
 /// One poll, added up.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[allow(clippy::struct_excessive_bools)] // independent facts, not a state
 pub(super) struct Signals {
     pub data: Data,
     /// Messages/s that arrived since the last poll.

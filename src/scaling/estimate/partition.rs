@@ -17,6 +17,7 @@ const FALLEN_IS_TRUE: f64 = 3_600.0;
 
 /// What is remembered of a partition.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools)] // independent facts, not a state
 pub(in crate::scaling) struct Track {
     pub tp: Arc<str>,
     topic_id: Option<Arc<str>>,
@@ -107,7 +108,9 @@ impl Track {
         if seen.topic_id.is_some() && self.topic_id != seen.topic_id {
             self.topic_id.clone_from(&seen.topic_id);
         }
-        let (Some(end), None) = (seen.end.filter(|&end| end >= 0), &seen.error) else { return event };
+        let (Some(end), None) = (seen.end.filter(|&end| end >= 0), &seen.error) else {
+            return event;
+        };
         if seen.committed == Committed::Unknown {
             return event;
         }
@@ -120,7 +123,9 @@ impl Track {
         }
         self.fallen = None;
         self.arrivals(end, seen.hw, end_at);
-        let Some(position) = self.position(seen, reset, end, committed_at, &mut event) else { return event };
+        let Some(position) = self.position(seen, reset, end, committed_at, &mut event) else {
+            return event;
+        };
         self.usable = true;
         #[allow(clippy::cast_precision_loss)]
         {

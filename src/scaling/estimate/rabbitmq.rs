@@ -129,7 +129,9 @@ mod tests {
             ..RabbitMq::default()
         };
         let mut sample = None;
-        let signals = queue.observe(&seen, t, 1.0, |messages, seconds| sample = Some((messages, seconds)));
+        let signals = queue.observe(&seen, t, 1.0, |messages, seconds| {
+            sample = Some((messages, seconds));
+        });
         (signals.arrived, sample)
     }
 

@@ -139,7 +139,9 @@ impl Timing {
     /// Ends a scale-up whose pods are ready: by the first commit of a new member, or, where there was no work
     /// to commit or members are not known, after a rebalance.
     pub fn work_seen(&mut self, now: f64, new_member_committed: bool, config: &Config) {
-        let Some(Up { at, ready_at: Some(ready_at), .. }) = self.up else { return };
+        let Some(Up { at, ready_at: Some(ready_at), .. }) = self.up else {
+            return;
+        };
         if new_member_committed {
             self.cold.push(now - at);
             self.up = None;

@@ -62,7 +62,9 @@ impl Prefetch {
         /// Unacknowledged messages per replica that are more than hands full.
         const LARGE: f64 = 10.0;
         let Some(queue) = &scene.seen.rabbitmq else { return };
-        let (Some(ready), Some(unacked)) = (queue.ready, queue.unacked) else { return };
+        let (Some(ready), Some(unacked)) = (queue.ready, queue.unacked) else {
+            return;
+        };
         #[allow(clippy::cast_precision_loss)]
         let (ready, unacked) = (ready as f64, unacked as f64);
         let share = if self.bound { SHARE.1 } else { SHARE.0 };

@@ -52,17 +52,18 @@ fn stuck(group: &mut Group, timing: &Timing, now: f64, ready: u32) {
     let patience = timing.learned_gap().map_or(STUCK_UNSURE, |gap| STUCK.0.max(STUCK.1 * gap));
     let steady = timing.steady_for(now);
     let waits = |p: &Track| p.waiting_for(now).min(steady);
-    // Partitions that moved lately, and whose owner therefore is alive.
-    let moving: Vec<Option<usize>> = group
-        .parts
-        .iter()
-        .filter(|p| p.usable && now - p.moved_at < patience && p.ever_committed())
-        .map(|p| p.owner)
-        .collect();
-    group.moving = !moving.is_empty();
+    // Owners of partitions that moved lately are alive.
+    let mut alive = vec![false; group.members.len()];
+    group.moving = false;
+    for part in group.parts.iter().filter(|p| p.usable && now - p.moved_at < patience && p.ever_committed()) {
+        group.moving = true;
+        if let Some(owner) = part.owner.and_then(|o| alive.get_mut(o)) {
+            *owner = true;
+        }
+    }
     let known = group.members.known();
     for part in group.parts.iter_mut().filter(lags) {
-        let owner_moves = part.owner.is_some() && moving.contains(&part.owner);
+        let owner_moves = part.owner.and_then(|o| alive.get(o)).is_some_and(|&a| a);
         let enough = if owner_moves { patience.max(STUCK_UNSURE) } else { patience };
         let assigned = !known || part.owner.is_some();
         let stands = able && assigned && waits(part) > enough;

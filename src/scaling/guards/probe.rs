@@ -9,6 +9,8 @@ use super::Scene;
 /// A rate that is as good as it ever was is probed after the latter: nothing suggests that it is wrong.
 const WAIT: (f64, f64) = (600.0, 21_600.0);
 
+/// Seconds that a smaller size must last to have been right.
+const LASTING: f64 = 3_600.0;
 /// Share of the target delay, and seconds, that a group may be behind before its probe has failed.
 const BEHIND: (f64, f64) = (0.25, 10.0);
 
@@ -18,6 +20,8 @@ pub(in crate::scaling) struct Memory {
     running: Option<Probe>,
     failures: u32,
     not_before: Option<f64>,
+    /// When a smaller size last held.
+    held_at: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -41,25 +45,40 @@ impl Memory {
     /// Watches the probe that runs. `behind`: seconds of its own work that the group is behind. A probe fails late
     /// enough for saturated members to be measured, and early enough for the target delay.
     pub fn watch(&mut self, scene: &Scene<'_>, behind: f64) -> Outcome {
-        let Some(probe) = self.running else { return Outcome::None };
+        let Some(probe) = self.running else {
+            return Outcome::None;
+        };
         if scene.spec != probe.to {
             self.running = None;
             return Outcome::None;
         }
         let lasted = scene.now - probe.at;
         if behind > (BEHIND.0 * scene.config.target_delay).min(BEHIND.1) {
-            self.failures += 1;
-            let wait = (WAIT.0 * 2f64.powi(self.failures.min(8).cast_signed())).min(WAIT.1);
-            self.not_before = Some(scene.now + wait);
-            self.running = None;
+            self.fail(scene.now);
             return Outcome::None;
         }
         if lasted >= scene.config.stabilization.max(scene.timing.gap()) {
-            self.failures = 0;
             self.running = None;
+            self.held_at = Some(scene.now);
             return Outcome::Held;
         }
         Outcome::Running
+    }
+
+    fn fail(&mut self, now: f64) {
+        self.failures += 1;
+        let wait = (WAIT.0 * 2f64.powi(self.failures.min(8).cast_signed())).min(WAIT.1);
+        self.not_before = Some(now + wait);
+        (self.running, self.held_at) = (None, None);
+    }
+
+    /// More are wanted: a size that held for a short while only has failed after all.
+    pub fn reversed(&mut self, now: f64) {
+        match self.held_at {
+            Some(at) if now - at < LASTING => self.fail(now),
+            Some(_) => (self.failures, self.held_at) = (0, None),
+            None => {}
+        }
     }
 
     /// Whether to take a class away now. `unproven_for`: seconds since a saturated sample, or since the start;

@@ -1,5 +1,7 @@
 //! Guards about what does not come up: pods that are not ready, a group that does not come to rest.
 
+use std::fmt::Write as _;
+
 use super::super::decision::{Bound, Condition, ConditionKind};
 use super::{Scene, Verdict};
 
@@ -24,14 +26,17 @@ pub(in crate::scaling) fn pods(scene: &Scene<'_>, pending_since: Option<f64>, ve
     let missing = scene.spec - scene.ready;
     let mut detail = format!("{missing} of {} not ready for {lasted:.0} s", scene.spec);
     if let Some(pods) = scene.seen.target.unschedulable.filter(|&n| n > 0) {
-        detail.push_str(&format!(", {pods} fit on no node"));
+        // Writing to a String cannot fail.
+        let _ = write!(detail, ", {pods} fit on no node");
     }
     verdict.conditions.push(Condition::new(ConditionKind::PodsNotReady, detail));
 }
 
 /// A group that has been rebalancing for too long: more members would disturb it again.
 pub(in crate::scaling) fn group(scene: &Scene<'_>, verdict: &mut Verdict) {
-    let Some(since) = scene.timing.unstable_since else { return };
+    let Some(since) = scene.timing.unstable_since else {
+        return;
+    };
     let lasted = scene.now - since;
     if lasted > UNSTABLE.max(REBALANCES * scene.timing.pause(scene.config)) {
         verdict.no_up = true;

@@ -102,16 +102,6 @@ impl Meter {
             .count()
     }
 
-    /// Patches after `settled` seconds.
-    pub fn events(&self, settled: f64) -> usize {
-        self.events.iter().filter(|e| e.0 >= settled).count()
-    }
-
-    /// When the count first reached `replicas`.
-    pub fn reached(&self, replicas: u32) -> Option<f64> {
-        self.events.iter().find(|e| e.2 >= replicas).map(|e| e.0)
-    }
-
     /// The score, with what still waits counted as late where it is. `peak_end`: when the last peak ended.
     #[allow(clippy::cast_precision_loss)]
     pub fn score(&self, peak_end: f64) -> Score {

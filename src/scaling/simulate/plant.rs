@@ -117,6 +117,7 @@ pub(super) struct Pod {
 }
 
 /// A running plant.
+#[allow(clippy::struct_excessive_bools)] // independent facts, not a state
 pub(super) struct Plant {
     pub design: Design,
     pub now: f64,
@@ -340,7 +341,7 @@ impl Plant {
             let id = owner.map(|o| usize::try_from(self.pods[o].id).unwrap_or(usize::MAX));
             if eager || partition.owner != id {
                 partition.paused_until = until;
-                partition.redo = partition.position - partition.committed;
+                partition.redo += partition.position - partition.committed;
                 partition.position = partition.committed;
             }
             partition.owner = id;
@@ -484,7 +485,9 @@ impl Partition {
         let mut done = 0;
         while done < budget {
             let visible = self.held_end.map_or(u64::MAX, |end| (end - self.position).max(0).unsigned_abs());
-            let Some((arrived, messages)) = self.queue.front_mut().filter(|_| visible > 0) else { break };
+            let Some((arrived, messages)) = self.queue.front_mut().filter(|_| visible > 0) else {
+                break;
+            };
             let taken = (budget - done).min(*messages).min(visible);
             meter.done(now - *arrived, taken);
             *messages -= taken;

@@ -4,6 +4,9 @@ use std::fmt::Write as _;
 
 use super::measure::Point;
 
+/// A line of a panel: what it shows, and its colour.
+type Line = (fn(&Point) -> f64, &'static str);
+
 const WIDTH: f64 = 900.0;
 const PANEL: f64 = 150.0;
 const LEFT: f64 = 70.0;
@@ -22,7 +25,7 @@ pub(super) fn svg(title: &str, trace: &[Point]) -> String {
         WIDTH + LEFT + 20.0,
         escape(title)
     );
-    let panels: [(&str, &[(fn(&Point) -> f64, &str)]); 3] = [
+    let panels: [(&str, &[Line]); 3] = [
         ("messages/s that arrive", &[(|p| p.arrival, "#888888")]),
         ("messages that wait", &[(|p| p.lag, "#c0392b")]),
         (
@@ -37,14 +40,7 @@ pub(super) fn svg(title: &str, trace: &[Point]) -> String {
     out
 }
 
-fn panel(
-    out: &mut String,
-    top: f64,
-    label: &str,
-    lines: &[(fn(&Point) -> f64, &str)],
-    trace: &[Point],
-    end: f64,
-) {
+fn panel(out: &mut String, top: f64, label: &str, lines: &[Line], trace: &[Point], end: f64) {
     let most = lines.iter().flat_map(|(of, _)| trace.iter().map(of)).fold(1.0, f64::max);
     let (bottom, x) = (top + PANEL, |at: f64| LEFT + WIDTH * at / end);
     let _ = write!(

@@ -75,7 +75,9 @@ pub(super) fn compare(workload: &Workload, seeds: u64, keda_for_all: f64) -> Vec
     let counts = oracle.counts;
     push("oracle".to_owned(), &scores(workload, seeds, |_| Oracle { counts: counts.clone() }), Vec::new());
     let base = rows.last().map_or(1.0, |r| r.score.cost.max(1.0));
-    rows.iter_mut().for_each(|r| r.cost = r.score.cost / base);
+    for row in &mut rows {
+        row.cost = row.score.cost / base;
+    }
     rows
 }
 

@@ -6,22 +6,32 @@ use super::workload::{constant, step};
 
 #[test]
 fn constant_load_settles_and_stays() {
+    assert_eq!(flips_at_constant_load(1, 2_700.0), [] as [String; 0]);
+}
+
+#[test]
+#[ignore = "prints the flips of many seeds over two hours; minutes"]
+fn print_flips_at_constant_load() {
+    for seed in 1..=5 {
+        println!("{seed}: {:#?}", flips_at_constant_load(seed, 7_200.0));
+    }
+}
+
+fn flips_at_constant_load(seed: u64, seconds: f64) -> Vec<String> {
     let mut bad = Vec::new();
     for partitions in [1, 3, 5, 7, 12, 24, 64, 100] {
-        for share in [0.1, 0.3, 0.5, 0.7, 0.8, 0.95] {
-            let workload = constant(partitions, share, 10.0, 2_700.0);
+        for share in [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95] {
+            let workload = constant(partitions, share, 10.0, seconds);
             let mut ours = Ours::new(workload.config.clone());
-            let done = run(&workload, &mut ours, 1);
-            let after = done.plant.meter.events(1_200.0);
+            let done = run(&workload, &mut ours, seed);
+            // A start from nothing goes to half its peak for as long as peaks are remembered.
+            let after = done.plant.meter.flips(1_500.0);
             if after > 0 {
-                bad.push(format!(
-                    "{}: {after} patches after settling, {} now",
-                    workload.name, done.plant.spec
-                ));
+                bad.push(format!("{}: {after} flips after settling, {} now", workload.name, done.plant.spec));
             }
         }
     }
-    assert!(bad.is_empty(), "{bad:#?}");
+    bad
 }
 
 #[test]
@@ -51,6 +61,7 @@ fn print_the_comparison() {
 fn print_decisions() {
     let only = std::env::var("SPILLWAY_ONLY").unwrap_or_default();
     let every: f64 = std::env::var("SPILLWAY_EVERY").ok().and_then(|s| s.parse().ok()).unwrap_or(300.0);
+    let seed = std::env::var("SPILLWAY_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
     for workload in super::workload::all().into_iter().filter(|w| w.name.contains(&only)) {
         println!("== {}", workload.name);
         let mut shown = (0u32, f64::NEG_INFINITY);
@@ -63,6 +74,6 @@ fn print_decisions() {
                 }
             },
         );
-        println!("{:?}", run(&workload, &mut ours, 1).score);
+        println!("{:?}", run(&workload, &mut ours, seed).score);
     }
 }

@@ -77,6 +77,19 @@ pub(super) fn step(cold_start: f64) -> Workload {
 
 /// All workloads of the report.
 pub(super) fn all() -> Vec<Workload> {
+    let mut list = loads();
+    list.extend(mishaps());
+    list.extend(discontinuities());
+    for (partitions, share) in
+        [(1, 0.5), (3, 0.3), (5, 0.4), (7, 0.7), (12, 0.4), (24, 0.6), (64, 0.8), (100, 0.95)]
+    {
+        list.push(constant(partitions, share, 10.0, 3_600.0));
+    }
+    list
+}
+
+/// What arrives, at plants where nothing goes wrong.
+fn loads() -> Vec<Workload> {
     let hour = 3_600.0;
     let mut list: Vec<Workload> = [5.0, 20.0, 60.0, 120.0].into_iter().map(step).collect();
     list.push(Workload::new("ramp", hour, |t| 20.0 + 900.0 * (1.0 - (t / 1_800.0 - 1.0).abs())));
@@ -87,7 +100,9 @@ pub(super) fn all() -> Vec<Workload> {
         Workload::new(
             "flash x5",
             hour,
-            |t| if t % 700.0 > 600.0 && t % 700.0 < 630.0 { 1_500.0 } else { 50.0 },
+            |t| {
+                if t % 700.0 > 600.0 && t % 700.0 < 630.0 { 1_500.0 } else { 50.0 }
+            },
         )
         .peak_end(3_430.0),
     );
@@ -102,6 +117,13 @@ pub(super) fn all() -> Vec<Workload> {
                 .with(|d| d.commit = commit),
         );
     }
+    list
+}
+
+/// Ordinary arrivals, at plants where something goes wrong.
+fn mishaps() -> Vec<Workload> {
+    let hour = 3_600.0;
+    let mut list = Vec::new();
     list.push(
         Workload::new("slow-down 0.4x", hour, |_| 300.0)
             .events(&[(900.0, Event::Pace(0.4)), (1_800.0, Event::Pace(1.0))]),
@@ -165,11 +187,20 @@ pub(super) fn all() -> Vec<Workload> {
         Workload::new(
             "failover mid-peak",
             1_800.0,
-            |t| if (600.0..1_200.0).contains(&t) { 900.0 } else { 50.0 },
+            |t| {
+                if (600.0..1_200.0).contains(&t) { 900.0 } else { 50.0 }
+            },
         )
         .peak_end(1_200.0)
         .events(&[(700.0, Event::Failover)]),
     );
+    list
+}
+
+/// Offsets that do not continue.
+fn discontinuities() -> Vec<Workload> {
+    let hour = 3_600.0;
+    let mut list = Vec::new();
     list.push(
         Workload::new("hand reset", hour, |_| 300.0)
             .events(&[(900.0, Event::Rewind(5_000)), (2_000.0, Event::SkipToEnd)]),

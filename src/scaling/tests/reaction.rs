@@ -82,3 +82,27 @@ fn a_learned_step_is_met_within_three_polls() {
     }
     assert!(matches!(seen[..], [(1..=3, 12)]), "{before} {seen:?}");
 }
+
+#[test]
+fn each_learned_spike_is_met_in_one_patch_within_two_polls() {
+    let mut world = World::new(12, target(5.0));
+    world.run(20, 2);
+    world.arrive(1_200);
+    for spike in 0..4 {
+        world.run(3_600, 2);
+        assert_eq!(world.spec, 1, "rests before spike {spike}");
+        world.arrive(1_200);
+        let seen = patches(&mut world, 20);
+        assert!(matches!(seen[..], [(1 | 2, 12)]), "spike {spike}: {seen:?}");
+    }
+}
+
+#[test]
+fn a_first_flood_wakes_a_consumer_that_sleeps() {
+    let config = Config { min_replicas: 0, idle_after: 30.0, ..target(5.0) };
+    let mut world = World::new(12, config);
+    world.run(400, 0);
+    assert_eq!(world.spec, 0);
+    world.arrive(1_200);
+    assert_eq!(patches(&mut world, 10), [(1, 12)]);
+}

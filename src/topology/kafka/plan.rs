@@ -21,6 +21,8 @@ pub struct Memory {
     pub topic_id: Option<String>,
     /// The config keys that Spillway set.
     pub applied_keys: BTreeSet<String>,
+    /// A creation was begun and its end was not written down: a topic that is there is ours.
+    pub creating: bool,
 }
 
 /// All that a plan depends on.
@@ -89,7 +91,9 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, Rejection> {
     let Input { desired, observed, memory, .. } = *input;
     let loss = match (&memory.topic_id, observed) {
         (Some(_), None) => Some(Loss::Vanished),
-        (Some(id), Some(seen)) if !seen.id.is_empty() && *id != seen.id => Some(Loss::Replaced),
+        (Some(id), Some(seen)) if !seen.id.is_empty() && *id != seen.id => {
+            Some(if memory.creating { Loss::Vanished } else { Loss::Replaced })
+        }
         _ => None,
     };
     let steps = match observed {
@@ -172,7 +176,7 @@ fn gate(input: &Input<'_>, steps: &[Step], hash: &str, loss: Option<Loss>) -> Ga
     if input.management == ManagementPolicy::Observe {
         return Gate::Observe;
     }
-    let known = input.memory.topic_id.is_some();
+    let known = input.memory.topic_id.is_some() || input.memory.creating;
     let foreign = input.observed.is_some() && (!known || loss == Some(Loss::Replaced));
     if foreign {
         return match input.adoption {

@@ -14,7 +14,11 @@ fn seen(partitions: i32, pairs: &[(&str, &str)]) -> ObservedTopic {
 }
 
 fn ours(keys: &[&str]) -> Memory {
-    Memory { topic_id: Some("id-1".into()), applied_keys: keys.iter().map(|k| (*k).to_owned()).collect() }
+    Memory {
+        topic_id: Some("id-1".into()),
+        applied_keys: keys.iter().map(|k| (*k).to_owned()).collect(),
+        creating: false,
+    }
 }
 
 fn input<'a>(
@@ -140,6 +144,18 @@ fn a_vanished_topic_is_a_loss_and_a_replaced_one_is_not_taken_over_unseen() {
 }
 
 #[test]
+fn a_topic_whose_creation_was_begun_is_ours_when_it_appears() {
+    let want = desired(Some(3), &[]);
+    let begun = Memory { creating: true, ..Memory::default() };
+    let is = seen(2, &[]);
+    let never = Input { adoption: Adoption::Never, ..input(&want, Some(&is), &begun) };
+    assert_eq!(plan(&never).unwrap().gate, Gate::Go);
+    let again = Memory { creating: true, topic_id: Some("id-0".into()), ..Memory::default() };
+    let vanished = plan(&input(&want, Some(&is), &again)).unwrap();
+    assert_eq!((vanished.loss, vanished.gate), (Some(Loss::Vanished), Gate::Go));
+}
+
+#[test]
 fn drift_is_reported_or_corrected_but_an_edit_is_always_carried_out() {
     let want = desired(None, &[("retention.ms", "1")]);
     let is = seen(3, &[("retention.ms", "9")]);
@@ -195,7 +211,7 @@ proptest! {
         applied in prop::collection::btree_set("[a-d]", 0..4),
     ) {
         let want = DesiredTopic { name: "t".into(), partitions, replication_factor: None, config };
-        let memory = Memory { topic_id: observed.as_ref().map(|o| o.id.clone()), applied_keys: applied };
+        let memory = Memory { topic_id: observed.as_ref().map(|o| o.id.clone()), applied_keys: applied, creating: false };
         let Ok(first) = plan(&input(&want, observed.as_ref(), &memory)) else {
             prop_assert!(partitions.unwrap() < observed.unwrap().partitions);
             return Ok(());
@@ -208,7 +224,7 @@ proptest! {
         prop_assert!(foreign.iter().all(|(k, v)| after.config.get(k) == Some(v)));
         prop_assert_eq!(after.config.len(), want.config.len() + foreign.len());
         prop_assert!(partitions.is_none_or(|n| n == after.partitions));
-        let memory = Memory { topic_id: Some(after.id.clone()), applied_keys: first.applied_keys };
+        let memory = Memory { topic_id: Some(after.id.clone()), applied_keys: first.applied_keys, creating: false };
         let second = plan(&input(&want, Some(&after), &memory)).unwrap();
         prop_assert!(second.steps.is_empty());
         prop_assert_eq!(second.loss, None);
@@ -222,7 +238,7 @@ proptest! {
         applied in prop::collection::btree_set("[a-d]", 0..4),
     ) {
         let want = DesiredTopic { name: "t".into(), partitions, replication_factor: None, config };
-        let memory = Memory { topic_id: Some("id-1".into()), applied_keys: applied };
+        let memory = Memory { topic_id: Some("id-1".into()), applied_keys: applied, creating: false };
         if let Ok(plan) = plan(&input(&want, Some(&observed), &memory)) {
             for step in &plan.steps {
                 match step {

@@ -1,0 +1,138 @@
+//! Who may: the guard rails of Brokers, and which CR owns a broker object.
+//!
+//! Only gathers what the pure rules in [`crate::topology::access`] and
+//! [`crate::topology::ownership`] need. A cluster that is not connected just now is known by what
+//! its Broker's status says: a link that is down opens no way around a guard rail.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kube::{Api, ResourceExt as _};
+
+use super::context::{BrokerKey, Context};
+use super::failure::Failure;
+use super::reconciler::{Pass, TopologyKind};
+use crate::api::Broker;
+use crate::api::broker::{AllowedFrom, BrokerSpec};
+use crate::api::conditions::Reason;
+use crate::api::policy::{ManagementPolicy, Policies};
+use crate::topology::access::{self, Asking};
+use crate::topology::ownership::Claim;
+use crate::topology::{Rejection, access::rules_permit};
+
+/// The CRs that claim one broker object.
+#[derive(Clone, Debug, Default)]
+pub struct Claims {
+    /// Those on the same cluster, the asking one included.
+    pub same: Vec<Claim>,
+    /// Those on a cluster that is not known yet: perhaps the same.
+    pub unknown: usize,
+}
+
+/// Every CR that claims the same broker object as `object`. One that its Broker refuses claims
+/// nothing: nobody may block or redirect another's object by naming a Broker that is not theirs.
+pub fn claims<K: TopologyKind>(ctx: &Context, object: &K, cluster_id: &str) -> Claims {
+    let mut claims = Claims::default();
+    for other in K::cache(ctx).find(&object.broker_name()) {
+        let namespace = other.namespace().unwrap_or_default();
+        let key = BrokerKey::of(other.broker_ref(), &namespace);
+        if other.uid() != object.uid() {
+            let Some(broker) = ctx.brokers.get(&key.namespace, &key.name) else { continue };
+            let policies = Policies::resolve(other.policies(), broker.spec.defaults);
+            let refused = known_to_be_refused(ctx, &broker.spec, &key.namespace, &namespace)
+                || rules_permit(&broker.spec.rules, &namespace, &other.broker_name(), policies.deletion)
+                    .is_err();
+            if policies.management == ManagementPolicy::Observe || refused {
+                continue;
+            }
+            match ctx.cluster_id(&key) {
+                Some(id) if id == cluster_id => {}
+                Some(_) => continue,
+                None => {
+                    claims.unknown += 1;
+                    continue;
+                }
+            }
+        }
+        claims.same.push(Claim {
+            created: other.meta().creation_timestamp.as_ref().map(|time| time.0),
+            uid: other.uid().unwrap_or_default(),
+            namespace,
+            name: other.name_any(),
+        });
+    }
+    claims
+}
+
+/// Whether a Broker does not allow a namespace. Labels that are not known here refuse nobody.
+fn known_to_be_refused(ctx: &Context, spec: &BrokerSpec, home: &str, namespace: &str) -> bool {
+    let found = ctx.namespaces.as_ref().and_then(|all| all.get("", namespace));
+    if spec.allowed_namespaces.from == AllowedFrom::Selector && found.is_none() {
+        return false;
+    }
+    let asking = Asking { namespace, labels: found.as_ref().map(|found| found.labels()) };
+    access::namespace_allowed(spec, home, asking).is_err()
+}
+
+/// The oldest Broker of a cluster: its guard rails hold for every other.
+pub fn oldest_broker(ctx: &Context, cluster_id: &str) -> Option<Arc<Broker>> {
+    let mut same = ctx.brokers.all();
+    same.retain(|broker| ctx.cluster_id(&BrokerKey::from_broker(broker)).as_deref() == Some(cluster_id));
+    same.into_iter()
+        .min_by_key(|broker| (broker.metadata.creation_timestamp.as_ref().map(|time| time.0), broker.uid()))
+}
+
+/// Whether the Broker, and the oldest Broker of the same cluster, permit the object.
+pub async fn permit<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> {
+    let namespace = pass.object.namespace().unwrap_or_default();
+    let oldest =
+        oldest_broker(pass.ctx, &pass.link.cluster_id).filter(|b| b.uid().as_deref() != Some(&pass.link.uid));
+    let oldest = oldest.map(|broker| (broker.spec.clone(), broker.namespace().unwrap_or_default()));
+    let both = [Some((pass.link.spec.clone(), pass.link.key.namespace.clone())), oldest];
+    for (spec, home) in both.iter().flatten() {
+        let labels = labels(pass.ctx, spec, &namespace).await?;
+        access::namespace_allowed(spec, home, Asking { namespace: &namespace, labels: labels.as_ref() })?;
+        access::rules_permit(&spec.rules, &namespace, &pass.object.broker_name(), pass.policies.deletion)?;
+    }
+    Ok(())
+}
+
+/// Whether the object is the owner of what it manages.
+pub fn owned<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> {
+    match pass.owner() {
+        Some(owner) if pass.policies.management == ManagementPolicy::Manage && !pass.is_owner() => {
+            Err(Rejection::new(
+                Reason::Conflict,
+                format!(
+                    "{} {:?} is owned by {} {}/{}, which was created first; delete that one to hand it over, or this one",
+                    K::KIND.to_lowercase(),
+                    pass.object.broker_name(),
+                    K::KIND,
+                    owner.namespace,
+                    owner.name
+                ),
+            )
+            .into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// A namespace's labels, where the Broker asks for them. An operator that watches some namespaces
+/// only has no cache of all and asks for the one.
+pub async fn labels(
+    ctx: &Context,
+    spec: &BrokerSpec,
+    namespace: &str,
+) -> Result<Option<BTreeMap<String, String>>, Failure> {
+    if spec.allowed_namespaces.from != AllowedFrom::Selector {
+        return Ok(None);
+    }
+    if let Some(all) = &ctx.namespaces {
+        return Ok(all.get("", namespace).map(|found| found.labels().clone()));
+    }
+    let api: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(ctx.client.clone());
+    let found =
+        api.get_metadata_opt(namespace).await.map_err(Failure::kube("read the namespace's labels"))?;
+    Ok(found.map(|found| found.labels().clone()))
+}

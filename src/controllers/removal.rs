@@ -1,0 +1,137 @@
+//! A deleted object: does what its deletion policy says, then lets it go.
+//!
+//! Nothing that holds messages goes unless its policy says so, its Broker's rules still permit it,
+//! and it is known to be ours. Where nothing has to be done at the broker, nothing has to be asked
+//! of it: a broker that is away holds up no deletion under `Retain`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::runtime::controller::Action;
+use kube::{Api, ResourceExt as _};
+
+use super::context::{BrokerKey, Context};
+use super::failure::Failure;
+use super::reconciler::{TopologyKind, annotated, announce, gather, report};
+use super::{finalizer, guard, status};
+use crate::api::annotation;
+use crate::api::conditions::{self, Reason};
+use crate::api::policy::Policies;
+use crate::topology::kafka::deletion;
+
+/// How long a topic that is kept because it holds messages is left alone.
+const KEPT: Duration = Duration::from_secs(15);
+
+/// One pass over an object that is being deleted.
+pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action, Failure> {
+    if !finalizer::is_on(object) {
+        return Ok(Action::await_change());
+    }
+    let verdict = match at_once(ctx, object) {
+        Some(why) => Ok(deletion::Verdict::Release(why)),
+        None => removal(ctx, object).await,
+    };
+    let namespace = object.namespace().unwrap_or_default();
+    let (failure, again) = match verdict {
+        Ok(deletion::Verdict::Release(why)) => {
+            let name = object.name_any();
+            tracing::info!(kind = K::KIND, namespace, name, why, "released");
+            ctx.metrics.released(K::KIND);
+            finalizer::set(ctx, object, false).await?;
+            return Ok(Action::await_change());
+        }
+        Ok(deletion::Verdict::Delete) => {
+            tracing::info!(kind = K::KIND, namespace, name = object.name_any(), "deleted at the broker");
+            finalizer::set(ctx, object, false).await?;
+            return Ok(Action::await_change());
+        }
+        Ok(deletion::Verdict::LookAgain) => {
+            let message = "the topic looks empty; looking once more before it is deleted";
+            (Failure::waiting(Reason::Progressing, message), Duration::from_secs_f64(deletion::SECOND_LOOK))
+        }
+        Ok(deletion::Verdict::Keep(why)) => (Failure::waiting(Reason::NotEmpty, why), KEPT),
+        Err(failure @ (Failure::Fenced(_) | Failure::Kube { .. })) => return Err(failure),
+        Err(failure) => {
+            let lost = matches!(
+                failure.reason(),
+                Reason::BrokerNotFound | Reason::SecretNotFound | Reason::SecretInvalid
+            );
+            if lost && namespace_terminating(ctx, object).await {
+                tracing::warn!(
+                    kind = K::KIND, namespace, name = object.name_any(), error = %failure,
+                    "released: the namespace is being deleted and the way to the broker is gone; the broker keeps the object"
+                );
+                ctx.metrics.released(K::KIND);
+                finalizer::set(ctx, object, false).await?;
+                return Ok(Action::await_change());
+            }
+            let count = ctx.note(&object.uid().unwrap_or_default(), |notes| {
+                notes.failures = notes.failures.saturating_add(1);
+                notes.failures
+            });
+            let again = failure.retry_after(count);
+            (failure, again)
+        }
+    };
+    let before = object.status().cloned().unwrap_or_default();
+    let mut after = before.clone();
+    let (verdicts, _) = report::<K>(ctx, object, &before, &Err(failure), 0);
+    let (previous, _) = K::conditions(&before);
+    let merged = conditions::merge(previous, &verdicts, object.meta().generation, Timestamp::now());
+    announce(ctx, object, previous, &merged);
+    K::set_conditions(&mut after, merged, object.meta().generation);
+    status::write(ctx, object, &before, &after).await?;
+    Ok(Action::requeue(again))
+}
+
+/// Why the object may go without a word to the broker, where it may.
+fn at_once<K: TopologyKind>(ctx: &Context, object: &K) -> Option<&'static str> {
+    if annotated(object, annotation::FORCE_RELEASE) {
+        return Some("released by annotation; the topic stays at the broker");
+    }
+    let key = BrokerKey::of(object.broker_ref(), &object.namespace().unwrap_or_default());
+    let broker = ctx.brokers.get(&key.namespace, &key.name);
+    // Without its Broker the defaults are not known; only the object's own word counts then.
+    let defaults = broker.map(|broker| broker.spec.defaults).unwrap_or_default();
+    let policies = Policies::resolve(object.policies(), defaults);
+    let said =
+        object.policies().deletion_policy.is_some() || ctx.brokers.get(&key.namespace, &key.name).is_some();
+    (said && !finalizer::wanted(policies)).then_some("the topic stays at the broker")
+}
+
+async fn removal<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<deletion::Verdict, Failure> {
+    let pass = gather(ctx, object)?;
+    if pass.link.paused || annotated(object, annotation::PAUSED) {
+        return Err(Failure::waiting(Reason::Paused, "paused by annotation: the deletion waits"));
+    }
+    match guard::permit(&pass).await {
+        // What may not be declared may not be deleted either.
+        Err(Failure::Rejected(_)) => {
+            return Ok(deletion::Verdict::Release(
+                "the Broker's rules do not permit its deletion; the topic stays",
+            ));
+        }
+        other => other?,
+    }
+    K::remove(&pass).await
+}
+
+/// Whether the namespace of the object, or of its Broker, is on its way out.
+async fn namespace_terminating<K: TopologyKind>(ctx: &Context, object: &K) -> bool {
+    let own = object.namespace().unwrap_or_default();
+    let broker = BrokerKey::of(object.broker_ref(), &own).namespace;
+    for namespace in [own, broker] {
+        let api: Api<Namespace> = Api::all(ctx.client.clone());
+        let going = match api.get_metadata_opt(&namespace).await {
+            Ok(Some(found)) => found.metadata.deletion_timestamp.is_some(),
+            Ok(None) => true,
+            Err(_) => false,
+        };
+        if going {
+            return true;
+        }
+    }
+    false
+}
