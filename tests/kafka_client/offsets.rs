@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use spillway_operator::brokers::kafka::{
-    ErrorCode, GroupKind, GroupState, Isolation, KafkaClient, OffsetQuery, OffsetSpec, TopicPartition,
+    ErrorCode, GroupKind, GroupState, Isolation, KafkaClient, KafkaSettings, OffsetQuery, OffsetSpec,
+    TopicPartition,
 };
 
 use crate::support::{TIMEOUT, client, create, delete, environment, eventually, topic, unique};
@@ -221,4 +224,21 @@ async fn commit(topic: &str, groups: &[String]) {
         });
     });
     committed.await.expect("all committed");
+}
+
+/// The process was killed by a null pointer here: a coordinator that moved between its lookup and the
+/// question, as it does when a cluster is new.
+#[tokio::test]
+async fn a_coordinator_that_moved_is_an_error_and_no_crash() {
+    let cluster = MockCluster::new(1).expect("a cluster in this process");
+    cluster
+        .request_errors(RDKafkaApiKey::OffsetFetch, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_COORDINATOR; 3]);
+    let settings = KafkaSettings::plaintext(vec![cluster.bootstrap_servers()], "test");
+    let client = KafkaClient::connect(&settings).expect("valid settings");
+    for _ in 0..4 {
+        if let Err(error) = client.committed_offsets("nobody", Duration::from_secs(5)).await {
+            assert!(error.is_retriable(), "{error}");
+        }
+    }
+    client.committed_offsets("nobody", Duration::from_secs(5)).await.expect("the coordinator is there now");
 }

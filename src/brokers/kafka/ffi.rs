@@ -158,7 +158,9 @@ impl Native {
         // SAFETY: `conf` is live. On success `rd_kafka_new` takes it over; on failure it stays ours.
         let handle = unsafe {
             sys::rd_kafka_conf_set_events(conf.get(), sys::RD_KAFKA_EVENT_ERROR | sys::RD_KAFKA_EVENT_LOG);
-            sys::rd_kafka_new(sys::rd_kafka_type_t::RD_KAFKA_PRODUCER, conf.get(), errstr.ptr(), ERRSTR_LEN)
+            // A consumer's handle, never subscribed: librdkafka 2.12 passes a coordinator that moved on to the
+            // handle's own group, and a producer has none (it crashed there).
+            sys::rd_kafka_new(sys::rd_kafka_type_t::RD_KAFKA_CONSUMER, conf.get(), errstr.ptr(), ERRSTR_LEN)
         };
         let Some(handle) = NonNull::new(handle) else {
             return Err(RawError::new(LOCAL_INVALID_ARG, errstr.text()));
@@ -446,7 +448,8 @@ impl Drop for Native {
             sys::rd_kafka_queue_destroy(main);
             let _ = sys::rd_kafka_set_log_queue(self.handle.as_ptr(), ptr::null_mut());
             sys::rd_kafka_queue_destroy(self.queue.as_ptr());
-            sys::rd_kafka_destroy(self.handle.as_ptr());
+            // Nothing was consumed, so there is nothing to leave or commit.
+            sys::rd_kafka_destroy_flags(self.handle.as_ptr(), sys::RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
         }
     }
 }

@@ -92,7 +92,7 @@ impl fmt::Debug for Secret {
 ///
 /// Short reconnect waits let a client find a broker within about a second of its return. A client must never
 /// bring a topic into being by asking about it, nor push metrics of its own.
-const FIXED: [(&str, &str); 11] = [
+const FIXED: [(&str, &str); 12] = [
     ("reconnect.backoff.ms", "50"),
     ("reconnect.backoff.max.ms", "1000"),
     ("retry.backoff.ms", "50"),
@@ -104,6 +104,7 @@ const FIXED: [(&str, &str); 11] = [
     ("allow.auto.create.topics", "false"),
     ("enable.metrics.push", "false"),
     ("log.queue", "true"),
+    ("enable.auto.commit", "false"),
 ];
 
 impl KafkaSettings {
@@ -125,6 +126,8 @@ impl KafkaSettings {
         let mut config = vec![
             ("bootstrap.servers", self.bootstrap_servers.join(",")),
             ("client.id", self.client_id.clone()),
+            // A group that is never joined: the handle is a consumer's (see `ffi`).
+            ("group.id", format!("{}-admin", self.client_id)),
             ("security.protocol", protocol.to_owned()),
         ];
         if let Some(tls) = &self.tls {
