@@ -47,17 +47,7 @@ fn a_broker_that_is_not_there_is_unreachable_while_others_go_on_and_recovers_by_
 fn a_topic_on_an_unreachable_broker_says_so_and_is_made_when_the_broker_comes() {
     world(async |w| {
         let mut proxy = Proxy::closed(&required("SPILLWAY_TEST_KAFKA"));
-        w.apply(&format!(
-            "
-            apiVersion: spillway.dev/v1alpha1
-            kind: Broker
-            metadata: {{name: kafka}}
-            spec:
-              kafka: {{bootstrapServers: ['{}']}}
-            ",
-            proxy.address()
-        ))
-        .await;
+        w.broker_at(&proxy.address(), "").await;
         w.topic("orders", "partitions: 2").await;
         w.condition::<Topic>("orders", "Ready", "False", "BrokerUnreachable").await;
         proxy.open();

@@ -57,11 +57,7 @@ async fn topic_of_a_lost_broker(w: &World) -> Proxy {
     w.topic("orders", "partitions: 1\ndeletionPolicy: Delete").await;
     w.ready::<Topic>("orders").await;
     let proxy = Proxy::closed(&crate::bed::required("SPILLWAY_TEST_KAFKA"));
-    w.apply(&format!(
-        "{{apiVersion: spillway.dev/v1alpha1, kind: Broker, metadata: {{name: kafka}}, spec: {{kafka: {{bootstrapServers: ['{}']}}}}}}",
-        proxy.address()
-    ))
-    .await;
+    w.broker_at(&proxy.address(), "").await;
     w.condition::<Broker>("kafka", "Ready", "False", "BrokerUnreachable").await;
     proxy
 }

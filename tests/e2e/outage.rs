@@ -2,21 +2,14 @@
 
 use spillway_operator::api::{Broker, Topic};
 
-use crate::bed::{ExtraKafka, Kafka, Object as _, World, world};
-
-async fn broker_at(w: &World, address: &str) {
-    w.apply(&format!(
-        "{{apiVersion: spillway.dev/v1alpha1, kind: Broker, metadata: {{name: kafka}}, spec: {{resyncInterval: 5s, kafka: {{bootstrapServers: ['{address}']}}}}}}"
-    ))
-    .await;
-}
+use crate::bed::{ExtraKafka, Kafka, Object as _, world};
 
 #[test]
 fn what_was_edited_while_the_broker_was_dead_is_done_when_it_lives_again() {
     world(async |w| {
         let extra = ExtraKafka::start().await;
         let kafka = Kafka::connect(&extra.address());
-        broker_at(w, &extra.address()).await;
+        w.broker_at(&extra.address(), "resyncInterval: 5s").await;
         w.ready::<Broker>("kafka").await;
         w.topic("orders", "partitions: 1\ndeletionPolicy: Delete").await;
         w.ready::<Topic>("orders").await;
@@ -50,7 +43,7 @@ fn another_cluster_behind_a_broker_stops_all_writes_until_it_is_accepted() {
         w.topic("orders", "partitions: 1").await;
         w.ready::<Topic>("orders").await;
 
-        broker_at(w, &extra.address()).await;
+        w.broker_at(&extra.address(), "resyncInterval: 5s").await;
         let broker: Broker = w.condition("kafka", "ClusterChanged", "True", "ClusterChanged").await;
         let (id, _) = other.cluster();
         assert!(broker.message("ClusterChanged").contains(&id), "{}", broker.summary());

@@ -150,10 +150,7 @@ fn while_the_broker_tells_nothing_the_replicas_stay() {
     world(async |w| {
         let workload = shop(w, 3, 100).await;
         scaled(w, "minReplicas: 3").await;
-        w.apply(
-            "{apiVersion: spillway.dev/v1alpha1, kind: Broker, metadata: {name: kafka}, spec: {kafka: {bootstrapServers: ['127.0.0.1:1']}}}",
-        )
-        .await;
+        w.broker_at("127.0.0.1:1", "").await;
         w.consumer(
             "orders",
             &format!("scaleTargetRef: {{name: worker}}\nscaling: {{minReplicas: 1, {QUICK}}}"),

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use spillway_operator::api::{Consumer, Topic};
+use spillway_operator::api::{Broker, Consumer, Topic};
 
-use crate::bed::{Audit, Workload, until_within, world};
+use crate::bed::{Audit, ExtraKafka, Kafka, Workload, until_within, world};
 
 /// Longer than the status of a Consumer may stand still while its numbers change, and many sweeps.
 const WATCHED: Duration = Duration::from_secs(60);
@@ -12,7 +12,10 @@ const WATCHED: Duration = Duration::from_secs(60);
 #[test]
 fn a_minute_of_steady_state_writes_nothing_but_the_lease() {
     world(async |w| {
-        w.broker("resyncInterval: 5s").await;
+        // On the Kafka of all tests, topics come and go, and the Broker counts them.
+        let extra = ExtraKafka::start().await;
+        let kafka = Kafka::connect(&extra.address());
+        w.broker_at(&extra.address(), "resyncInterval: 5s").await;
         w.topic(
             "orders",
             "partitions: 3\ndeadLetter: {}\nretry: {delays: [10s]}\nconfig: {retention.ms: '60000'}",
@@ -21,7 +24,8 @@ fn a_minute_of_steady_state_writes_nothing_but_the_lease() {
         w.topic("bills", "partitions: 1\ndeletionPolicy: Delete").await;
         w.ready::<Topic>("orders").await;
         w.ready::<Topic>("bills").await;
-        let workload = Workload::start(w, "worker", 1, &w.name("group"), &w.name("orders"), 1_000).await;
+        let workload =
+            Workload::start_at(&kafka, w, "worker", 1, &w.name("group"), &w.name("orders"), 1_000).await;
         w.consumer("orders", "scaleTargetRef: {name: worker}").await;
         w.ready::<Consumer>("orders").await;
         // A status whose numbers merely moved is written once a minute.
@@ -33,6 +37,12 @@ fn a_minute_of_steady_state_writes_nothing_but_the_lease() {
             if settled { Ok(()) } else { Err(format!("{:?}", status.ready_replicas)) }
         })
         .await;
+        w.until("kafka", "the Broker has counted its four topics", |broker: &Broker| {
+            let status = broker.status.as_ref();
+            status.is_some_and(|status| (status.managed, status.in_sync) == (Some(4), Some(4)))
+        })
+        .await;
+
         let audit = Audit::begin();
         tokio::time::sleep(WATCHED).await;
         let writes = audit.writes(&w.namespace, "spillway");
@@ -41,5 +51,6 @@ fn a_minute_of_steady_state_writes_nothing_but_the_lease() {
         assert!((9..=16).contains(&leases.len()), "the Lease is renewed every 5 s: {leases:?}");
         assert!(others.is_empty(), "{others:#?}");
         assert_eq!(workload.wanted(), [1]);
+        kafka.clean(&w.prefix).await;
     });
 }

@@ -105,6 +105,17 @@ impl Operator {
         line.parse().ok()
     }
 
+    /// How it is: how it ended, or what it says of its own health.
+    pub async fn health(&self) -> String {
+        if let Some(status) = self.exited() {
+            return format!("--- it ended: {status} ---\n");
+        }
+        match http::get(&self.address, "/healthz").await {
+            Ok((code, body)) => format!("--- /healthz: {code} ---\n{body}"),
+            Err(error) => format!("--- /healthz: {error} ---\n"),
+        }
+    }
+
     /// Its whole log.
     pub fn text(&self) -> String {
         let bytes = std::fs::read(&self.log).unwrap_or_default();

@@ -17,7 +17,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use tokio::task::JoinHandle;
 
-use super::World;
+use super::{Kafka, World};
 
 /// Follows a Deployment: records its wanted replicas, runs a member for each ready pod.
 pub struct Workload {
@@ -37,6 +37,19 @@ impl Workload {
         topic: &str,
         rate: u64,
     ) -> Self {
+        Self::start_at(&world.kafka, world, name, replicas, group, topic, rate).await
+    }
+
+    /// [`Self::start`], with a group on another Kafka.
+    pub async fn start_at(
+        kafka: &Kafka,
+        world: &World,
+        name: &str,
+        replicas: i32,
+        group: &str,
+        topic: &str,
+        rate: u64,
+    ) -> Self {
         world.apply(&deployment(world, name, replicas).await).await;
         let wanted = Arc::new(Mutex::new(Vec::new()));
         let rate = Arc::new(AtomicU64::new(rate));
@@ -45,7 +58,7 @@ impl Workload {
             pods: Api::namespaced(world.client.clone(), &world.namespace),
             name: name.to_owned(),
             topic: topic.to_owned(),
-            config: world.kafka.member(group),
+            config: kafka.member(group),
             wanted: wanted.clone(),
             rate: rate.clone(),
             members: BTreeMap::new(),

@@ -176,12 +176,17 @@ impl World {
 
     /// The Broker that most tests use, ready. `more` is added to its spec.
     pub async fn broker(&self, more: &str) -> Broker {
+        self.broker_at("${KAFKA}", more).await;
+        self.ready("kafka").await
+    }
+
+    /// That Broker at another address, whatever is there.
+    pub async fn broker_at(&self, address: &str, more: &str) {
         self.apply(&format!(
-            "apiVersion: spillway.dev/v1alpha1\nkind: Broker\nmetadata: {{name: kafka}}\nspec:\n  kafka: {{bootstrapServers: [\"${{KAFKA}}\"]}}\n  {}\n",
+            "apiVersion: spillway.dev/v1alpha1\nkind: Broker\nmetadata: {{name: kafka}}\nspec:\n  kafka: {{bootstrapServers: ['{address}']}}\n  {}\n",
             more.replace('\n', "\n  ")
         ))
         .await;
-        self.ready("kafka").await
     }
 
     /// A Topic on that Broker: `${PREFIX}<name>` at Kafka, unless `spec` says otherwise.
@@ -353,6 +358,7 @@ impl World {
         }
         for operator in self.operators() {
             text += &operator.tail();
+            text += &operator.health().await;
         }
         eprintln!("{text}");
     }
