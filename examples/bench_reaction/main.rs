@@ -105,8 +105,8 @@ struct Settings {
     /// Spikes that are measured, after one that is not
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     spikes: u32,
-    /// Messages of a spike
-    #[arg(long, default_value_t = 1_500)]
+    /// Messages of a spike: some 45 s of one replica's work, so that six replicas would need more than targetDelay
+    #[arg(long, default_value_t = 600)]
     messages: u32,
     /// For how long the operator is watched at rest, in seconds
     #[arg(long, default_value_t = 20)]
@@ -176,8 +176,9 @@ async fn run(settings: &Settings) -> Result<bool, BenchError> {
     let seed = settings.seed.unwrap_or_else(spike::seed_of_now);
     let mut floods = Floods::new(bootstrap, settings.messages, seed)?;
     println!(
-        "Spikes of {} messages at random phases (seed {seed}), {FULL_SIZE} partitions, 50 ms of work for each message",
-        settings.messages
+        "Spikes of {} messages at random phases (seed {seed}), {FULL_SIZE} partitions; load {}",
+        settings.messages,
+        machine::load()
     );
 
     let at_rest = async || {

@@ -62,28 +62,39 @@ impl Report<'_> {
         );
         println!("operator, CPU at rest      {:>8.4} cores over {} s", self.cores, settings.rest);
         println!(
-            "For a quick way back to one replica: scaleDown {{stabilization: 2s, peakMemory: 2s}}, tuning"
+            "\nThe Consumer's scaling and work (scaleDown and rebalance make the way back short, all else is default):"
         );
-        println!("{{rebalance: 200ms}}. All else is default.");
+        consumer_settings().for_each(|line| println!("  {line}"));
         let missed = fulls.missed;
         if missed > 0 {
             println!("\n{missed} of {} spikes never reached full size", self.spikes.len());
         }
 
-        let summary = json!({
-            "bench": "reaction",
-            "first_p50_s": rounded(firsts.median, 2),
-            "first_max_s": rounded(firsts.worst, 2),
-            "full_p50_s": rounded(fulls.median, 2),
-            "full_max_s": rounded(fulls.worst, 2),
-            "rss_mib": rounded(Some(self.memory.resident), 1),
-            "cores_idle": rounded(Some(self.cores), 4),
-            "ready_s": rounded(Some(settings.ready), 3),
-        });
+        let figures = [
+            ("first_p50_s", firsts.median, 2),
+            ("first_max_s", firsts.worst, 2),
+            ("full_p50_s", fulls.median, 2),
+            ("full_max_s", fulls.worst, 2),
+            ("rss_mib", Some(self.memory.resident), 1),
+            ("cores_idle", Some(self.cores), 4),
+            ("ready_s", Some(settings.ready), 3),
+        ];
+        // By hand, in this order: a map would sort its keys.
+        let figures = figures.map(|(name, value, digits)| format!(r#","{name}":{}"#, rounded(value, digits)));
+        let summary = format!(r#"{{"bench":"reaction"{}}}"#, figures.concat());
         let path = settings.out.join("reaction.json");
         fs::write(&path, format!("{summary}\n")).map_err(|error| BenchError::Write(path, error))?;
         Ok(missed == 0)
     }
+}
+
+/// What the bench's objects say about scaling and work, as they say it.
+fn consumer_settings() -> impl Iterator<Item = &'static str> {
+    let mut inside = false;
+    include_str!("objects.yaml").lines().map(str::trim).filter(move |line| {
+        inside = (inside || *line == "scaling:") && *line != "template:";
+        inside && !line.starts_with('#') || line.starts_with("args:")
+    })
 }
 
 /// A figure over all spikes. A spike that never got there has no time: then there is no worst one either.
