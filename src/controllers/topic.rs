@@ -97,7 +97,9 @@ impl TopologyKind for Topic {
         describe(&observed, status);
         let mut outcome = Outcome::in_step(format!("topic {:?} is as declared", desired.name));
         outcome.data_lost = lost(&plan, &desired.name);
-        if !missing.is_empty() {
+        if missing.is_empty() {
+            pass.ctx.note(&uid, |notes| notes.looks = 0);
+        } else {
             let message = format!("waiting for {}", missing.join(", "));
             outcome.ready = Verdict::new(conditions::READY, false, Reason::CompanionNotReady, message);
             // One that a person declared is not ours and does not wake its parents.
@@ -106,8 +108,6 @@ impl TopologyKind for Topic {
                 notes.looks
             });
             outcome.again = Some(COMPANION_LOOK * (1 << looks.min(6)));
-        } else {
-            pass.ctx.note(&uid, |notes| notes.looks = 0);
         }
         Ok(outcome)
     }

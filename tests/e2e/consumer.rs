@@ -147,7 +147,10 @@ fn an_edit_of_the_template_reaches_the_deployment_and_leaves_its_replicas() {
         w.consumer("orders", &spec("a")).await;
         until_deployment(w, "orders", "is made", |_| true).await;
         let two = kube::api::Patch::Merge(serde_json::json!({"spec": {"replicas": 2}}));
-        deployments(w).patch_scale("orders", &Default::default(), &two).await.expect("scaled by hand");
+        deployments(w)
+            .patch_scale("orders", &kube::api::PatchParams::default(), &two)
+            .await
+            .expect("scaled by hand");
         w.consumer("orders", &spec("b")).await;
         let edited = until_deployment(w, "orders", "has the new label", |deployment| {
             let labels =

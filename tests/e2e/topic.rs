@@ -297,7 +297,8 @@ fn a_hundred_topics_are_made_in_seconds() {
         }
         let api = w.api::<Topic>();
         until("100 topics are ready", async || {
-            let topics = api.list(&Default::default()).await.map_err(|error| error.to_string())?;
+            let topics =
+                api.list(&kube::api::ListParams::default()).await.map_err(|error| error.to_string())?;
             let ready = |topic: &&Topic| topic.condition("Ready").is_some_and(|ready| ready.status == "True");
             let count = topics.items.iter().filter(ready).count();
             if count == 100 { Ok(()) } else { Err(format!("{count} are")) }

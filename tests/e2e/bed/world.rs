@@ -312,7 +312,7 @@ impl World {
         }}))
         .expect("a namespace");
         let api: Api<Namespace> = Api::all(self.client.clone());
-        api.create(&Default::default(), &namespace).await.expect("a namespace");
+        api.create(&kube::api::PostParams::default(), &namespace).await.expect("a namespace");
     }
 
     /// Applies the CRDs, once in a run.
