@@ -23,6 +23,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::connection::Connection;
+use super::coordinator::{Calls, Question, UnderWay};
 use super::error::{KafkaError, LOCAL_BAD_MSG, LOCAL_DESTROY, LOCAL_INVALID_ARG, LOCAL_TIMED_OUT, RawError};
 use super::ffi::{Native, Outcomes, Reply};
 use super::settings::KafkaSettings;
@@ -54,6 +55,7 @@ pub struct KafkaClient {
 struct Inner {
     native: Arc<Native>,
     connection: Arc<Connection>,
+    calls: Calls,
 }
 
 impl Drop for Inner {
@@ -83,7 +85,7 @@ impl KafkaClient {
         let noticed = Arc::clone(&connection);
         let native = Native::start(&settings.native_config(), move |notice| noticed.notice(notice))
             .map_err(|error| error.of(OPERATION))?;
-        Ok(Self { inner: Arc::new(Inner { native, connection }) })
+        Ok(Self { inner: Arc::new(Inner { native, connection, calls: Calls::default() }) })
     }
 
     /// What keeps the client from its brokers at the moment, if anything is known to. Asks nobody.
@@ -248,7 +250,12 @@ impl KafkaClient {
     ) -> Result<Vec<(TopicPartition, Result<Option<i64>, KafkaError>)>, KafkaError> {
         let operation = || format!("read the committed offsets of group {group:?}");
         check_name(group).map_err(|error| error.of(operation()))?;
-        let reply = self.inner.native.committed_offsets(group, timeout);
+        let reply = self
+            .inner
+            .calls
+            .begin(Question::Offsets, &[group])
+            .ok_or_else(still_waiting)
+            .and_then(|under_way| self.inner.native.committed_offsets(group, under_way));
         let offsets = self.answer(reply, timeout).await.map_err(|error| error.of(operation()))?;
         Ok(offsets
             .into_iter()
@@ -256,6 +263,21 @@ impl KafkaClient {
                 (partition, offset.map_err(|error| self.explained(error, operation())))
             })
             .collect())
+    }
+
+    /// Whether a call has waited for its coordinator for so long that another client should take over.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.inner.calls.stale()
+    }
+
+    fn begin(&self, question: Question, groups: &[&String]) -> Result<UnderWay, RawError> {
+        let groups: Vec<&str> = groups.iter().map(|group| group.as_str()).collect();
+        self.inner.calls.begin(question, &groups).ok_or_else(still_waiting)
+    }
+
+    fn no_call_waits(&self, question: Question, group: &str) -> Result<(), RawError> {
+        if self.inner.calls.waits(question, group) { Err(still_waiting()) } else { Ok(()) }
     }
 
     /// Lists all consumer groups the user may see.
@@ -275,16 +297,24 @@ impl KafkaClient {
     pub async fn describe_groups(&self, groups: &[String], timeout: Duration) -> PerObject<GroupDescription> {
         let words = Words { one: "describe group", many: "describe groups" };
         let names = distinct(groups);
-        let issue = |chunk: &[&String], timeout| self.inner.native.describe_groups(chunk, timeout);
-        self.for_each(words, &names, |name| name, |_| Ok(()), issue, timeout).await
+        let issue = |chunk: &[&String], _| {
+            let under_way = self.begin(Question::Members, chunk)?;
+            self.inner.native.describe_groups(chunk, under_way)
+        };
+        let check = |group: &String| self.no_call_waits(Question::Members, group);
+        self.for_each(words, &names, |name| name, check, issue, timeout).await
     }
 
     /// Deletes consumer groups with their committed offsets. Only groups without members can be deleted.
     pub async fn delete_groups(&self, groups: &[String], timeout: Duration) -> PerObject<()> {
         let words = Words { one: "delete group", many: "delete groups" };
         let names = distinct(groups);
-        let issue = |chunk: &[&String], timeout| self.inner.native.delete_groups(chunk, timeout);
-        self.for_each(words, &names, |name| name, |_| Ok(()), issue, timeout).await
+        let issue = |chunk: &[&String], _| {
+            let under_way = self.begin(Question::Deletion, chunk)?;
+            self.inner.native.delete_groups(chunk, under_way)
+        };
+        let check = |group: &String| self.no_call_waits(Question::Deletion, group);
+        self.for_each(words, &names, |name| name, check, issue, timeout).await
     }
 
     /// Deletes the records before an offset in each partition; answers the first offset that is left.
@@ -401,6 +431,10 @@ fn gone() -> RawError {
 
 fn timed_out() -> RawError {
     RawError::new(LOCAL_TIMED_OUT, "no answer in time")
+}
+
+fn still_waiting() -> RawError {
+    RawError::new(LOCAL_TIMED_OUT, "an earlier request still waits for the group's coordinator")
 }
 
 fn no_outcome() -> RawError {

@@ -32,6 +32,7 @@ use rdkafka::bindings as sys;
 use sys::rd_kafka_admin_op_t as Op;
 use tokio::sync::oneshot;
 
+use super::coordinator::{NATIVE_TIMEOUT, UnderWay};
 use super::error::{LOCAL_BAD_MSG, LOCAL_INVALID_ARG, RawError};
 use super::types::{
     ClusterInfo, ConfigEntry, ConfigSource, GroupDescription, GroupKind, GroupListing, GroupMember,
@@ -368,10 +369,11 @@ impl Native {
         })
     }
 
+    /// `under_way` ends when librdkafka answers; see [`super::coordinator`].
     pub fn committed_offsets(
         &self,
         group: &str,
-        timeout: Duration,
+        under_way: UnderWay,
     ) -> Result<Reply<Outcomes<TopicPartition, Option<i64>>>, RawError> {
         let query = Objects::build(&[group], |group| {
             let name = c_string(group)?;
@@ -379,8 +381,11 @@ impl Native {
             let query = unsafe { sys::rd_kafka_ListConsumerGroupOffsets_new(name.as_ptr(), ptr::null()) };
             Owned::new(query, sys::rd_kafka_ListConsumerGroupOffsets_destroy)
         })?;
-        let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, timeout);
-        self.call_with(&options, &query, sys::rd_kafka_ListConsumerGroupOffsets, read_committed)
+        let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, NATIVE_TIMEOUT);
+        self.call_with(&options, &query, sys::rd_kafka_ListConsumerGroupOffsets, move |event| {
+            drop(under_way);
+            read_committed(event)
+        })
     }
 
     pub fn list_groups(&self, timeout: Duration) -> Result<Reply<ListedGroups>, RawError> {
@@ -394,11 +399,15 @@ impl Native {
     pub fn describe_groups(
         &self,
         groups: &[&String],
-        timeout: Duration,
+        under_way: UnderWay,
     ) -> Result<Reply<Outcomes<String, GroupDescription>>, RawError> {
         let texts = c_strings(groups)?;
-        let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, timeout);
-        self.call(&options, read_group_descriptions, |handle, options, queue| {
+        let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, NATIVE_TIMEOUT);
+        let read = move |event: &Event| {
+            drop(under_way);
+            read_group_descriptions(event)
+        };
+        self.call(&options, read, |handle, options, queue| {
             let mut list = pointers(&texts);
             let (names, count) = (list.as_mut_ptr(), list.len());
             // SAFETY: all are live for the call, which copies the names.
@@ -409,7 +418,7 @@ impl Native {
     pub fn delete_groups(
         &self,
         groups: &[&String],
-        timeout: Duration,
+        under_way: UnderWay,
     ) -> Result<Reply<Outcomes<String, ()>>, RawError> {
         let groups = Objects::build(groups, |group| {
             let name = c_string(group)?;
@@ -417,8 +426,11 @@ impl Native {
             let group = unsafe { sys::rd_kafka_DeleteGroup_new(name.as_ptr()) };
             Owned::new(group, sys::rd_kafka_DeleteGroup_destroy)
         })?;
-        let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DELETEGROUPS, timeout);
-        self.call_with(&options, &groups, sys::rd_kafka_DeleteGroups, read_deleted_groups)
+        let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DELETEGROUPS, NATIVE_TIMEOUT);
+        self.call_with(&options, &groups, sys::rd_kafka_DeleteGroups, move |event| {
+            drop(under_way);
+            read_deleted_groups(event)
+        })
     }
 
     pub fn delete_records(

@@ -11,6 +11,7 @@
 pub mod batch;
 pub mod client;
 mod connection;
+mod coordinator;
 pub mod error;
 mod ffi;
 pub mod pool;

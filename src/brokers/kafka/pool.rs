@@ -53,7 +53,10 @@ impl KafkaPool {
     pub fn get(&self, key: &BrokerKey, settings: &KafkaSettings) -> Result<Arc<KafkaHandle>, KafkaError> {
         let fingerprint = settings.fingerprint();
         let mut entries = self.entries();
-        if let Some(entry) = entries.get(key).filter(|entry| entry.fingerprint == fingerprint) {
+        if let Some(entry) = entries
+            .get(key)
+            .filter(|entry| entry.fingerprint == fingerprint && !entry.handle.client.is_stale())
+        {
             return Ok(Arc::clone(&entry.handle));
         }
         entries.remove(key);
