@@ -72,6 +72,12 @@ impl Arena {
     }
 }
 
+/// Ends a candidate, and waits until it can no longer write.
+async fn gone<T>(candidate: JoinHandle<T>) {
+    candidate.abort();
+    let _ = candidate.await;
+}
+
 /// Lets a candidate that was just spawned begin to watch: nothing tells when it has.
 async fn let_it_watch() {
     tokio::time::sleep(Duration::from_millis(500)).await;
@@ -140,7 +146,7 @@ async fn a_leader_renews_and_keeps_its_lease_against_a_candidate() {
     let after = arena.spec().await;
     assert!(after.renew_time > before.renew_time);
     assert_eq!(after.acquire_time, before.acquire_time);
-    second.abort();
+    gone(second).await;
     arena.end(first).await;
 }
 
@@ -188,7 +194,7 @@ async fn a_deleted_lease_is_made_again_by_its_leader_and_by_nobody_else() {
     assert!(!second.is_finished() && !first.lost.is_cancelled());
     assert_eq!(first.fence.check(), Ok(()));
     assert_eq!(arena.spec().await.holder_identity.as_deref(), Some("first"));
-    second.abort();
+    gone(second).await;
     arena.end(first).await;
 }
 
@@ -204,7 +210,7 @@ async fn of_many_candidates_one_wins() {
     let_it_watch().await;
     assert!(rest.iter().all(|candidate| !candidate.is_finished()), "two leaders");
     for candidate in rest {
-        candidate.abort();
+        gone(candidate).await;
     }
     arena.end(leader).await;
 }

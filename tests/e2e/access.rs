@@ -3,12 +3,11 @@
 use serde_json::json;
 use spillway_operator::api::Topic;
 
-use crate::bed::{Object as _, World, bare_world, world};
+use crate::bed::{Object as _, World, bare_world, topic_yaml, world};
 
 /// A Topic in another namespace, on the Broker of the first.
 async fn foreign_topic(first: &World, second: &World) {
-    let yaml = second
-        .topic_yaml("orders", "partitions: 1")
+    let yaml = topic_yaml("orders", "partitions: 1")
         .replace("{name: kafka}", &format!("{{name: kafka, namespace: {}}}", first.namespace));
     second.apply(&yaml).await;
 }
@@ -38,8 +37,7 @@ fn a_selector_picks_namespaces_by_their_labels() {
         w.broker("allowedNamespaces: {from: Selector, selector: {matchLabels: {kafka: 'yes'}}}").await;
         foreign_topic(w, &team).await;
         team.ready::<Topic>("orders").await;
-        let yaml = other
-            .topic_yaml("bills", "partitions: 1")
+        let yaml = topic_yaml("bills", "partitions: 1")
             .replace("{name: kafka}", &format!("{{name: kafka, namespace: {}}}", w.namespace));
         other.apply(&yaml).await;
         other.condition::<Topic>("bills", "Ready", "False", "NamespaceNotAllowed").await;

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{Container, EnvVar};
 use kube::Api;
 use spillway_operator::api::{Consumer, Topic};
 
-use crate::bed::{Object as _, World, deployment, sleeping_pod, until, world};
+use crate::bed::{Object as _, World, consumer_yaml, deployment, sleeping_pod, until, world};
 
 fn deployments(w: &World) -> Api<Deployment> {
     Api::namespaced(w.client.clone(), &w.namespace)
@@ -44,16 +44,16 @@ async fn broker_and_topic(w: &World) {
 #[test]
 fn a_consumer_names_exactly_one_of_a_target_and_a_template() {
     world(async |w| {
-        let neither = w.refused(&w.consumer_yaml("orders", "scaling: {}")).await;
+        let neither = w.refused(&consumer_yaml("orders", "scaling: {}")).await;
         assert!(neither.contains("exactly one of scaleTargetRef and template"), "{neither}");
         let both = "scaleTargetRef: {name: orders}\ntemplate: {spec: {containers: [{name: main, image: x}]}}";
-        let both = w.refused(&w.consumer_yaml("orders", both)).await;
+        let both = w.refused(&consumer_yaml("orders", both)).await;
         assert!(both.contains("exactly one of scaleTargetRef and template"), "{both}");
         let nothing = "{apiVersion: spillway.dev/v1alpha1, kind: Consumer, metadata: {name: orders}, spec: {scaleTargetRef: {name: orders}}}";
         let nothing = w.refused(nothing).await;
         assert!(nothing.contains("set kafka"), "{nothing}");
         let order = "scaleTargetRef: {name: orders}\nscaling: {minReplicas: 5, maxReplicas: 2}";
-        let order = w.refused(&w.consumer_yaml("orders", order)).await;
+        let order = w.refused(&consumer_yaml("orders", order)).await;
         assert!(order.contains("maxReplicas must be at least minReplicas"), "{order}");
     });
 }
@@ -198,8 +198,7 @@ fn a_deleted_consumer_takes_its_deployment_with_it_and_leaves_a_foreign_target()
         let pod = sleeping_pod(w).await;
         w.consumer("made", &format!("template: {{spec: {pod}}}")).await;
         w.apply(&deployment(w, "foreign", 1).await).await;
-        let scaled = w
-            .consumer_yaml("scaled", "scaleTargetRef: {name: foreign}")
+        let scaled = consumer_yaml("scaled", "scaleTargetRef: {name: foreign}")
             .replace("${PREFIX}group", "${PREFIX}group-2");
         w.apply(&scaled).await;
         w.ready::<Consumer>("made").await;

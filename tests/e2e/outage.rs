@@ -1,15 +1,15 @@
 //! A broker that dies and lives again, and one that is not the one it was.
 
-use spillway_operator::api::{Broker, Topic};
+use spillway_operator::api::{Broker, Consumer, Topic};
 
-use crate::bed::{ExtraKafka, Kafka, Object as _, world};
+use crate::bed::{ExtraKafka, Kafka, Object as _, Workload, until, world};
 
 #[test]
 fn what_was_edited_while_the_broker_was_dead_is_done_when_it_lives_again() {
     world(async |w| {
         let extra = ExtraKafka::start().await;
-        let kafka = Kafka::connect(&extra.address());
-        w.broker_at(&extra.address(), "resyncInterval: 5s").await;
+        let kafka = Kafka::connect(extra.address());
+        w.broker_at(extra.address(), "resyncInterval: 5s").await;
         w.ready::<Broker>("kafka").await;
         w.topic("orders", "partitions: 1\ndeletionPolicy: Delete").await;
         w.ready::<Topic>("orders").await;
@@ -38,12 +38,12 @@ fn what_was_edited_while_the_broker_was_dead_is_done_when_it_lives_again() {
 fn another_cluster_behind_a_broker_stops_all_writes_until_it_is_accepted() {
     world(async |w| {
         let extra = ExtraKafka::start().await;
-        let other = Kafka::connect(&extra.address());
+        let other = Kafka::connect(extra.address());
         w.broker("").await;
         w.topic("orders", "partitions: 1").await;
         w.ready::<Topic>("orders").await;
 
-        w.broker_at(&extra.address(), "resyncInterval: 5s").await;
+        w.broker_at(extra.address(), "resyncInterval: 5s").await;
         let broker: Broker = w.condition("kafka", "ClusterChanged", "True", "ClusterChanged").await;
         let (id, _) = other.cluster();
         assert!(broker.message("ClusterChanged").contains(&id), "{}", broker.summary());
@@ -57,5 +57,38 @@ fn another_cluster_behind_a_broker_stops_all_writes_until_it_is_accepted() {
         w.ready::<Topic>("bills").await;
         assert!(other.topic(&w.name("bills")).await.is_some());
         other.clean(&w.prefix).await;
+    });
+}
+
+#[test]
+fn a_group_is_read_again_after_each_restart_of_its_coordinator() {
+    world(async |w| {
+        let extra = ExtraKafka::start().await;
+        let kafka = Kafka::connect(extra.address());
+        w.broker_at(extra.address(), "resyncInterval: 5s").await;
+        w.topic("orders", "partitions: 3").await;
+        w.ready::<Topic>("orders").await;
+        let group = w.name("group");
+        let workload = Workload::start_at(&kafka, w, "worker", 1, &group, &w.name("orders"), 1_000).await;
+        w.consumer("orders", "scaleTargetRef: {name: worker}\nscaling: {tuning: {pollInterval: 500ms}}")
+            .await;
+        for restart in 1..=3 {
+            let before = kafka.committed(&group, &w.name("orders"), 3);
+            kafka.produce(&w.name("orders"), 0, 10).await;
+            let what = format!("before restart {restart}, the group has read all");
+            until(&what, async || match kafka.committed(&group, &w.name("orders"), 3) {
+                now if now == before + 10 => Ok(()),
+                now => Err(format!("{now} of {}", before + 10)),
+            })
+            .await;
+            w.ready::<Consumer>("orders").await;
+            extra.kill();
+            w.condition::<Consumer>("orders", "Ready", "False", "BrokerUnreachable").await;
+            extra.revive();
+            w.ready::<Consumer>("orders").await;
+            assert_eq!(w.operator().exited(), None);
+        }
+        assert_eq!(workload.wanted(), [1]);
+        kafka.clean(&w.prefix).await;
     });
 }

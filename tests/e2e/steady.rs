@@ -14,8 +14,8 @@ fn a_minute_of_steady_state_writes_nothing_but_the_lease() {
     world(async |w| {
         // On the Kafka of all tests, topics come and go, and the Broker counts them.
         let extra = ExtraKafka::start().await;
-        let kafka = Kafka::connect(&extra.address());
-        w.broker_at(&extra.address(), "resyncInterval: 5s").await;
+        let kafka = Kafka::connect(extra.address());
+        w.broker_at(extra.address(), "resyncInterval: 5s").await;
         w.topic(
             "orders",
             "partitions: 3\ndeadLetter: {}\nretry: {delays: [10s]}\nconfig: {retention.ms: '60000'}",

@@ -2,7 +2,7 @@
 
 use spillway_operator::api::Topic;
 
-use crate::bed::{Object as _, until, world};
+use crate::bed::{Object as _, topic_yaml, until, world};
 
 #[test]
 fn a_topic_is_made_with_its_partitions_and_configs() {
@@ -189,7 +189,7 @@ fn fewer_partitions_are_refused_at_admission() {
         w.broker("").await;
         w.topic("orders", "partitions: 3").await;
         w.ready::<Topic>("orders").await;
-        let words = w.refused(&w.topic_yaml("orders", "partitions: 2")).await;
+        let words = w.refused(&topic_yaml("orders", "partitions: 2")).await;
         assert!(words.contains("may grow but never shrink"), "{words}");
     });
 }
@@ -224,7 +224,7 @@ fn another_replication_factor_is_refused() {
 fn names_that_kafka_does_not_take_are_refused_at_admission() {
     world(async |w| {
         for name in ["'a/b'", "'..'", "'a b'", "''"] {
-            let yaml = w.topic_yaml("orders", "partitions: 1").replace("${PREFIX}orders", name);
+            let yaml = topic_yaml("orders", "partitions: 1").replace("${PREFIX}orders", name);
             let words = w.refused(&yaml).await;
             assert!(words.contains("spec.name"), "{name}: {words}");
         }
@@ -236,7 +236,7 @@ fn a_name_and_a_broker_cannot_be_changed() {
     world(async |w| {
         w.broker("").await;
         w.topic("orders", "partitions: 1").await;
-        let yaml = w.topic_yaml("orders", "partitions: 1");
+        let yaml = topic_yaml("orders", "partitions: 1");
         let renamed = w.refused(&yaml.replace("${PREFIX}orders", "${PREFIX}other")).await;
         assert!(renamed.contains("name is immutable"), "{renamed}");
         let moved = w.refused(&yaml.replace("{name: kafka}", "{name: other}")).await;

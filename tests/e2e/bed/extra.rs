@@ -12,6 +12,8 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// A Kafka with a cluster id of its own. Stopped when dropped.
 pub struct ExtraKafka {
+    unit: String,
+    address: String,
     _turn: MutexGuard<'static, ()>,
 }
 
@@ -19,29 +21,30 @@ impl ExtraKafka {
     /// Starts it, once no other test has it.
     pub async fn start() -> Self {
         let turn = ONE_AT_A_TIME.lock().await;
+        let extra = Self { unit: format!("kafka-{NAME}"), address: format!("127.0.0.1:{PORT}"), _turn: turn };
         testbed(&["extra-kafka", NAME, PORT]);
-        Self { _turn: turn }
+        extra
     }
 
     /// Where it listens.
-    pub fn address(&self) -> String {
-        format!("127.0.0.1:{PORT}")
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// SIGKILL.
     pub fn kill(&self) {
-        testbed(&["kill", &format!("kafka-{NAME}")]);
+        testbed(&["kill", &self.unit]);
     }
 
     /// Starts it again on its old data.
     pub fn revive(&self) {
-        testbed(&["extra-kafka", NAME, PORT]);
+        testbed(&["start", &self.unit]);
     }
 }
 
 impl Drop for ExtraKafka {
     fn drop(&mut self) {
-        testbed(&["stop", &format!("kafka-{NAME}")]);
+        testbed(&["stop", &self.unit]);
     }
 }
 

@@ -30,4 +30,4 @@ pub use operator::binary;
 pub use proxy::Proxy;
 pub use wait::{never_within, until, until_within};
 pub use workload::{Workload, deployment, sleeping_pod};
-pub use world::{World, bare_world, world};
+pub use world::{World, bare_world, consumer_yaml, topic_yaml, world};

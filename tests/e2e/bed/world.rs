@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use futures::FutureExt as _;
 use k8s_openapi::api::core::v1::{Event, Namespace};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 use spillway_operator::api::{Broker, Consumer, Topic};
@@ -63,6 +63,24 @@ fn run(test: impl AsyncFnOnce(&World)) {
             std::panic::resume_unwind(panic);
         }
     });
+}
+
+/// The YAML of [`World::topic`].
+pub fn topic_yaml(name: &str, spec: &str) -> String {
+    let named =
+        if spec.contains("name: ${PREFIX}") { String::new() } else { format!("\n  name: ${{PREFIX}}{name}") };
+    format!(
+        "apiVersion: spillway.dev/v1alpha1\nkind: Topic\nmetadata: {{name: {name}}}\nspec:\n  brokerRef: {{name: kafka}}{named}\n  {}\n",
+        spec.trim().replace('\n', "\n  ")
+    )
+}
+
+/// The YAML of [`World::consumer`].
+pub fn consumer_yaml(name: &str, spec: &str) -> String {
+    format!(
+        "apiVersion: spillway.dev/v1alpha1\nkind: Consumer\nmetadata: {{name: {name}}}\nspec:\n  kafka: {{brokerRef: {{name: kafka}}, group: '${{PREFIX}}group', topics: ['${{PREFIX}}orders'], offsetReset: earliest}}\n  {}\n",
+        spec.trim().replace('\n', "\n  ")
+    )
 }
 
 impl World {
@@ -191,33 +209,12 @@ impl World {
 
     /// A Topic on that Broker: `${PREFIX}<name>` at Kafka, unless `spec` says otherwise.
     pub async fn topic(&self, name: &str, spec: &str) {
-        self.apply(&self.topic_yaml(name, spec)).await;
-    }
-
-    /// The YAML of [`Self::topic`].
-    pub fn topic_yaml(&self, name: &str, spec: &str) -> String {
-        let named = if spec.contains("name: ${PREFIX}") {
-            String::new()
-        } else {
-            format!("\n  name: ${{PREFIX}}{name}")
-        };
-        format!(
-            "apiVersion: spillway.dev/v1alpha1\nkind: Topic\nmetadata: {{name: {name}}}\nspec:\n  brokerRef: {{name: kafka}}{named}\n  {}\n",
-            spec.trim().replace('\n', "\n  ")
-        )
+        self.apply(&topic_yaml(name, spec)).await;
     }
 
     /// A Consumer of `${PREFIX}orders` in the group `${PREFIX}group`, on that Broker.
     pub async fn consumer(&self, name: &str, spec: &str) {
-        self.apply(&self.consumer_yaml(name, spec)).await;
-    }
-
-    /// The YAML of [`Self::consumer`].
-    pub fn consumer_yaml(&self, name: &str, spec: &str) -> String {
-        format!(
-            "apiVersion: spillway.dev/v1alpha1\nkind: Consumer\nmetadata: {{name: {name}}}\nspec:\n  kafka: {{brokerRef: {{name: kafka}}, group: '${{PREFIX}}group', topics: ['${{PREFIX}}orders'], offsetReset: earliest}}\n  {}\n",
-            spec.trim().replace('\n', "\n  ")
-        )
+        self.apply(&consumer_yaml(name, spec)).await;
     }
 
     /// An API of this namespace.
@@ -312,7 +309,7 @@ impl World {
         }}))
         .expect("a namespace");
         let api: Api<Namespace> = Api::all(self.client.clone());
-        api.create(&kube::api::PostParams::default(), &namespace).await.expect("a namespace");
+        api.create(&PostParams::default(), &namespace).await.expect("a namespace");
     }
 
     /// Applies the CRDs, once in a run.
