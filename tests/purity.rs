@@ -69,7 +69,11 @@ fn holds(code: &str, word: &str) -> bool {
 
 #[test]
 fn what_decides_names_no_client_no_clock_and_no_runtime() {
-    let files: Vec<_> = PURE.iter().flat_map(|folder| sources(folder)).collect();
+    let mut files: Vec<_> = PURE.iter().flat_map(|folder| sources(folder)).collect();
+    // Tests decide nothing.
+    files.retain(|file| {
+        file.components().all(|part| part.as_os_str() != "tests") && !file.ends_with("tests.rs")
+    });
     assert!(files.len() > 10, "the folders have moved: {files:?}");
     let found: Vec<_> = files.iter().flat_map(|file| lines_with(file, &FORBIDDEN)).collect();
     assert!(found.is_empty(), "{found:#?}");
