@@ -33,12 +33,12 @@ pub fn conditions(_: &mut SchemaGenerator) -> Schema {
             "type": "object",
             "required": ["type", "status", "reason", "message", "lastTransitionTime"],
             "properties": {
-                "type": {"type": "string", "maxLength": 316},
-                "status": {"type": "string", "enum": ["True", "False", "Unknown"]},
-                "reason": {"type": "string", "maxLength": 1024},
-                "message": {"type": "string", "maxLength": 32768},
-                "lastTransitionTime": {"type": "string", "format": "date-time"},
-                "observedGeneration": {"type": "integer", "format": "int64", "minimum": 0},
+                "type": {"description": "The condition's name.", "type": "string", "maxLength": 316},
+                "status": {"description": "True, False or Unknown.", "type": "string", "enum": ["True", "False", "Unknown"]},
+                "reason": {"description": "Why, in one word from a closed set.", "type": "string", "maxLength": 1024},
+                "message": {"description": "Why, in words: it ends with the broker's own where it said something.", "type": "string", "maxLength": 32768},
+                "lastTransitionTime": {"description": "When the status last changed.", "type": "string", "format": "date-time"},
+                "observedGeneration": {"description": "The generation of the spec that this is about.", "type": "integer", "format": "int64", "minimum": 0},
             },
         },
     })
