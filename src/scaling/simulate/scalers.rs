@@ -189,19 +189,3 @@ impl Scaler for Oracle {
         (wanted != plant.spec).then_some(wanted)
     }
 }
-
-/// Ours, with each decision shown to someone.
-#[cfg(test)]
-pub(super) struct Chatty<F>(pub Ours, pub F);
-
-#[cfg(test)]
-impl<F: FnMut(f64, &Decision)> Scaler for Chatty<F> {
-    fn poll(&mut self, plant: &Plant) -> Option<u32> {
-        let before = self.0.next;
-        let wanted = self.0.poll(plant);
-        if let Some(decision) = self.0.last.as_ref().filter(|_| self.0.next > before) {
-            (self.1)(plant.now, decision);
-        }
-        wanted
-    }
-}

@@ -9,14 +9,6 @@ fn constant_load_settles_and_stays() {
     assert_eq!(flips_at_constant_load(1, 2_700.0), [] as [String; 0]);
 }
 
-#[test]
-#[ignore = "prints the flips of many seeds over two hours; minutes"]
-fn print_flips_at_constant_load() {
-    for seed in 1..=5 {
-        println!("{seed}: {:#?}", flips_at_constant_load(seed, 7_200.0));
-    }
-}
-
 fn flips_at_constant_load(seed: u64, seconds: f64) -> Vec<String> {
     let mut bad = Vec::new();
     for partitions in [1, 3, 5, 7, 12, 24, 64, 100] {
@@ -45,35 +37,4 @@ fn a_step_is_met_and_left_again() {
         }
     });
     assert!(done.score.late < 5.0, "{:?} {wanted:?}", done.score);
-}
-
-#[test]
-#[ignore = "prints the comparison; minutes"]
-fn print_the_comparison() {
-    let only = std::env::var("SPILLWAY_ONLY").unwrap_or_default();
-    let seeds = std::env::var("SPILLWAY_SEEDS").ok().and_then(|s| s.parse().ok()).unwrap_or(3);
-    let options = super::Options { only, seeds, ..super::Options::default() };
-    println!("{}", super::table(&super::compare(&options)));
-}
-
-#[test]
-#[ignore = "prints decisions as they change"]
-fn print_decisions() {
-    let only = std::env::var("SPILLWAY_ONLY").unwrap_or_default();
-    let every: f64 = std::env::var("SPILLWAY_EVERY").ok().and_then(|s| s.parse().ok()).unwrap_or(300.0);
-    let seed = std::env::var("SPILLWAY_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(1);
-    for workload in super::workload::all().into_iter().filter(|w| w.name.contains(&only)) {
-        println!("== {}", workload.name);
-        let mut shown = (0u32, f64::NEG_INFINITY);
-        let mut ours = super::scalers::Chatty(
-            Ours::new(workload.config.clone()),
-            move |at: f64, d: &crate::scaling::Decision| {
-                if d.patch || d.replicas != shown.0 || at - shown.1 >= every {
-                    shown = (d.replicas, at);
-                    println!("{at:7.1} {:?}+{:?} {} | {:?}", d.bound, d.also, d.message, d.status.learned);
-                }
-            },
-        );
-        println!("{:?}", run(&workload, &mut ours, seed).score);
-    }
 }
