@@ -132,6 +132,9 @@ impl State {
             // Arrivals at a rate that is being doubted are no reason; a backlog ends the probe.
             wanted = wanted.min(spec.max(floor));
         }
+        if known && spec > 0 && self.keeps_up_unmeasured(scene, plan) {
+            wanted = wanted.min(spec.max(floor));
+        }
         wanted = wanted.max(self.bootstrap(scene, plan, known, verdict));
         if let Some(raise) = verdict.raise_to {
             wanted = wanted.max(raise.min(limits.ceiling.max(floor)));
@@ -162,6 +165,14 @@ impl State {
         }
         bounds(scene, plan, floor, known, &choice, verdict);
         choice
+    }
+
+    /// Nothing waits, and what a replica does is only guessed: the replicas that are there are enough, whatever
+    /// the guess says of the arrivals.
+    fn keeps_up_unmeasured(&self, scene: &Scene<'_>, plan: &Plan) -> bool {
+        /// Messages that are no backlog, beside what one poll brings.
+        const FEW: f64 = 10.0;
+        self.rate.known().is_none() && plan.waiting <= FEW.max(plan.arrival * scene.config.poll_interval)
     }
 
     /// No rate is known and what waits does not go: the next class that at least doubles, once per cold start.

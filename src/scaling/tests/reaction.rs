@@ -106,3 +106,17 @@ fn a_first_flood_wakes_a_consumer_that_sleeps() {
     world.arrive(1_200);
     assert_eq!(patches(&mut world, 10), [(1, 12)]);
 }
+
+/// In the shop, two consumers with hardly a message waiting were given three replicas each: a guess of ten
+/// messages a second stood against thirty that one replica was doing all the time.
+#[test]
+fn a_guess_never_adds_replicas_to_a_group_that_keeps_up() {
+    let mut world = World::new(3, target(300.0));
+    world.rate = 100.0;
+    world.run(20, 0);
+    for _ in 0..60 {
+        world.arrive(33);
+        let decision = world.second();
+        assert!(!decision.patch, "{}", decision.message);
+    }
+}
