@@ -10,10 +10,10 @@ help: ## Show what there is
 demo: ## The Black Friday shop on real parts: a flood, the scale-up, the dead letters, a plot (FULL=1: 5,000 messages, too)
 	@hack/demo
 
-test: ## Everything: format, lints, unit, property and end-to-end tests on a real API server and a real Kafka
+test: ## Everything: unit and property tests, then end-to-end tests on a real API server and a real Kafka
 	@hack/test
 
-test-fast: ## What needs no test bed: format, lints, unit and property tests
+test-fast: ## What needs no test bed: unit and property tests
 	@hack/test --fast
 
 lint: ## Format check and clippy, warnings refused
@@ -23,7 +23,7 @@ lint: ## Format check and clippy, warnings refused
 deny: ## Licences, advisories and duplicates of all dependencies
 	@hack/deny
 
-generate: ## Write what is generated: crds/ and docs/reference/
+generate: ## Write what is generated: crds/
 	@hack/generate
 
 image: ## Build the operator's image with docker, podman or buildah, whichever is there
