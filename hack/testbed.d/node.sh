@@ -156,7 +156,7 @@ node_clean() {
   mounts_clean
   # The kubelet and containerd make these whatever their configuration says. Only what is empty goes, and only when
   # no other node runs on the machine.
-  if ! pgrep -x 'kubelet|containerd' >/dev/null; then
+  if ! { pgrep -x kubelet || pgrep -x containerd; } >/dev/null; then
     rm -f /var/lib/kubelet/device-plugins/kubelet.sock
     for folder in /var/lib/kubelet /var/log/containers /run/containerd; do
       [[ -d $folder ]] || continue

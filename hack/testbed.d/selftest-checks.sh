@@ -262,7 +262,7 @@ leaves_nothing() {
   none sockets comm -23 <(find /run/containerd/s -type s 2>/dev/null | sort) <(ss -lxH | awk '{ print $5 }' | sort)
   none folder ls -d "$RUN" 2>/dev/null
   # What the machine had before stays, and while another node runs these places are its own.
-  pgrep -x 'kubelet|containerd' >/dev/null || none folders comm -13 "$SCRATCH/before" <(shared_places)
+  { pgrep -x kubelet || pgrep -x containerd; } >/dev/null || none folders comm -13 "$SCRATCH/before" <(shared_places)
   return $left
 }
 
