@@ -42,12 +42,16 @@ use super::schema;
         priority = 1
     )
 )]
-#[x_kube(validation = Rule::new("has(self.kafka)").message("a Broker needs a connection: set kafka"))]
+#[x_kube(validation = Rule::new("has(self.kafka) != has(self.rabbitmq)").message("a Broker needs one connection: set exactly one of kafka and rabbitmq"))]
 #[serde(rename_all = "camelCase")]
 pub struct BrokerSpec {
     /// A Kafka cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kafka: Option<KafkaConnection>,
+
+    /// A RabbitMQ cluster.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rabbitmq: Option<RabbitmqConnection>,
 
     /// Which namespaces' objects may name this Broker. Default: its own only.
     #[serde(default)]
@@ -106,6 +110,49 @@ pub struct KafkaConnection {
     /// SASL to the brokers. Left out: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sasl: Option<Sasl>,
+}
+
+/// How to reach a RabbitMQ cluster. All Secrets live in the Broker's own namespace.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("has(self.credentialsSecretRef) != has(self.connectionSecretRef)").message("set exactly one of credentialsSecretRef and connectionSecretRef"),
+    validation = Rule::new("!has(self.tls) || self.managementUrl.startsWith('https://') || (has(self.amqpUrl) && self.amqpUrl.startsWith('amqps://'))").message("tls is set, but neither managementUrl is https:// nor amqpUrl amqps://")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct RabbitmqConnection {
+    /// The management plugin's address, such as `https://rabbitmq:15671`, without credentials.
+    #[schemars(length(min = 8, max = 512))]
+    #[x_kube(validation = Rule::new("self.matches('^https?://[^/@?#]+(/[^@?#]*)?$')").message("managementUrl is http(s)://host:port, with a path if the plugin has one, and without user or password"))]
+    pub management_url: String,
+
+    /// The AMQP address, such as `amqps://rabbitmq:5671`, without credentials. With it, queue depths
+    /// are asked for over AMQP, too, where the management plugin's figures are seconds old.
+    /// Default with `connectionSecretRef`: the Secret's host and port; else none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 8, max = 512))]
+    #[x_kube(validation = Rule::new("self.matches('^amqps?://[^/@?#]+/?$')").message("amqpUrl is amqp(s)://host:port, without user, password or virtual host"))]
+    pub amqp_url: Option<String>,
+
+    /// The user name and password.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret_ref: Option<CredentialsSecretRef>,
+
+    /// The Secret that RabbitMQ's cluster operator writes (`<cluster>-default-user`, with the keys
+    /// host, port, username and password), instead of `credentialsSecretRef`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub connection_secret_ref: Option<ConnectionSecretRef>,
+
+    /// TLS, for both addresses. Left out: the system's certificate authorities are trusted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+}
+
+/// The Secret that RabbitMQ's cluster operator writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConnectionSecretRef {
+    /// The Secret's name.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
 }
 
 /// TLS settings. All Secrets live in the Broker's own namespace.
@@ -258,10 +305,17 @@ pub struct GuardRule {
     /// The namespaces that this rule is for. Globs: `*` is any run of characters, all else literal.
     #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 63)))]
     pub namespaces: Vec<String>,
-    /// The broker objects that they may declare, companions included. Globs as above; `.` is literal.
-    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 249)))]
+    /// The broker objects that they may declare, or refer to (as the source or destination of a
+    /// binding, as a dead-letter target or an alternate exchange), companions included. Globs as
+    /// above; `.` is literal.
+    #[schemars(length(min = 1, max = 64), inner(length(min = 1, max = 255)))]
     pub names: Vec<String>,
-    /// The deletion policies that they may choose. Left out: all.
+    /// The virtual hosts that they may use (RabbitMQ). Globs as above. Left out: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(length(min = 1, max = 255)))]
+    pub vhosts: Vec<String>,
+    /// The deletion policies that they may choose. DeleteIfEmpty covers an Exchange's DeleteIfUnused.
+    /// Left out: all. (A Binding, which holds nothing, may always be deleted.)
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3))]
     pub deletion_policies: Vec<super::policy::DeletionPolicy>,
@@ -291,7 +345,10 @@ pub struct BrokerStatus {
     /// The cluster's id, as it says itself. A change of it stops all writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
-    /// How many brokers the cluster has.
+    /// RabbitMQ's version, as it says itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// How many nodes the cluster has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nodes: Option<i32>,
     /// How many objects are declared on this Broker.
@@ -312,7 +369,10 @@ pub struct BrokerStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Unmanaged {
-    /// Topics, Kafka's internal ones left out.
-    #[serde(default)]
-    pub topics: i32,
+    /// Kafka topics, its internal ones left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topics: Option<i32>,
+    /// RabbitMQ queues, exclusive and auto-delete ones left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<i32>,
 }

@@ -108,6 +108,16 @@ reasons! {
     TemplateInvalid,
     /// What is referenced does not exist yet.
     DependencyNotReady,
+    /// What is referenced is on another Broker or in another virtual host.
+    RefInvalid,
+    /// A setting differs that RabbitMQ fixes when the object is declared.
+    Immutable,
+    /// A person's policy, or an operator policy, wins over Spillway's.
+    PolicyShadowed,
+    /// An argument that the queue was declared with wins over, or limits, a setting.
+    ArgumentOverrides,
+    /// The queue has messages or consumers, so it is not recreated.
+    NotRecreated,
     /// Decisions are made and carried out.
     Scaling,
     /// Decisions are made and not carried out.

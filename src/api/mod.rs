@@ -4,23 +4,31 @@
 //! (`topology`, `scaling`), and later code never looks at the raw spec again. Field docs are
 //! written for the person who types `kubectl explain`.
 //!
-//! * [`broker`], [`topic`], [`consumer`]: the kinds
+//! * [`broker`], [`topic`], [`exchange`], [`queue`], [`binding`], [`consumer`]: the kinds
 //! * [`policy`]: the three choices that every topology kind has, and their defaults
 //! * [`conditions`]: condition types and reasons, a closed set
-//! * [`duration`]: `30s`, `5m`, `168h`
+//! * [`duration`]: `30s`, `5m`, `168h`; [`bytes`]: `100Mi`; [`arguments`]: RabbitMQ's maps of values
 //! * [`schema`]: helpers that bound what a schema accepts
 
+pub mod arguments;
+pub mod binding;
 pub mod broker;
+pub mod bytes;
 pub mod conditions;
 pub mod consumer;
 pub mod duration;
+pub mod exchange;
 pub mod policy;
+pub mod queue;
 pub mod schema;
 pub mod topic;
 
+pub use binding::{Binding, BindingSpec, BindingStatus};
 pub use broker::{Broker, BrokerRef, BrokerSpec, BrokerStatus};
 pub use consumer::{Consumer, ConsumerSpec, ConsumerStatus};
 pub use duration::Duration;
+pub use exchange::{Exchange, ExchangeSpec, ExchangeStatus};
+pub use queue::{Queue, QueueSpec, QueueStatus};
 pub use topic::{Topic, TopicSpec, TopicStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
@@ -60,5 +68,5 @@ pub mod label {
 /// All CRDs, in the order in which a person meets them.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![Broker::crd(), Topic::crd(), Consumer::crd()]
+    vec![Broker::crd(), Topic::crd(), Exchange::crd(), Queue::crd(), Binding::crd(), Consumer::crd()]
 }

@@ -260,7 +260,7 @@ fn tell(found: &Found, status: &mut BrokerStatus) {
         status.managed = Some(number(counts.managed));
         status.in_sync = Some(number(counts.in_sync));
         status.drifted = Some(number(counts.drifted));
-        status.unmanaged = Some(Unmanaged { topics: number(counts.unmanaged) });
+        status.unmanaged = Some(Unmanaged { topics: Some(number(counts.unmanaged)), queues: None });
     }
 }
 
