@@ -12,10 +12,12 @@
 //! ```
 //!
 //! Reading order: [`api`] (what people type), [`topology`] and [`scaling`] (what follows from it;
-//! pure), [`brokers`] (the only code that speaks to brokers), [`controllers`] (the IO shell),
+//! pure), [`brokers`] (the only code that speaks to brokers), [`apply`] (takes steps there),
+//! [`controllers`] (the IO shell),
 //! [`runtime`] (lease, health, logs), [`cli`] and [`config`] (the way in).
 
 pub mod api;
+pub mod apply;
 pub mod brokers;
 pub mod cli;
 pub mod config;

@@ -17,21 +17,15 @@ use super::wake::Wake;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::policy::{Adoption, DeletionPolicy, PolicyDefaults};
 use crate::api::{BrokerRef, Topic, TopicStatus, annotation};
-use crate::brokers::kafka::{
-    ErrorCode, Isolation, KafkaError, NewTopic, ObservedTopic as Seen, OffsetQuery, OffsetSpec,
-    TopicConfigChange,
-};
+use crate::apply::kafka as apply;
+use crate::brokers::kafka::ErrorCode;
 use crate::topology::kafka::{self, DesiredTopic, Gate, Loss, Memory, ObservedTopic, Plan, Step, deletion};
 use crate::topology::{Rejection, kafka::companions as wanted};
 
-/// How long a request about one topic may take.
-pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// `status.pending` while a creation is under way.
 const CREATE: &str = "create";
 /// How soon to look at a companion that is not ready; the pause doubles, up to 32 s.
 const COMPANION_LOOK: Duration = Duration::from_millis(500);
-/// How long a topic that was just made may stay unknown to the broker that is asked.
-const APPEARS_WITHIN: Duration = Duration::from_secs(5);
 
 impl TopologyKind for Topic {
     const KIND: &'static str = "Topic";
@@ -74,7 +68,7 @@ impl TopologyKind for Topic {
         let uid = pass.object.uid().unwrap_or_default();
         let desired = DesiredTopic::of(pass.object)?;
         let companions = wanted::of(pass.object)?;
-        let observed = observe(pass, &desired.name).await?;
+        let observed = apply::observe(&pass.link.kafka, &desired.name, pass.lane).await?;
         let memory = remembered(status);
         let plan = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory))?;
         show(&plan, status);
@@ -115,10 +109,10 @@ impl TopologyKind for Topic {
     async fn remove(pass: &Pass<'_, Self>) -> Result<deletion::Verdict, Failure> {
         let name = pass.object.topic_name().to_owned();
         let uid = pass.object.uid().unwrap_or_default();
-        let observed = observe(pass, &name).await?;
+        let observed = apply::observe(&pass.link.kafka, &name, pass.lane).await?;
         let extent = match &observed {
             Some(observed) if pass.policies.deletion == DeletionPolicy::DeleteIfEmpty => {
-                Some(extent(pass, &name, observed.partitions).await?)
+                Some(apply::extent(&pass.link.kafka.client, &name, observed.partitions).await?)
             }
             _ => None,
         };
@@ -190,21 +184,6 @@ pub fn remembered(status: &TopicStatus) -> Memory {
         applied_keys: status.applied_config_keys.iter().cloned().collect(),
         creating: status.pending.as_deref() == Some(CREATE),
     }
-}
-
-/// The planner's form of what the client read.
-#[must_use]
-pub fn seen(topic: Seen) -> ObservedTopic {
-    ObservedTopic {
-        id: topic.topic_id,
-        partitions: topic.partitions,
-        replication_factor: i32::from(topic.replication_factor),
-        config: topic.config,
-    }
-}
-
-async fn observe(pass: &Pass<'_, Topic>, name: &str) -> Result<Option<ObservedTopic>, Failure> {
-    Ok(pass.link.kafka.batcher.describe_topic(name.to_owned(), pass.lane).await?.map(seen))
 }
 
 /// The plan in words, as it stands in a status.
@@ -320,11 +299,11 @@ async fn carry_out(
         broker::verify(pass.ctx, &pass.link).await?;
     }
     if plan.steps.len() > 1 {
-        rehearse(pass, name, &plan.steps).await?;
+        apply::rehearse(&pass.link.kafka.client, name, &plan.steps).await?;
     }
     for step in &plan.steps {
         pass.ctx.may_write()?;
-        take(pass, name, step).await?;
+        apply::take(&pass.link.kafka, name, step, pass.lane).await?;
         tracing::info!(
             kind = Topic::KIND, namespace = pass.object.namespace(), name = pass.object.name_any(), topic = name,
             step = %step, "done"
@@ -344,28 +323,10 @@ async fn carry_out(
     if let Some(verdict) = lost(plan, name) {
         pass.ctx.events.publish(pass.object.object_ref(&()), true, "DataLost", "Observe", &verdict.message);
     }
-    // The controller knows a new topic before the broker that is asked does.
-    let deadline = Instant::now() + APPEARS_WITHIN;
-    loop {
-        match observe(pass, name).await? {
-            Some(observed) if reached(&plan.steps, &observed) => return Ok(observed),
-            _ if Instant::now() > deadline => {
-                return Err(Failure::waiting(
-                    Reason::Progressing,
-                    format!("topic {name:?} was changed; the broker does not show it yet"),
-                ));
-            }
-            _ => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
-}
-
-/// Whether what is seen is from after the steps.
-fn reached(steps: &[Step], observed: &ObservedTopic) -> bool {
-    steps.iter().all(|step| match step {
-        Step::Create { partitions, .. } => partitions.is_none_or(|wanted| observed.partitions >= wanted),
-        Step::Grow { to, .. } => observed.partitions >= *to,
-        Step::Configure { .. } => true,
+    let settled = apply::settled(&pass.link.kafka, name, &plan.steps, pass.lane).await?;
+    settled.ok_or_else(|| {
+        let message = format!("topic {name:?} was changed; the broker does not show it yet");
+        Failure::waiting(Reason::Progressing, message)
     })
 }
 
@@ -398,48 +359,6 @@ async fn remember(pass: &Pass<'_, Topic>, plan: &Plan, status: &mut TopicStatus)
     Ok(())
 }
 
-/// Asks the broker whether it would take every step, before the first one is taken.
-async fn rehearse(pass: &Pass<'_, Topic>, name: &str, steps: &[Step]) -> Result<(), Failure> {
-    let client = &pass.link.kafka.client;
-    for step in steps {
-        let answers = match step {
-            Step::Create { .. } => continue,
-            Step::Grow { to, .. } => {
-                client.create_partitions(&[(name.to_owned(), *to)], true, TIMEOUT).await?
-            }
-            Step::Configure { .. } => {
-                let (set, delete) = step.config_change();
-                let change = TopicConfigChange { topic: name.to_owned(), set, delete };
-                client.incremental_alter_configs(&[change], true, TIMEOUT).await?
-            }
-        };
-        for (_, answer) in answers {
-            answer?;
-        }
-    }
-    Ok(())
-}
-
-async fn take(pass: &Pass<'_, Topic>, name: &str, step: &Step) -> Result<(), KafkaError> {
-    let batcher = &pass.link.kafka.batcher;
-    match step {
-        Step::Create { partitions, replication_factor, config } => {
-            let topic = NewTopic {
-                name: name.to_owned(),
-                partitions: *partitions,
-                replication_factor: *replication_factor,
-                config: config.clone(),
-            };
-            batcher.create_topic(topic, pass.lane).await
-        }
-        Step::Grow { to, .. } => batcher.create_partitions(name.to_owned(), *to, pass.lane).await,
-        Step::Configure { .. } => {
-            let (set, delete) = step.config_change();
-            batcher.alter_configs(TopicConfigChange { topic: name.to_owned(), set, delete }, pass.lane).await
-        }
-    }
-}
-
 /// What to say of a topic that is not the one that is remembered.
 fn lost(plan: &Plan, name: &str) -> Option<Verdict> {
     let (reason, what) = match plan.loss? {
@@ -451,28 +370,4 @@ fn lost(plan: &Plan, name: &str) -> Option<Verdict> {
         annotation::ACKNOWLEDGE_DATA_LOSS
     );
     Some(Verdict::new(conditions::DATA_LOST, true, reason, message))
-}
-
-/// The first and last offset of each partition.
-async fn extent(pass: &Pass<'_, Topic>, name: &str, partitions: i32) -> Result<deletion::Extent, Failure> {
-    let queries: Vec<_> = (0..partitions)
-        .flat_map(|partition| {
-            [OffsetSpec::Earliest, OffsetSpec::Latest].map(|spec| OffsetQuery {
-                topic: name.to_owned(),
-                partition,
-                spec,
-            })
-        })
-        .collect();
-    let answers = pass.link.kafka.client.list_offsets(&queries, Isolation::ReadUncommitted, TIMEOUT).await?;
-    let offset = |partition, spec| {
-        answers.iter().find_map(|(query, answer)| {
-            (query.partition == partition && query.spec == spec)
-                .then(|| answer.as_ref().ok().copied())
-                .flatten()
-        })
-    };
-    Ok((0..partitions)
-        .map(|partition| offset(partition, OffsetSpec::Earliest).zip(offset(partition, OffsetSpec::Latest)))
-        .collect())
 }

@@ -1,0 +1,132 @@
+//! Topics: looking, rehearsing, taking steps, looking again.
+
+use std::time::{Duration, Instant};
+
+use crate::brokers::kafka::{
+    Isolation, KafkaClient, KafkaError, KafkaHandle, Lane, NewTopic, ObservedTopic as Seen, OffsetQuery,
+    OffsetSpec, TopicConfigChange,
+};
+use crate::topology::kafka::{ObservedTopic, Step, deletion};
+
+/// How long a request about one topic may take.
+pub const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a topic that was just made may stay unknown to the broker that is asked.
+const APPEARS_WITHIN: Duration = Duration::from_secs(5);
+
+/// The planner's form of what the client read.
+#[must_use]
+pub fn seen(topic: Seen) -> ObservedTopic {
+    ObservedTopic {
+        id: topic.topic_id,
+        partitions: topic.partitions,
+        replication_factor: i32::from(topic.replication_factor),
+        config: topic.config,
+    }
+}
+
+/// The topic as it is; none: there is no such topic.
+pub async fn observe(
+    kafka: &KafkaHandle,
+    name: &str,
+    lane: Lane,
+) -> Result<Option<ObservedTopic>, KafkaError> {
+    Ok(kafka.batcher.describe_topic(name.to_owned(), lane).await?.map(seen))
+}
+
+/// Looks until the steps show; none when they do not show in time. The controller knows a new
+/// topic before the broker that is asked does.
+pub async fn settled(
+    kafka: &KafkaHandle,
+    name: &str,
+    steps: &[Step],
+    lane: Lane,
+) -> Result<Option<ObservedTopic>, KafkaError> {
+    let deadline = Instant::now() + APPEARS_WITHIN;
+    loop {
+        match observe(kafka, name, lane).await? {
+            Some(observed) if reached(steps, &observed) => return Ok(Some(observed)),
+            _ if Instant::now() > deadline => return Ok(None),
+            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+/// Whether what is seen is from after the steps.
+fn reached(steps: &[Step], observed: &ObservedTopic) -> bool {
+    steps.iter().all(|step| match step {
+        Step::Create { partitions, .. } => partitions.is_none_or(|wanted| observed.partitions >= wanted),
+        Step::Grow { to, .. } => observed.partitions >= *to,
+        Step::Configure { .. } => true,
+    })
+}
+
+/// Asks the broker whether it would take every step, before the first one is taken. A creation is
+/// not rehearsed: it is refused or done as a whole.
+pub async fn rehearse(client: &KafkaClient, name: &str, steps: &[Step]) -> Result<(), KafkaError> {
+    for step in steps {
+        let answers = match step {
+            Step::Create { .. } => continue,
+            Step::Grow { to, .. } => {
+                client.create_partitions(&[(name.to_owned(), *to)], true, TIMEOUT).await?
+            }
+            Step::Configure { .. } => {
+                let (set, delete) = step.config_change();
+                let change = TopicConfigChange { topic: name.to_owned(), set, delete };
+                client.incremental_alter_configs(&[change], true, TIMEOUT).await?
+            }
+        };
+        for (_, answer) in answers {
+            answer?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes one step.
+pub async fn take(kafka: &KafkaHandle, name: &str, step: &Step, lane: Lane) -> Result<(), KafkaError> {
+    match step {
+        Step::Create { partitions, replication_factor, config } => {
+            let topic = NewTopic {
+                name: name.to_owned(),
+                partitions: *partitions,
+                replication_factor: *replication_factor,
+                config: config.clone(),
+            };
+            kafka.batcher.create_topic(topic, lane).await
+        }
+        Step::Grow { to, .. } => kafka.batcher.create_partitions(name.to_owned(), *to, lane).await,
+        Step::Configure { .. } => {
+            let (set, delete) = step.config_change();
+            let change = TopicConfigChange { topic: name.to_owned(), set, delete };
+            kafka.batcher.alter_configs(change, lane).await
+        }
+    }
+}
+
+/// The first and last offset of each partition: none where the broker did not tell.
+pub async fn extent(
+    client: &KafkaClient,
+    name: &str,
+    partitions: i32,
+) -> Result<deletion::Extent, KafkaError> {
+    let queries: Vec<_> = (0..partitions)
+        .flat_map(|partition| {
+            [OffsetSpec::Earliest, OffsetSpec::Latest].map(|spec| OffsetQuery {
+                topic: name.to_owned(),
+                partition,
+                spec,
+            })
+        })
+        .collect();
+    let answers = client.list_offsets(&queries, Isolation::ReadUncommitted, TIMEOUT).await?;
+    let offset = |partition, spec| {
+        answers.iter().find_map(|(query, answer)| {
+            (query.partition == partition && query.spec == spec)
+                .then(|| answer.as_ref().ok().copied())
+                .flatten()
+        })
+    };
+    Ok((0..partitions)
+        .map(|partition| offset(partition, OffsetSpec::Earliest).zip(offset(partition, OffsetSpec::Latest)))
+        .collect())
+}
