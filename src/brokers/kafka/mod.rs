@@ -18,13 +18,16 @@ pub mod pool;
 pub mod settings;
 pub mod types;
 
-pub use batch::{AdminBatcher, Lane, ObservedTopic};
+pub use batch::{AdminBatcher, ObservedTopic};
 pub use client::KafkaClient;
 pub use error::{ErrorCode, KafkaError};
 pub use pool::{BrokerKey, KafkaHandle, KafkaPool};
-pub use settings::{KafkaSettings, SaslMechanism, SaslSettings, Secret, TlsSettings};
+pub use settings::{KafkaSettings, SaslMechanism, SaslSettings};
 pub use types::{
     ClusterInfo, ConfigEntry, ConfigSource, GroupDescription, GroupKind, GroupListing, GroupMember,
     GroupState, Isolation, NewTopic, Node, OffsetQuery, OffsetSpec, PartitionMeta, TopicConfigChange,
     TopicDescription, TopicMeta, TopicPartition,
 };
+
+pub use super::lane::Lane;
+pub use super::settings::{Secret, TlsSettings};

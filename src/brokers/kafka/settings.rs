@@ -1,8 +1,6 @@
 //! How to reach a Kafka cluster, and the librdkafka configuration that follows from it. Pure.
 
-use std::fmt;
-
-use sha2::{Digest, Sha256};
+use crate::brokers::settings::{self, Secret, TlsSettings};
 
 /// How to reach and speak to one Kafka cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,19 +13,6 @@ pub struct KafkaSettings {
     pub sasl: Option<SaslSettings>,
     /// Name the broker logs and meters this client by.
     pub client_id: String,
-}
-
-/// TLS towards the brokers. Certificates and keys are PEM texts, never files.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct TlsSettings {
-    /// Certificate authorities to trust; `None` trusts those of the system.
-    pub ca_pem: Option<String>,
-    /// Certificate chain to show to the broker.
-    pub client_cert_pem: Option<String>,
-    /// Unencrypted private key of that certificate.
-    pub client_key_pem: Option<Secret>,
-    /// Takes any certificate under any name. For trials only.
-    pub insecure_skip_verify: bool,
 }
 
 /// SASL credentials.
@@ -61,30 +46,6 @@ impl SaslMechanism {
             Self::ScramSha256 => "SCRAM-SHA-256",
             Self::ScramSha512 => "SCRAM-SHA-512",
         }
-    }
-}
-
-/// A text that must not be shown: neither `Debug` nor `Display` tell anything of it, not even its length.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Keeps a text from being shown.
-    #[must_use]
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
-
-    /// The text itself, for the one place that needs it.
-    #[must_use]
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
     }
 }
 
@@ -131,7 +92,7 @@ impl KafkaSettings {
             ("security.protocol", protocol.to_owned()),
         ];
         if let Some(tls) = &self.tls {
-            tls.add_to(&mut config);
+            add_tls(tls, &mut config);
         }
         if let Some(sasl) = &self.sasl {
             config.push(("sasl.mechanism", sasl.mechanism.name().to_owned()));
@@ -145,35 +106,26 @@ impl KafkaSettings {
     /// A digest that changes whenever any setting does, secrets included, and tells nothing about them.
     #[must_use]
     pub fn fingerprint(&self) -> [u8; 32] {
-        let mut hasher = Sha256::new();
-        for (key, value) in self.native_config() {
-            for part in [key, value.as_str()] {
-                hasher.update((part.len() as u64).to_be_bytes());
-                hasher.update(part);
-            }
-        }
-        hasher.finalize().into()
+        let config = self.native_config();
+        settings::fingerprint(config.iter().flat_map(|(key, value)| [*key, value.as_str()]))
     }
 }
 
-impl TlsSettings {
-    fn add_to(&self, config: &mut Vec<(&'static str, String)>) {
-        match &self.ca_pem {
-            Some(pem) => config.push(("ssl.ca.pem", pem.clone())),
-            // Also finds the system's certificates when OpenSSL is linked statically.
-            None => config.push(("ssl.ca.location", "probe".to_owned())),
-        }
-        if let Some(pem) = &self.client_cert_pem {
-            config.push(("ssl.certificate.pem", pem.clone()));
-        }
-        if let Some(pem) = &self.client_key_pem {
-            config.push(("ssl.key.pem", pem.expose().to_owned()));
-        }
-        let (verify, identify) =
-            if self.insecure_skip_verify { ("false", "none") } else { ("true", "https") };
-        config.push(("enable.ssl.certificate.verification", verify.to_owned()));
-        config.push(("ssl.endpoint.identification.algorithm", identify.to_owned()));
+fn add_tls(tls: &TlsSettings, config: &mut Vec<(&'static str, String)>) {
+    match &tls.ca_pem {
+        Some(pem) => config.push(("ssl.ca.pem", pem.clone())),
+        // Also finds the system's certificates when OpenSSL is linked statically.
+        None => config.push(("ssl.ca.location", "probe".to_owned())),
     }
+    if let Some(pem) = &tls.client_cert_pem {
+        config.push(("ssl.certificate.pem", pem.clone()));
+    }
+    if let Some(pem) = &tls.client_key_pem {
+        config.push(("ssl.key.pem", pem.expose().to_owned()));
+    }
+    let (verify, identify) = if tls.insecure_skip_verify { ("false", "none") } else { ("true", "https") };
+    config.push(("enable.ssl.certificate.verification", verify.to_owned()));
+    config.push(("ssl.endpoint.identification.algorithm", identify.to_owned()));
 }
 
 #[cfg(test)]

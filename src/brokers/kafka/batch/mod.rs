@@ -35,15 +35,7 @@ use worker::Worker;
 use super::client::KafkaClient;
 use super::error::KafkaError;
 use super::types::{NewTopic, TopicConfigChange};
-
-/// Who waits for a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lane {
-    /// Someone changed an object and waits for the effect.
-    User,
-    /// A periodic look at everything.
-    Resync,
-}
+use crate::brokers::lane::Lane;
 
 /// A topic as it is, read in one go.
 #[derive(Debug, Clone, PartialEq, Eq)]

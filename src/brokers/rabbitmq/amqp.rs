@@ -1,0 +1,243 @@
+//! How deep queues are, asked over AMQP: for brokers whose management interface is slow or not there.
+//!
+//! A passive declaration on a channel of its own tells the ready messages and the consumers of a queue; a queue that
+//! does not exist closes that channel and nothing else. A connection is bound to a virtual host: there is one for each,
+//! made when it is needed, and again when it was lost.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
+use rustls::ClientConfig;
+use tokio::sync::Semaphore;
+
+use super::error::{ErrorKind, RabbitError, plain};
+use super::settings::RabbitSettings;
+use super::transport::{Transport, transport};
+use crate::brokers::settings::{Secret, TlsSettings};
+use crate::brokers::tls;
+
+/// A probe takes no longer, the connection included.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Probes under way at a time: each has a channel.
+const AT_ONCE: usize = 64;
+/// A connection that nobody used for so long is closed when another is made.
+const IDLE: Duration = Duration::from_secs(300);
+const HEARTBEAT_SECONDS: u16 = 10;
+/// AMQP's limit for names, in bytes.
+const NAME_BYTES: usize = 255;
+
+/// What a queue holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    /// Messages that no consumer was given.
+    pub ready: u32,
+    /// Consumers.
+    pub consumers: u32,
+}
+
+/// Asks for the depth of queues. Clones share the connections.
+#[derive(Clone)]
+pub struct AmqpProbe {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    scheme: AMQPScheme,
+    host: String,
+    port: u16,
+    tls: Option<Arc<ClientConfig>>,
+    username: String,
+    password: Secret,
+    vhosts: Mutex<HashMap<String, Arc<Vhost>>>,
+    turns: Semaphore,
+}
+
+/// The connection of one virtual host.
+struct Vhost {
+    connection: tokio::sync::Mutex<Option<Arc<Connection>>>,
+    used: Mutex<Instant>,
+}
+
+impl AmqpProbe {
+    /// A probe with these settings, if they have an AMQP address. Sends nothing.
+    ///
+    /// # Errors
+    /// Settings that cannot be used.
+    pub fn connect(settings: &RabbitSettings) -> Result<Option<Self>, RabbitError> {
+        let Some(address) = &settings.amqp_url else {
+            return Ok(None);
+        };
+        let refuse = |message: String| {
+            RabbitError::new(
+                "set up the RabbitMQ client",
+                ErrorKind::Invalid,
+                format!("the AMQP URL {message}"),
+            )
+        };
+        let url = reqwest::Url::parse(address).map_err(|error| refuse(format!("is none: {error}")))?;
+        let scheme = match url.scheme() {
+            "amqp" => AMQPScheme::AMQP,
+            "amqps" => AMQPScheme::AMQPS,
+            _ => return Err(refuse("begins with neither amqp:// nor amqps://".into())),
+        };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(refuse("holds credentials, which belong into the Secret".into()));
+        }
+        if !matches!(url.path(), "" | "/") || url.query().is_some() {
+            return Err(refuse("has more to it than host and port".into()));
+        }
+        let host =
+            url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| refuse("has no host".into()))?;
+        let tls = match scheme {
+            AMQPScheme::AMQP => None,
+            AMQPScheme::AMQPS => {
+                let trust = settings.tls.clone().unwrap_or_else(TlsSettings::default);
+                let config =
+                    tls::client_config(&trust).map_err(|error| refuse(format!("needs TLS: {error}")))?;
+                Some(Arc::new(config))
+            }
+        };
+        let shared = Shared {
+            port: url.port().unwrap_or_else(|| scheme.default_port()),
+            host: host.trim_matches(['[', ']']).to_owned(),
+            scheme,
+            tls,
+            username: settings.username.clone(),
+            password: settings.password.clone(),
+            vhosts: Mutex::default(),
+            turns: Semaphore::new(AT_ONCE),
+        };
+        Ok(Some(Self { shared: Arc::new(shared) }))
+    }
+
+    /// Ready messages and consumers of a queue; `None` when it does not exist. A virtual host that does not exist is
+    /// [`ErrorKind::NotFound`].
+    pub async fn depth(&self, vhost: &str, queue: &str) -> Result<Option<Depth>, RabbitError> {
+        let operation = format!("read the depth of queue {queue:?}");
+        if queue.is_empty() || queue.len() > NAME_BYTES || vhost.len() > NAME_BYTES {
+            let message = format!("a name has at least 1 and at most {NAME_BYTES} bytes");
+            return Err(RabbitError::new(operation, ErrorKind::Invalid, message));
+        }
+        let Ok(_turn) = self.shared.turns.acquire().await else {
+            return Err(RabbitError::new(operation, ErrorKind::Timeout, "the client is going away"));
+        };
+        match tokio::time::timeout(TIMEOUT, self.probe(vhost, queue)).await {
+            Ok(Ok(depth)) => Ok(Some(depth)),
+            Ok(Err(error)) if code(&error) == Some(404) => Ok(None),
+            Ok(Err(error)) => Err(self.shared.explain(operation, vhost, &error)),
+            Err(_) => {
+                let message = format!("no answer within {} ms", TIMEOUT.as_millis());
+                Err(RabbitError::new(operation, ErrorKind::Timeout, message))
+            }
+        }
+    }
+
+    async fn probe(&self, vhost: &str, queue: &str) -> lapin::Result<Depth> {
+        let connection = self.shared.connection(vhost).await?;
+        let channel = connection.create_channel().await?;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let found = channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
+        // A channel that is dropped stays open until then.
+        let _closed_in_any_case = channel.close(200, "seen".into()).await;
+        Ok(Depth { ready: found.message_count(), consumers: found.consumer_count() })
+    }
+}
+
+impl Shared {
+    /// The connection of a virtual host; many who need it wait for one that makes it.
+    async fn connection(&self, vhost: &str) -> lapin::Result<Arc<Connection>> {
+        let place = self.place(vhost);
+        let mut kept = place.connection.lock().await;
+        if let Some(connection) = kept.as_ref().filter(|connection| connection.status().connected()) {
+            return Ok(Arc::clone(connection));
+        }
+        *kept = None;
+        let connection = Arc::new(self.open(vhost).await?);
+        *kept = Some(Arc::clone(&connection));
+        Ok(connection)
+    }
+
+    fn place(&self, vhost: &str) -> Arc<Vhost> {
+        let mut vhosts = self.vhosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = vhosts.get(vhost) {
+            *place.used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            return Arc::clone(place);
+        }
+        vhosts.retain(|_, place| {
+            let used = *place.used.lock().unwrap_or_else(PoisonError::into_inner);
+            used.elapsed() < IDLE || Arc::strong_count(place) > 1
+        });
+        let place =
+            Arc::new(Vhost { connection: tokio::sync::Mutex::new(None), used: Mutex::new(Instant::now()) });
+        vhosts.insert(vhost.to_owned(), Arc::clone(&place));
+        place
+    }
+
+    async fn open(&self, vhost: &str) -> lapin::Result<Connection> {
+        let uri = AMQPUri {
+            scheme: self.scheme.clone(),
+            authority: AMQPAuthority {
+                userinfo: AMQPUserInfo {
+                    username: self.username.clone(),
+                    password: self.password.expose().to_owned(),
+                },
+                host: self.host.clone(),
+                port: self.port,
+            },
+            vhost: vhost.to_owned(),
+            query: AMQPQueryString { heartbeat: Some(HEARTBEAT_SECONDS), ..AMQPQueryString::default() },
+        };
+        // Recovery stays off: a probe makes a new connection itself.
+        let properties = ConnectionProperties::default().with_connection_name("spillway".into());
+        let (host, port) = (self.host.clone(), self.port);
+        let runtime = transport(self.tls.as_ref(), &host)?;
+        let connect = async move |_: AMQPUri, runtime: Transport| {
+            let addresses: Vec<_> = tokio::net::lookup_host((host.as_str(), port)).await?.collect();
+            Ok(AsyncTcpStream::connect(&runtime, addresses).await?)
+        };
+        Connection::connector(uri, runtime, connect, properties).await
+    }
+
+    fn explain(&self, operation: String, vhost: &str, error: &lapin::Error) -> RabbitError {
+        let words = plain(&words(error), self.password.expose());
+        let said = |text: &str| words.contains(text);
+        let kind = match code(error) {
+            None if error.is_io_error() => ErrorKind::Unreachable,
+            None => match error.kind() {
+                lapin::ErrorKind::MissingHeartbeatError
+                | lapin::ErrorKind::InvalidConnectionState(_)
+                | lapin::ErrorKind::InvalidChannelState(..) => ErrorKind::Unreachable,
+                _ => ErrorKind::Protocol,
+            },
+            Some(530) if said("not found") => return RabbitError::no_vhost(operation, vhost),
+            Some(403) if said("Login was refused") || said("login refused") => ErrorKind::Authentication,
+            Some(403 | 530) => ErrorKind::Authorization,
+            Some(405) => ErrorKind::Locked,
+            Some(320 | 506 | 541) => ErrorKind::Unavailable,
+            Some(_) => ErrorKind::Protocol,
+        };
+        RabbitError::new(operation, kind, words)
+    }
+}
+
+/// AMQP's number of an error that the broker sent.
+fn code(error: &lapin::Error) -> Option<u16> {
+    match error.kind() {
+        lapin::ErrorKind::ProtocolError(error) => Some(error.get_id()),
+        _ => None,
+    }
+}
+
+/// The broker's own words, or what broke.
+fn words(error: &lapin::Error) -> String {
+    match error.kind() {
+        lapin::ErrorKind::ProtocolError(error) => error.get_message().to_string(),
+        lapin::ErrorKind::IOError(error) => error.to_string(),
+        _ => error.to_string(),
+    }
+}

@@ -1,0 +1,33 @@
+//! RabbitMQ: topology over the management interface, depth of queues over AMQP.
+//!
+//! ```text
+//! pool ──▶ observer (many who look → one listing) ──▶ client (typed) ──▶ http (one request) ──▶ management
+//!   one per Broker and Secret version                  types, settings, error: pure
+//!   └────▶ amqp (how deep is a queue) ──────────────────────────────────────────────────────▶ AMQP
+//! ```
+//!
+//! Reading order: [`types`] (what goes in and out), [`settings`], [`error`], [`client`], [`observer`], [`amqp`],
+//! [`pool`].
+
+pub mod amqp;
+pub mod client;
+pub mod error;
+mod http;
+pub mod observer;
+mod path;
+pub mod pool;
+pub mod settings;
+mod slot;
+mod transport;
+pub mod types;
+
+pub use amqp::{AmqpProbe, Depth};
+pub use client::RabbitClient;
+pub use error::{ErrorKind, RabbitError};
+pub use observer::{Observer, SeenQueue, SeenRoute, Sweep};
+pub use pool::{RabbitHandle, RabbitPool};
+pub use settings::RabbitSettings;
+pub use types::{
+    BindingInfo, Declared, ExchangeDeclaration, ExchangeInfo, NodeInfo, Overview, Policy, QueueDeclaration,
+    QueueInfo, QueueStatistics, Target, VhostPolicies,
+};

@@ -1,0 +1,435 @@
+//! What is there, for many who ask at once.
+//!
+//! A listing of a virtual host costs about as much as asking for some dozens of its objects. So few who ask get
+//! requests of their own, and as soon as many ask in one virtual host, one listing serves them all:
+//!
+//! ```text
+//! passes ──▶ fewer than 16 in the virtual host ──▶ one request per object ──▶ client
+//!    │  └──▶ more ──▶ slot: one listing at a time, shared ───────────────────▶ client
+//!    └─ a kept answer that is young enough ◀── slot ◀── sweep: all virtual hosts, one request per kind
+//! ```
+//!
+//! # Guarantees
+//! - An answer comes from requests that began at or after the `not_before` of who asked.
+//! - At most one listing of each kind is under way per virtual host.
+//! - Listings are dropped after 10 seconds.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::client::RabbitClient;
+use super::error::RabbitError;
+use super::slot::{KEEP, Slot};
+use super::types::{BindingInfo, ExchangeInfo, Policy, QueueInfo, QueueStatistics, Target, VhostPolicies};
+use crate::brokers::lane::Lane;
+
+/// From how many who ask in one virtual host on a listing serves them.
+const MANY: usize = 16;
+
+/// A queue, and what leads to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenQueue {
+    /// `None` when it does not exist.
+    pub queue: Option<QueueInfo>,
+    /// All bindings that lead to it, that of the default exchange left out.
+    pub bindings: Vec<BindingInfo>,
+}
+
+/// The two ends of a binding, and what is between them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SeenRoute {
+    /// The exchange that messages come from; `None` when it does not exist.
+    pub source: Option<ExchangeInfo>,
+    /// Whether the queue or exchange that they go to exists.
+    pub target_exists: bool,
+    /// All bindings from the one to the other.
+    pub bindings: Vec<BindingInfo>,
+}
+
+/// Everything in all virtual hosts that the user may use.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sweep {
+    /// When the requests began: the `not_before` of passes that are to be served from it.
+    pub begun: Instant,
+    /// Queues. Their operator policies and consumers are known only where the virtual host has operator policies.
+    pub queues: Vec<QueueInfo>,
+    /// Exchanges, RabbitMQ's own included.
+    pub exchanges: Vec<ExchangeInfo>,
+    /// Bindings, those of the default exchange left out.
+    pub bindings: Vec<BindingInfo>,
+    /// Policies.
+    pub policies: Vec<Policy>,
+    /// Operator policies.
+    pub operator_policies: Vec<Policy>,
+}
+
+/// Answers questions about one cluster. Clones share what they know.
+#[derive(Clone)]
+pub struct Observer {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: RabbitClient,
+    vhosts: Mutex<HashMap<String, Arc<Desk>>>,
+}
+
+/// Where questions about one virtual host arrive.
+#[derive(Default)]
+struct Desk {
+    asking: AtomicUsize,
+    queues: Slot<HashMap<String, QueueInfo>>,
+    statistics: Slot<HashMap<String, QueueStatistics>>,
+    exchanges: Slot<HashMap<String, ExchangeInfo>>,
+    bindings: Slot<HashMap<Target, Vec<BindingInfo>>>,
+    policies: Slot<VhostPolicies>,
+}
+
+impl Observer {
+    /// An observer on a client.
+    #[must_use]
+    pub fn new(client: &RabbitClient) -> Self {
+        Self { shared: Arc::new(Shared { client: client.clone(), vhosts: Mutex::default() }) }
+    }
+
+    /// A queue and what leads to it, as of `not_before` or later.
+    ///
+    /// Its operator policy is known where the virtual host has any, as of RabbitMQ's last statistics.
+    pub async fn queue(
+        &self,
+        vhost: &str,
+        name: &str,
+        not_before: Instant,
+        lane: Lane,
+    ) -> Result<SeenQueue, RabbitError> {
+        let look = self.look(vhost, not_before, lane);
+        let target = Target::Queue(name.to_owned());
+        let (queue, bindings) = futures::try_join!(look.queue(name), look.bindings_to(&target))?;
+        let Some(queue) = queue else {
+            return Ok(SeenQueue { queue: None, bindings: Vec::new() });
+        };
+        let queue = if look.has_operator_policies().await? {
+            match look.statistics(name).await? {
+                Some(statistics) => queue.with_statistics(statistics),
+                None => queue,
+            }
+        } else {
+            queue
+        };
+        Ok(SeenQueue { queue: Some(queue), bindings })
+    }
+
+    /// An exchange, as of `not_before` or later; `None` when it does not exist.
+    pub async fn exchange(
+        &self,
+        vhost: &str,
+        name: &str,
+        not_before: Instant,
+        lane: Lane,
+    ) -> Result<Option<ExchangeInfo>, RabbitError> {
+        self.look(vhost, not_before, lane).exchange(name).await
+    }
+
+    /// The ends of a binding and what is between them, as of `not_before` or later.
+    pub async fn route(
+        &self,
+        vhost: &str,
+        source: &str,
+        target: &Target,
+        not_before: Instant,
+        lane: Lane,
+    ) -> Result<SeenRoute, RabbitError> {
+        let look = self.look(vhost, not_before, lane);
+        let (source, target_exists, bindings) = futures::try_join!(
+            look.exchange(source),
+            look.exists(target),
+            look.bindings_between(source, target)
+        )?;
+        Ok(SeenRoute { source, target_exists, bindings })
+    }
+
+    /// All policies of a virtual host, as of `not_before` or later.
+    pub async fn policies(
+        &self,
+        vhost: &str,
+        not_before: Instant,
+        lane: Lane,
+    ) -> Result<Arc<VhostPolicies>, RabbitError> {
+        self.look(vhost, not_before, lane).policies(not_before).await
+    }
+
+    /// Looks at everything, with one request per kind of object. The answer also serves whoever asks for single
+    /// objects as of its beginning.
+    pub async fn sweep(&self, lane: Lane) -> Result<Sweep, RabbitError> {
+        let client = self.shared.client.on(lane);
+        let begun = Instant::now();
+        let (queues, exchanges, bindings, policies, operator_policies) = futures::try_join!(
+            client.list_queues(None),
+            client.list_exchanges(None),
+            client.list_bindings(None),
+            client.list_policies(None),
+            client.list_operator_policies(None),
+        )?;
+        let mut sweep = Sweep { begun, queues, exchanges, bindings, policies, operator_policies };
+        let limited: HashSet<String> =
+            sweep.operator_policies.iter().map(|policy| policy.vhost.clone()).collect();
+        let mut statistics = Vec::new();
+        if !limited.is_empty() {
+            statistics = client.list_queue_statistics(None).await?;
+            statistics.retain(|of| limited.contains(&of.vhost));
+            sweep.add(&statistics);
+        }
+        self.seed(&sweep, &limited, statistics);
+        Ok(sweep)
+    }
+
+    fn seed(&self, sweep: &Sweep, limited: &HashSet<String>, statistics: Vec<QueueStatistics>) {
+        let mut seen: HashMap<&str, Seen> = HashMap::new();
+        // Every virtual host has exchanges: one without queues is known to have none.
+        for one in &sweep.exchanges {
+            seen.entry(&one.vhost).or_default().exchanges.insert(one.name.clone(), one.clone());
+        }
+        for one in &sweep.queues {
+            if let Some(seen) = seen.get_mut(one.vhost.as_str()) {
+                seen.queues.insert(one.name.clone(), one.clone());
+            }
+        }
+        for one in &sweep.bindings {
+            if let Some(seen) = seen.get_mut(one.vhost.as_str()) {
+                seen.bindings.entry(one.target.clone()).or_default().push(one.clone());
+            }
+        }
+        for one in &sweep.policies {
+            if let Some(seen) = seen.get_mut(one.vhost.as_str()) {
+                seen.policies.policies.push(one.clone());
+            }
+        }
+        for one in &sweep.operator_policies {
+            if let Some(seen) = seen.get_mut(one.vhost.as_str()) {
+                seen.policies.operator.push(one.clone());
+            }
+        }
+        for one in statistics {
+            if let Some(seen) = seen.get_mut(one.vhost.as_str()) {
+                seen.statistics.insert(one.name.clone(), one);
+            }
+        }
+        for (vhost, seen) in seen {
+            let desk = self.desk(vhost);
+            desk.queues.put(sweep.begun, seen.queues);
+            desk.exchanges.put(sweep.begun, seen.exchanges);
+            desk.bindings.put(sweep.begun, seen.bindings);
+            desk.policies.put(sweep.begun, seen.policies);
+            if limited.contains(vhost) {
+                desk.statistics.put(sweep.begun, seen.statistics);
+            }
+        }
+        self.shared.tidy_later();
+    }
+
+    fn look<'a>(&'a self, vhost: &'a str, not_before: Instant, lane: Lane) -> Look<'a> {
+        let desk = self.desk(vhost);
+        let many = desk.asking.fetch_add(1, Ordering::Relaxed) + 1 >= MANY;
+        Look { shared: &self.shared, client: self.shared.client.on(lane), desk, vhost, not_before, many }
+    }
+
+    fn desk(&self, vhost: &str) -> Arc<Desk> {
+        let mut vhosts = self.shared.vhosts.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(vhosts.entry(vhost.to_owned()).or_default())
+    }
+}
+
+/// What a sweep saw of one virtual host.
+#[derive(Default)]
+struct Seen {
+    queues: HashMap<String, QueueInfo>,
+    statistics: HashMap<String, QueueStatistics>,
+    exchanges: HashMap<String, ExchangeInfo>,
+    bindings: HashMap<Target, Vec<BindingInfo>>,
+    policies: VhostPolicies,
+}
+
+impl Sweep {
+    fn add(&mut self, statistics: &[QueueStatistics]) {
+        let of: HashMap<_, _> =
+            statistics.iter().map(|of| ((of.vhost.clone(), of.name.clone()), of)).collect();
+        for queue in &mut self.queues {
+            if let Some(of) = of.get(&(queue.vhost.clone(), queue.name.clone())) {
+                *queue = queue.clone().with_statistics((*of).clone());
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Drops what is too old, once it is.
+    fn tidy_later(self: &Arc<Self>) {
+        let shared = Arc::downgrade(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(KEEP).await;
+            if let Some(shared) = shared.upgrade() {
+                shared.tidy();
+            }
+        });
+    }
+
+    fn tidy(&self) {
+        let mut vhosts = self.vhosts.lock().unwrap_or_else(PoisonError::into_inner);
+        // A desk in use stays: who asks there shares it with those who come.
+        vhosts.retain(|_, desk| !desk.tidy() || Arc::strong_count(desk) > 1);
+    }
+}
+
+impl Desk {
+    /// Forgets what is too old. Whether nothing is left.
+    fn tidy(&self) -> bool {
+        let empty = [
+            self.queues.tidy(),
+            self.statistics.tidy(),
+            self.exchanges.tidy(),
+            self.bindings.tidy(),
+            self.policies.tidy(),
+        ];
+        empty.iter().all(|empty| *empty)
+    }
+}
+
+/// One question.
+struct Look<'a> {
+    shared: &'a Arc<Shared>,
+    client: RabbitClient,
+    desk: Arc<Desk>,
+    vhost: &'a str,
+    not_before: Instant,
+    /// So many ask in this virtual host that a listing is cheaper.
+    many: bool,
+}
+
+impl Drop for Look<'_> {
+    fn drop(&mut self) {
+        self.desk.asking.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Look<'_> {
+    /// What is kept, or the listing when many ask; `None`: ask for the one object.
+    async fn shared<T>(
+        &self,
+        slot: &Slot<T>,
+        list: impl AsyncFnOnce() -> Result<T, RabbitError>,
+    ) -> Result<Option<Arc<T>>, RabbitError> {
+        if !self.many {
+            return Ok(slot.kept(self.not_before));
+        }
+        self.fetch(slot, self.not_before, list).await.map(Some)
+    }
+
+    async fn fetch<T>(
+        &self,
+        slot: &Slot<T>,
+        not_before: Instant,
+        list: impl AsyncFnOnce() -> Result<T, RabbitError>,
+    ) -> Result<Arc<T>, RabbitError> {
+        slot.get(not_before, async || {
+            let listed = list().await;
+            self.shared.tidy_later();
+            listed
+        })
+        .await
+    }
+
+    async fn queue(&self, name: &str) -> Result<Option<QueueInfo>, RabbitError> {
+        let listed = self
+            .shared(&self.desk.queues, async || {
+                let queues = self.client.list_queues(Some(self.vhost)).await?;
+                Ok(queues.into_iter().map(|queue| (queue.name.clone(), queue)).collect())
+            })
+            .await?;
+        match listed {
+            Some(queues) => Ok(queues.get(name).cloned()),
+            None => self.client.queue(self.vhost, name).await,
+        }
+    }
+
+    async fn statistics(&self, name: &str) -> Result<Option<QueueStatistics>, RabbitError> {
+        let listed = self
+            .shared(&self.desk.statistics, async || {
+                let all = self.client.list_queue_statistics(Some(self.vhost)).await?;
+                Ok(all.into_iter().map(|of| (of.name.clone(), of)).collect())
+            })
+            .await?;
+        match listed {
+            Some(all) => Ok(all.get(name).cloned()),
+            None => self.client.queue_statistics(self.vhost, name).await,
+        }
+    }
+
+    async fn exchanges(&self) -> Result<Option<Arc<HashMap<String, ExchangeInfo>>>, RabbitError> {
+        self.shared(&self.desk.exchanges, async || {
+            let exchanges = self.client.list_exchanges(Some(self.vhost)).await?;
+            Ok(exchanges.into_iter().map(|exchange| (exchange.name.clone(), exchange)).collect())
+        })
+        .await
+    }
+
+    async fn exchange(&self, name: &str) -> Result<Option<ExchangeInfo>, RabbitError> {
+        match self.exchanges().await? {
+            Some(exchanges) => Ok(exchanges.get(name).cloned()),
+            None => self.client.exchange(self.vhost, name).await,
+        }
+    }
+
+    async fn exists(&self, target: &Target) -> Result<bool, RabbitError> {
+        match target {
+            Target::Queue(name) => self.queue(name).await.map(|queue| queue.is_some()),
+            Target::Exchange(name) => self.exchange(name).await.map(|exchange| exchange.is_some()),
+        }
+    }
+
+    async fn bindings(&self) -> Result<Option<Arc<HashMap<Target, Vec<BindingInfo>>>>, RabbitError> {
+        self.shared(&self.desk.bindings, async || {
+            let mut all: HashMap<Target, Vec<BindingInfo>> = HashMap::new();
+            for binding in self.client.list_bindings(Some(self.vhost)).await? {
+                all.entry(binding.target.clone()).or_default().push(binding);
+            }
+            Ok(all)
+        })
+        .await
+    }
+
+    async fn bindings_to(&self, target: &Target) -> Result<Vec<BindingInfo>, RabbitError> {
+        match self.bindings().await? {
+            Some(all) => Ok(all.get(target).cloned().unwrap_or_default()),
+            None => self.client.bindings_to(self.vhost, target).await,
+        }
+    }
+
+    async fn bindings_between(&self, source: &str, target: &Target) -> Result<Vec<BindingInfo>, RabbitError> {
+        match self.bindings().await? {
+            Some(all) => {
+                let to = all.get(target).into_iter().flatten();
+                Ok(to.filter(|binding| binding.source == source).cloned().collect())
+            }
+            None => self.client.bindings_between(self.vhost, source, target).await,
+        }
+    }
+
+    async fn policies(&self, not_before: Instant) -> Result<Arc<VhostPolicies>, RabbitError> {
+        self.fetch(&self.desk.policies, not_before, async || {
+            let (policies, operator) = futures::try_join!(
+                self.client.list_policies(Some(self.vhost)),
+                self.client.list_operator_policies(Some(self.vhost))
+            )?;
+            Ok(VhostPolicies { policies, operator })
+        })
+        .await
+    }
+
+    /// Whether the virtual host had operator policies within the last seconds: what is kept will do.
+    async fn has_operator_policies(&self) -> Result<bool, RabbitError> {
+        let lately = Instant::now().checked_sub(KEEP).unwrap_or(self.not_before).min(self.not_before);
+        Ok(!self.policies(lately).await?.operator.is_empty())
+    }
+}
