@@ -173,9 +173,13 @@ pub struct BindingStatus {
     /// Since when this object owns the binding (RFC 3339). Left out: it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owned_since: Option<String>,
-    /// The binding as it was made: it goes once the one that the spec asks for is there.
+    /// The binding as it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<AppliedBinding>,
+    /// Bindings that it was before: they go once the one that the spec asks for is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub stale: Vec<AppliedBinding>,
     /// What is still to be done, in words; empty when the broker is in step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]

@@ -156,6 +156,9 @@ pub struct TopicStatus {
     /// The generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
+    /// Since when this object owns the topic (RFC 3339). Left out: it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owned_since: Option<String>,
     /// The topic's id at the broker (KIP-516). It changes when the topic is deleted and made again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topic_id: Option<String>,

@@ -13,6 +13,11 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a topic that was just made may stay unknown to the broker that is asked.
 const APPEARS_WITHIN: Duration = Duration::from_secs(5);
 
+/// For how long a cluster may be out of reach before who asks is told.
+const AWAY: Duration = Duration::from_secs(3);
+/// How often to look at the connection meanwhile.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// The planner's form of what the client read.
 #[must_use]
 pub fn seen(topic: Seen) -> ObservedTopic {
@@ -30,7 +35,28 @@ pub async fn observe(
     name: &str,
     lane: Lane,
 ) -> Result<Option<ObservedTopic>, KafkaError> {
-    Ok(kafka.batcher.describe_topic(name.to_owned(), lane).await?.map(seen))
+    tokio::select! {
+        biased;
+        described = kafka.batcher.describe_topic(name.to_owned(), lane) => Ok(described?.map(seen)),
+        error = away(&kafka.client) => Err(error.for_operation(format!("describe topic {name:?}"))),
+    }
+}
+
+/// Returns once no broker could be reached for [`AWAY`]: nobody waits out a whole time-out to be
+/// told what the client knows already.
+async fn away(client: &KafkaClient) -> KafkaError {
+    let mut since = None;
+    loop {
+        match client.connection_error().filter(KafkaError::is_unreachable) {
+            Some(error) => {
+                if since.get_or_insert_with(Instant::now).elapsed() > AWAY {
+                    return error;
+                }
+            }
+            None => since = None,
+        }
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// Looks until the steps show; none when they do not show in time. The controller knows a new

@@ -13,17 +13,18 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::context::{BrokerKey, Context};
+use super::dependents::KINDS;
 use super::failure::Failure;
 use super::guard::{labels, oldest_broker};
-use super::links::{Link, LinkState};
+use super::links::{Endpoint, Link, LinkState};
+use super::rabbitmq::PolicyCache;
 use super::reconciler::annotated;
-use super::sweep::{self, Counts};
-use super::{finalizer, settings, status};
+use super::sweep::{self, Counts, Swept};
+use super::{finalizer, settings, status, sweep_rabbitmq};
 use crate::api::broker::Unmanaged;
 use crate::api::conditions::{self, Reason, Verdict};
-use crate::api::policy::Policies;
 use crate::api::{Broker, BrokerStatus, annotation};
-use crate::brokers::kafka::{BrokerKey as PoolKey, ClusterInfo};
+use crate::brokers::kafka::BrokerKey as PoolKey;
 use crate::topology::access::{self, Asking};
 
 /// How long the cluster may take to say who it is.
@@ -33,8 +34,15 @@ const VERIFIED_FOR: Duration = Duration::from_secs(1);
 
 /// What a good pass found.
 struct Found {
-    cluster: ClusterInfo,
+    cluster: Cluster,
     swept: Result<Counts, Failure>,
+}
+
+/// What a cluster says of itself.
+struct Cluster {
+    id: String,
+    nodes: usize,
+    version: Option<String>,
 }
 
 /// One pass over one Broker.
@@ -53,13 +61,7 @@ pub async fn reconcile(cached: Arc<Broker>, ctx: Arc<Context>) -> Result<Action,
 
 async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Action, Failure> {
     let key = BrokerKey::from_broker(broker);
-    let needed = ctx.topics_of(&key).iter().any(|topic| {
-        let policies = Policies::resolve(topic.spec.policies(), broker.spec.defaults);
-        let wants = finalizer::wanted(policies)
-            && topic.metadata.deletion_timestamp.is_none()
-            && broker.metadata.deletion_timestamp.is_none();
-        wants || finalizer::is_on(topic.as_ref())
-    });
+    let needed = KINDS.iter().any(|kind| kind.hold(ctx, broker));
     // While a dependent still has something to delete at the broker, the way there stays.
     finalizer::set(ctx, broker, needed && may_hold(broker)).await?;
     if broker.metadata.deletion_timestamp.is_some() && !needed {
@@ -80,15 +82,14 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Action, Failure> {
     let paused = annotated(broker, annotation::PAUSED);
     let (verdicts, action) = match &result {
         Ok(Found { cluster, swept: Err(failure) }) => {
-            after.cluster_id = Some(cluster.cluster_id.clone());
+            after.cluster_id = Some(cluster.id.clone());
             let message = ctx.secrets.redact(&failure.to_string());
             let ready = Verdict::new(conditions::READY, false, failure.reason(), message);
             (vec![ready], Action::requeue(failure.retry_after(failures.max(3))))
         }
         Ok(found) => {
             tell(found, &mut after);
-            let message =
-                format!("cluster {} with {} brokers", found.cluster.cluster_id, found.cluster.nodes.len());
+            let message = format!("cluster {} with {} nodes", found.cluster.id, found.cluster.nodes);
             (
                 vec![Verdict::new(conditions::READY, true, Reason::Connected, message)],
                 Action::requeue(jittered(broker)),
@@ -139,34 +140,19 @@ async fn look(
     before: &BrokerStatus,
 ) -> Result<Found, Failure> {
     let uid = broker.uid().unwrap_or_default();
-    let Some(connection) = &broker.spec.kafka else {
-        return Err(Failure::waiting(Reason::InvalidSpec, "the Broker has no connection: set kafka"));
-    };
-    ctx.secrets.require(key, &settings::secret_names(connection));
-    let settings = settings::kafka(connection, &key.namespace, &ctx.secrets).await?;
-    let kafka = ctx
-        .kafka
-        .get(&PoolKey(uid.clone()), &settings)
-        .map_err(|error| Failure::waiting(Reason::InvalidSettings, error.to_string()))?;
-    let asked = Instant::now();
-    let cluster = kafka.client.describe_cluster(TIMEOUT).await;
-    ctx.metrics.broker_request(
-        &key.to_string(),
-        "DescribeCluster",
-        sweep::outcome(&cluster),
-        asked.elapsed(),
-    );
-    let cluster = cluster?;
+    let endpoint = connect(ctx, broker, key).await?;
+    let cluster = who(ctx, key, &endpoint).await?;
     same_cluster(broker, before, &cluster)?;
     let link = Arc::new(Link {
         key: key.clone(),
         uid,
         created: broker.metadata.creation_timestamp.as_ref().map(|time| time.0),
         spec: broker.spec.clone(),
-        cluster_id: cluster.cluster_id.clone(),
+        cluster_id: cluster.id.clone(),
         paused: annotated(broker, annotation::PAUSED),
         verified: tokio::sync::Mutex::new(Instant::now()),
-        kafka,
+        policies: PolicyCache::default(),
+        endpoint,
     });
     claimed(ctx, &link).await?;
     if ctx.links.set(key, LinkState::Up(link.clone())) {
@@ -178,28 +164,72 @@ async fn look(
         }
     }
     // A sweep that fails is told, but the way to the broker is not down for it.
-    let swept = sweep::run(ctx, &link).await;
+    let swept = match &link.endpoint {
+        Endpoint::Kafka(kafka) => sweep::run(ctx, &link, kafka).await,
+        Endpoint::Rabbitmq(rabbit) => sweep_rabbitmq::run(ctx, &link, rabbit).await,
+    };
     Ok(Found { cluster, swept })
+}
+
+/// The clients for what the spec says.
+async fn connect(ctx: &Arc<Context>, broker: &Broker, key: &BrokerKey) -> Result<Endpoint, Failure> {
+    let uid = broker.uid().unwrap_or_default();
+    ctx.secrets.require(key, &settings::secret_names(&broker.spec));
+    let refused = |error: String| Failure::waiting(Reason::InvalidSettings, error);
+    if let Some(connection) = &broker.spec.kafka {
+        let settings = settings::kafka(connection, &key.namespace, &ctx.secrets).await?;
+        let kafka = ctx.kafka.get(&PoolKey(uid), &settings).map_err(|error| refused(error.to_string()))?;
+        return Ok(Endpoint::Kafka(kafka));
+    }
+    if let Some(connection) = &broker.spec.rabbitmq {
+        let settings = settings::rabbitmq(connection, &key.namespace, &ctx.secrets).await?;
+        let rabbit =
+            ctx.rabbitmq.get(&PoolKey(uid), &settings).map_err(|error| refused(error.to_string()))?;
+        return Ok(Endpoint::Rabbitmq(rabbit));
+    }
+    Err(Failure::waiting(Reason::InvalidSpec, "the Broker has no connection: set kafka or rabbitmq"))
+}
+
+/// Asks the cluster who it is.
+async fn who(ctx: &Context, key: &BrokerKey, endpoint: &Endpoint) -> Result<Cluster, Failure> {
+    let asked = Instant::now();
+    match endpoint {
+        Endpoint::Kafka(kafka) => {
+            let cluster = kafka.client.describe_cluster(TIMEOUT).await;
+            let outcome = sweep::outcome(&cluster);
+            ctx.metrics.broker_request(&key.to_string(), "DescribeCluster", outcome, asked.elapsed());
+            let cluster = cluster?;
+            Ok(Cluster { id: cluster.cluster_id, nodes: cluster.nodes.len(), version: None })
+        }
+        Endpoint::Rabbitmq(rabbit) => {
+            let id = rabbit.client.cluster_id().await;
+            let outcome = sweep_rabbitmq::outcome(&id);
+            ctx.metrics.broker_request(&key.to_string(), "GlobalParameters", outcome, asked.elapsed());
+            let (id, overview, nodes) = (id?, rabbit.client.overview().await?, rabbit.client.nodes().await?);
+            let nodes = nodes.iter().filter(|node| node.running).count();
+            Ok(Cluster { id, nodes, version: Some(overview.version) })
+        }
+    }
 }
 
 /// A broker that was wiped, or another one behind the same address, has another id: no write
 /// until a person says that it is meant.
-fn same_cluster(broker: &Broker, before: &BrokerStatus, cluster: &ClusterInfo) -> Result<(), Failure> {
+fn same_cluster(broker: &Broker, before: &BrokerStatus, cluster: &Cluster) -> Result<(), Failure> {
     let Some(known) = &before.cluster_id else {
         return Ok(());
     };
     let accepted = broker.annotations().get(annotation::ACCEPT_CLUSTER);
-    if *known == cluster.cluster_id || accepted == Some(&cluster.cluster_id) {
+    if *known == cluster.id || accepted == Some(&cluster.id) {
         return Ok(());
     }
     Err(Failure::waiting(
         Reason::ClusterChanged,
         format!(
             "the cluster's id is {} and was {known}: another cluster answers behind the same address, or this one was wiped. Nothing is written until you say that it is meant: kubectl annotate broker.spillway.dev {} {}={} --overwrite",
-            cluster.cluster_id,
+            cluster.id,
             broker.name_any(),
             annotation::ACCEPT_CLUSTER,
-            cluster.cluster_id
+            cluster.id
         ),
     ))
 }
@@ -212,15 +242,15 @@ pub async fn verify(ctx: &Context, link: &Link) -> Result<(), Failure> {
     if verified.elapsed() < VERIFIED_FOR {
         return Ok(());
     }
-    let cluster = link.kafka.client.describe_cluster(TIMEOUT).await?;
-    if cluster.cluster_id != link.cluster_id {
+    let id = match &link.endpoint {
+        Endpoint::Kafka(kafka) => kafka.client.describe_cluster(TIMEOUT).await?.cluster_id,
+        Endpoint::Rabbitmq(rabbit) => rabbit.client.cluster_id().await?,
+    };
+    if id != link.cluster_id {
         ctx.wake_brokers.wake(&ObjectRef::new(&link.key.name).within(&link.key.namespace));
         return Err(Failure::waiting(
             Reason::ClusterChanged,
-            format!(
-                "Broker {}: the cluster's id is {} and was {}",
-                link.key, cluster.cluster_id, link.cluster_id
-            ),
+            format!("Broker {}: the cluster's id is {} and was {}", link.key, id, link.cluster_id),
         ));
     }
     *verified = Instant::now();
@@ -254,13 +284,18 @@ async fn claimed(ctx: &Context, link: &Link) -> Result<(), Failure> {
 
 fn tell(found: &Found, status: &mut BrokerStatus) {
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
-    status.cluster_id = Some(found.cluster.cluster_id.clone());
-    status.nodes = Some(number(found.cluster.nodes.len()));
+    status.cluster_id = Some(found.cluster.id.clone());
+    status.version.clone_from(&found.cluster.version);
+    status.nodes = Some(number(found.cluster.nodes));
     if let Ok(counts) = &found.swept {
         status.managed = Some(number(counts.managed));
         status.in_sync = Some(number(counts.in_sync));
         status.drifted = Some(number(counts.drifted));
-        status.unmanaged = Some(Unmanaged { topics: Some(number(counts.unmanaged)), queues: None });
+        let unmanaged = Some(number(counts.unmanaged));
+        status.unmanaged = Some(match counts.kind {
+            Swept::Topics => Unmanaged { topics: unmanaged, queues: None },
+            Swept::Queues => Unmanaged { topics: None, queues: unmanaged },
+        });
     }
 }
 
@@ -306,6 +341,7 @@ pub fn forget(ctx: &Arc<Context>, broker: &Broker) {
     ctx.links.remove(&key);
     ctx.secrets.require(&key, &std::collections::BTreeSet::new());
     ctx.kafka.remove(&PoolKey(uid.clone()));
+    ctx.rabbitmq.remove(&PoolKey(uid.clone()));
     ctx.metrics.forget_object("Broker", &key.namespace, &key.name);
     ctx.metrics.forget_broker(&key.to_string());
     ctx.forget(&uid);

@@ -50,11 +50,12 @@ pub struct Cache<K: Cached> {
 }
 
 struct Shared<K: Cached> {
-    key: fn(&K) -> Option<String>,
+    keys: fn(&K) -> Vec<String>,
     prune: fn(&mut K),
     writer: Mutex<Writer<K>>,
+    reader: Store<K>,
     unlisted: watch::Sender<usize>,
-    index: RwLock<HashMap<String, BTreeSet<(String, String)>>>,
+    index: RwLock<Index>,
     subscribers: Mutex<Vec<mpsc::UnboundedSender<Change<K>>>>,
 }
 
@@ -66,11 +67,11 @@ impl<K: Cached> Clone for Cache<K> {
 
 impl<K: Cached> Cache<K> {
     /// Starts one watch for each API (one for the whole cluster, or one for each namespace).
-    /// `key` names an object in the index that [`Cache::find`] reads; `prune` drops what nobody
+    /// `keys` name an object in the index that [`Cache::find`] reads; `prune` drops what nobody
     /// needs, besides managed fields.
     pub fn start(
         apis: Vec<(Option<String>, Api<K>)>,
-        key: fn(&K) -> Option<String>,
+        keys: fn(&K) -> Vec<String>,
         prune: fn(&mut K),
     ) -> Self {
         let mut writer = Writer::<K>::default();
@@ -80,9 +81,10 @@ impl<K: Cached> Cache<K> {
         writer.apply_watcher_event(&watcher::Event::Init);
         writer.apply_watcher_event(&watcher::Event::InitDone);
         let shared = Arc::new(Shared {
-            key,
+            keys,
             prune,
             writer: Mutex::new(writer),
+            reader: store.clone(),
             unlisted: watch::channel(apis.len()).0,
             index: RwLock::default(),
             subscribers: Mutex::default(),
@@ -114,7 +116,7 @@ impl<K: Cached> Cache<K> {
         self.store.state()
     }
 
-    /// The objects whose key is `key`.
+    /// The objects that `key` is one of the keys of.
     #[must_use]
     pub fn find(&self, key: &str) -> Vec<Arc<K>> {
         let names = {
@@ -123,7 +125,7 @@ impl<K: Cached> Cache<K> {
         };
         let found = names.iter().filter_map(|(namespace, name)| self.get(namespace, name));
         // A key may have moved with an edit: the object itself says.
-        found.filter(|object| (self.shared.key)(object).as_deref() == Some(key)).collect()
+        found.filter(|object| (self.shared.keys)(object).iter().any(|own| own == key)).collect()
     }
 
     /// The store that a controller reads its objects from.
@@ -215,9 +217,17 @@ fn prune<K: Cached>(mut event: watcher::Event<K>, more: fn(&mut K)) -> watcher::
 
 impl<K: Cached> Shared<K> {
     fn applied(&self, object: K) {
-        if let Some(key) = (self.key)(&object) {
+        let keys = (self.keys)(&object);
+        // Keys may move with an edit: those of the form that is replaced go, unless they stayed.
+        let before = self.reader.get(&ObjectRef::from_obj(&object)).map(|old| (self.keys)(&old));
+        {
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-            index.entry(key).or_default().insert(id(&object));
+            for key in before.iter().flatten().filter(|key| !keys.contains(key)) {
+                unindex(&mut index, key, &id(&object));
+            }
+            for key in keys {
+                index.entry(key).or_default().insert(id(&object));
+            }
         }
         let event = watcher::Event::Apply(object);
         self.writer.lock().unwrap_or_else(PoisonError::into_inner).apply_watcher_event(&event);
@@ -227,13 +237,10 @@ impl<K: Cached> Shared<K> {
     }
 
     fn deleted(&self, object: K) {
-        if let Some(key) = (self.key)(&object) {
+        {
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
-            if let Some(names) = index.get_mut(&key) {
-                names.remove(&id(&object));
-                if names.is_empty() {
-                    index.remove(&key);
-                }
+            for key in (self.keys)(&object) {
+                unindex(&mut index, &key, &id(&object));
             }
         }
         let event = watcher::Event::Delete(object);
@@ -246,6 +253,17 @@ impl<K: Cached> Shared<K> {
     fn tell(&self, change: &Change<K>) {
         let mut subscribers = self.subscribers.lock().unwrap_or_else(PoisonError::into_inner);
         subscribers.retain(|subscriber| subscriber.send(change.clone()).is_ok());
+    }
+}
+
+type Index = HashMap<String, BTreeSet<(String, String)>>;
+
+fn unindex(index: &mut Index, key: &str, id: &(String, String)) {
+    if let Some(names) = index.get_mut(key) {
+        names.remove(id);
+        if names.is_empty() {
+            index.remove(key);
+        }
     }
 }
 

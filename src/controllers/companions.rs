@@ -1,30 +1,54 @@
-//! Keeps the companion CRs of a Topic: makes them, shares them, lets them go.
+//! Keeps the companion CRs of a Topic or a Queue: makes them, shares them, lets them go.
 //!
 //! A companion that a person declared is referenced, never changed. One that several parents
 //! share gets an ownerReference from each and follows the first.
 
+use std::sync::Arc;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::{Api, Resource as _, ResourceExt as _};
-use serde_json::json;
+use kube::{Api, ResourceExt as _};
+use serde_json::{Value, json};
 
 use super::context::BrokerKey;
 use super::failure::Failure;
-use super::reconciler::Pass;
+use super::reconciler::{Pass, TopologyKind};
 use super::status;
 use crate::api::conditions::{self, Reason};
-use crate::api::{FIELD_MANAGER, Topic, TopicSpec, label};
+use crate::api::{FIELD_MANAGER, label};
 use crate::topology::Rejection;
-use crate::topology::kafka::companions::Companion;
+use crate::topology::kafka::companions::Role;
+
+/// A kind whose objects have companions of the same kind.
+pub trait Parent: TopologyKind {
+    /// Under which identities its last status names its companions.
+    fn had(&self) -> Vec<String>;
+    /// What an existing companion's spec becomes.
+    fn follow(existing: &Self, wanted: &Self) -> Self;
+}
+
+/// One companion as it is to be; its namespace and owner are the parent's business.
+#[derive(Clone, Debug)]
+pub struct Wanted<K> {
+    /// What it is for.
+    pub role: Role,
+    /// The CR.
+    pub object: K,
+}
 
 /// Brings the companion CRs in step. Returns, in words, those that are not ready yet.
-pub async fn keep(pass: &Pass<'_, Topic>, wanted: &[Companion]) -> Result<Vec<String>, Failure> {
+pub async fn keep<K: Parent>(pass: &Pass<'_, K>, wanted: &[Wanted<K>]) -> Result<Vec<String>, Failure> {
     let mut missing = Vec::new();
     for companion in wanted {
-        if companion.topic() == pass.object.topic_name() {
+        if companion.object.identity() == pass.object.identity() {
             return Err(Rejection::new(
                 Reason::InvalidSpec,
-                format!("topic {:?} cannot be its own {}", companion.topic(), companion.role.label()),
+                format!(
+                    "{} {:?} cannot be its own {}",
+                    K::KIND.to_lowercase(),
+                    companion.object.broker_name(),
+                    companion.role.label()
+                ),
             )
             .into());
         }
@@ -35,20 +59,17 @@ pub async fn keep(pass: &Pass<'_, Topic>, wanted: &[Companion]) -> Result<Vec<St
                 false
             }
             Some(existing) => {
-                if is_companion(existing) {
+                if is_companion(existing.as_ref()) {
                     share(pass, existing, companion).await?;
                 }
                 existing
-                    .status
-                    .as_ref()
-                    .is_some_and(|status| conditions::is_true(&status.conditions, conditions::READY))
+                    .status()
+                    .is_some_and(|status| conditions::is_true(K::conditions(status).0, conditions::READY))
             }
         };
         if !ready {
-            missing.push(format!(
-                "Topic {}",
-                found.map_or_else(|| companion.metadata_name.clone(), |t| t.name_any())
-            ));
+            let name = found.map_or_else(|| companion.object.name_any(), |object| object.name_any());
+            missing.push(format!("{} {name}", K::KIND));
         }
     }
     drop_unwanted(pass, wanted).await?;
@@ -56,67 +77,71 @@ pub async fn keep(pass: &Pass<'_, Topic>, wanted: &[Companion]) -> Result<Vec<St
 }
 
 /// The CR for a companion: the one of its own name, or any in the namespace that a person
-/// declared for the same topic.
-fn declared(pass: &Pass<'_, Topic>, companion: &Companion) -> Option<std::sync::Arc<Topic>> {
+/// declared for the same broker object.
+fn declared<K: Parent>(pass: &Pass<'_, K>, companion: &Wanted<K>) -> Option<Arc<K>> {
     let namespace = pass.object.namespace().unwrap_or_default();
-    let broker = BrokerKey::of(&pass.object.spec.broker_ref, &namespace);
-    let mut same = pass.ctx.topics.find(companion.topic());
-    same.retain(|topic| {
-        topic.namespace().as_deref() == Some(&namespace)
-            && topic.metadata.deletion_timestamp.is_none()
-            && BrokerKey::of(&topic.spec.broker_ref, &namespace) == broker
+    let broker = broker_of(pass.object);
+    let mut same = K::cache(pass.ctx).find(&companion.object.identity());
+    same.retain(|object| {
+        object.namespace().as_deref() == Some(&namespace)
+            && object.meta().deletion_timestamp.is_none()
+            && broker_of(object.as_ref()) == broker
     });
-    same.sort_by_key(|topic| (is_companion(topic), topic.name_any()));
-    same.into_iter().next().map(|topic| pass.ctx.newest(topic))
+    same.sort_by_key(|object| (is_companion(object.as_ref()), object.name_any()));
+    same.into_iter().next().map(|object| pass.ctx.newest(object))
 }
 
-fn broker_of(topic: &Topic) -> BrokerKey {
-    BrokerKey::of(&topic.spec.broker_ref, topic.metadata.namespace.as_deref().unwrap_or_default())
+fn broker_of<K: TopologyKind>(object: &K) -> BrokerKey {
+    BrokerKey::of(object.broker_ref(), object.meta().namespace.as_deref().unwrap_or_default())
 }
 
-fn is_companion(topic: &Topic) -> bool {
-    topic.labels().contains_key(label::COMPANION)
+fn is_companion<K: TopologyKind>(object: &K) -> bool {
+    object.labels().contains_key(label::COMPANION)
 }
 
-fn reference(parent: &Topic) -> Option<OwnerReference> {
+fn reference<K: TopologyKind>(parent: &K) -> Option<OwnerReference> {
     // Not a controller reference: a shared companion has several owners.
     parent.owner_ref(&())
 }
 
-async fn make(pass: &Pass<'_, Topic>, companion: &Companion) -> Result<(), Failure> {
-    let mut topic = Topic::new(&companion.metadata_name, companion.spec.clone());
-    topic.metadata.namespace = pass.object.namespace();
-    topic.metadata.labels = Some([(label::COMPANION.to_owned(), companion.role.label().to_owned())].into());
-    topic.metadata.owner_references = Some(reference(pass.object).into_iter().collect());
+fn spec<K: TopologyKind>(object: &K) -> Value {
+    serde_json::to_value(object).map(|mut object| object["spec"].take()).unwrap_or_default()
+}
+
+async fn make<K: Parent>(pass: &Pass<'_, K>, companion: &Wanted<K>) -> Result<(), Failure> {
+    let mut object = companion.object.clone();
+    let meta = object.meta_mut();
+    meta.namespace = pass.object.namespace();
+    meta.labels = Some([(label::COMPANION.to_owned(), companion.role.label().to_owned())].into());
+    meta.owner_references = Some(reference(pass.object).into_iter().collect());
     pass.ctx.may_write()?;
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
-    let made = api(pass).create(&params, &topic).await;
-    pass.ctx.metrics.api_write("create", "topics");
+    let made = api(pass).create(&params, &object).await;
+    pass.ctx.metrics.api_write("create", "companions");
     match made {
         Ok(_) => Ok(()),
         // Another parent was faster, or a person's object is in the way: the next pass sees which.
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            match api(pass)
-                .get_opt(&companion.metadata_name)
-                .await
-                .map_err(Failure::kube("read a companion"))?
-            {
+            let existing =
+                api(pass).get_opt(&object.name_any()).await.map_err(Failure::kube("read a companion"))?;
+            match existing {
                 Some(existing)
-                    if existing.topic_name() != companion.topic()
+                    if existing.identity() != companion.object.identity()
                         || broker_of(&existing) != broker_of(pass.object) =>
                 {
                     Err(Rejection::new(
-                    Reason::Conflict,
-                    format!(
-                        "Topic {} is needed for the {} topic {:?}, but declares {:?} on Broker {}: rename it",
-                        companion.metadata_name,
-                        companion.role.label(),
-                        companion.topic(),
-                        existing.topic_name(),
-                        broker_of(&existing)
-                    ),
-                )
-                .into())
+                        Reason::Conflict,
+                        format!(
+                            "{} {} is needed for the {} {:?}, but declares {:?} on Broker {}: rename it",
+                            K::KIND,
+                            object.name_any(),
+                            companion.role.label(),
+                            companion.object.broker_name(),
+                            existing.broker_name(),
+                            broker_of(&existing)
+                        ),
+                    )
+                    .into())
                 }
                 _ => Ok(()),
             }
@@ -126,7 +151,11 @@ async fn make(pass: &Pass<'_, Topic>, companion: &Companion) -> Result<(), Failu
 }
 
 /// Adds this parent to a companion's owners; the first owner's wish is the companion's spec.
-async fn share(pass: &Pass<'_, Topic>, existing: &Topic, companion: &Companion) -> Result<(), Failure> {
+async fn share<K: Parent>(
+    pass: &Pass<'_, K>,
+    existing: &Arc<K>,
+    companion: &Wanted<K>,
+) -> Result<(), Failure> {
     let Some(own) = reference(pass.object) else {
         return Ok(());
     };
@@ -136,43 +165,28 @@ async fn share(pass: &Pass<'_, Topic>, existing: &Topic, companion: &Companion) 
         owners.push(own.clone());
     }
     let first = owners.first().is_some_and(|owner| owner.uid == own.uid);
-    let spec = if first { follow(&existing.spec, &companion.spec) } else { existing.spec.clone() };
-    if !new && spec == existing.spec {
+    let is = spec(existing.as_ref());
+    let becomes = if first { spec(&K::follow(existing, &companion.object)) } else { is.clone() };
+    if !new && becomes == is {
         return Ok(());
     }
-    let spec = status::diff(&existing.spec, &spec);
-    patch(pass, existing, &json!({"ownerReferences": owners}), spec).await
+    patch(pass, existing, &json!({"ownerReferences": owners}), status::diff(&is, &becomes)).await
 }
 
-/// What a companion becomes: as wanted, but never with fewer partitions than it asked for.
-fn follow(is: &TopicSpec, wanted: &TopicSpec) -> TopicSpec {
-    TopicSpec {
-        broker_ref: is.broker_ref.clone(),
-        name: is.name.clone(),
-        partitions: wanted.partitions.max(is.partitions),
-        ..wanted.clone()
-    }
-}
-
-/// Lets go of companions that are not wanted any more. The CR goes with its last parent; its
-/// topic stays at the broker.
-async fn drop_unwanted(pass: &Pass<'_, Topic>, wanted: &[Companion]) -> Result<(), Failure> {
+/// Lets go of companions that are not wanted any more. The CR goes with its last parent; what it
+/// stands for stays at the broker.
+async fn drop_unwanted<K: Parent>(pass: &Pass<'_, K>, wanted: &[Wanted<K>]) -> Result<(), Failure> {
     let (Some(uid), Some(namespace)) = (pass.object.uid(), pass.object.namespace()) else {
         return Ok(());
     };
-    // A parent knows its companions' names from its own last status: no search through all Topics.
-    let status = pass.object.status.as_ref();
-    let mut names = Vec::new();
-    if let Some(status) = status {
-        names.extend(status.dead_letter.clone());
-        names.extend(status.retries.iter().map(|retry| retry.name.clone()));
-    }
-    names.retain(|name| !wanted.iter().any(|companion| companion.topic() == name));
-    for name in names {
-        for topic in pass.ctx.topics.find(&name) {
-            let owners = topic.owner_references();
-            let ours = is_companion(&topic)
-                && topic.namespace().as_deref() == Some(&namespace)
+    // A parent knows its companions from its own last status: no search through all objects.
+    let mut had = pass.object.had();
+    had.retain(|identity| !wanted.iter().any(|companion| companion.object.identity() == *identity));
+    for identity in had {
+        for object in K::cache(pass.ctx).find(&identity) {
+            let owners = object.owner_references();
+            let ours = is_companion(object.as_ref())
+                && object.namespace().as_deref() == Some(&namespace)
                 && owners.iter().any(|owner| owner.uid == uid);
             if !ours {
                 continue;
@@ -181,44 +195,50 @@ async fn drop_unwanted(pass: &Pass<'_, Topic>, wanted: &[Companion]) -> Result<(
             if others.is_empty() {
                 pass.ctx.may_write()?;
                 let params = DeleteParams {
-                    preconditions: Some(Preconditions { uid: topic.uid(), resource_version: None }),
+                    preconditions: Some(Preconditions { uid: object.uid(), resource_version: None }),
                     ..DeleteParams::default()
                 };
-                let deleted = api(pass).delete(&topic.name_any(), &params).await;
-                pass.ctx.metrics.api_write("delete", "topics");
+                let deleted = api(pass).delete(&object.name_any(), &params).await;
+                pass.ctx.metrics.api_write("delete", "companions");
                 match deleted {
                     Ok(_) => {}
                     Err(kube::Error::Api(status)) if status.code == 404 => {}
                     Err(error) => return Err(Failure::kube("delete a companion")(error)),
                 }
             } else {
-                patch(pass, &topic, &json!({"ownerReferences": others}), None).await?;
+                patch(pass, &object, &json!({"ownerReferences": others}), None).await?;
             }
         }
     }
     Ok(())
 }
 
-async fn patch(
-    pass: &Pass<'_, Topic>,
-    topic: &Topic,
-    metadata: &serde_json::Value,
-    spec: Option<serde_json::Value>,
+async fn patch<K: Parent>(
+    pass: &Pass<'_, K>,
+    object: &Arc<K>,
+    metadata: &Value,
+    spec: Option<Value>,
 ) -> Result<(), Failure> {
     pass.ctx.may_write()?;
     let mut body = json!({"metadata": metadata});
     // Two parents that add themselves at once must not overwrite each other.
-    body["metadata"]["resourceVersion"] = json!(topic.resource_version());
+    body["metadata"]["resourceVersion"] = json!(object.resource_version());
+    body["metadata"]["uid"] = json!(object.uid());
     if let Some(spec) = spec {
         body["spec"] = spec;
     }
-    let patched = api(pass).patch(&topic.name_any(), &PatchParams::default(), &Patch::Merge(&body)).await;
-    pass.ctx.metrics.api_write("patch", "topics");
-    let patched = patched.map_err(Failure::kube("change a companion"))?;
-    pass.ctx.remember_write(&patched);
-    Ok(())
+    let answer = api(pass).patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&body)).await;
+    pass.ctx.metrics.api_write("patch", "companions");
+    match answer {
+        Ok(object) => {
+            pass.ctx.remember_write(&object);
+            Ok(())
+        }
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(Failure::kube("change a companion")(error)),
+    }
 }
 
-fn api(pass: &Pass<'_, Topic>) -> Api<Topic> {
+fn api<K: Parent>(pass: &Pass<'_, K>) -> Api<K> {
     Api::namespaced(pass.ctx.client.clone(), &pass.object.namespace().unwrap_or_default())
 }

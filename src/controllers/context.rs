@@ -13,12 +13,14 @@ use kube::{Client, Resource, ResourceExt as _};
 use super::cache::{Cache, Cached};
 use super::consumer::registry::Registry;
 use super::consumer::targets::Targets;
+use super::dependents::KINDS;
 use super::events::Events;
 use super::links::Links;
 use super::secrets::Secrets;
 use super::wake::Wake;
-use crate::api::{Broker, BrokerRef, Consumer, Topic};
+use crate::api::{Binding, Broker, BrokerRef, Consumer, Exchange, Queue, Topic};
 use crate::brokers::kafka::KafkaPool;
+use crate::brokers::rabbitmq::RabbitPool;
 use crate::runtime::http::Health;
 use crate::runtime::lease::{Fence, Fenced};
 use crate::runtime::metrics::Metrics;
@@ -75,10 +77,14 @@ pub struct Notes {
     pub failures: u32,
     /// Looks in a row at companions that were not ready.
     pub looks: u32,
+    /// Companions that were not ready at the last look.
+    pub missing: Vec<String>,
     /// Reverts of drift.
     pub reverts: Reverts,
-    /// When a topic that is to be deleted was first seen empty.
+    /// When an object that is to be deleted, or made anew, was first seen empty.
     pub empty_since: Option<Instant>,
+    /// When this process last wrote to the broker for it: what was seen before is history.
+    pub wrote: Option<Instant>,
 }
 
 /// What every controller shares.
@@ -95,20 +101,34 @@ pub struct Context {
     pub brokers: Cache<Broker>,
     /// All Topics, by the topic's name at the broker.
     pub topics: Cache<Topic>,
+    /// All Exchanges, by virtual host and name.
+    pub exchanges: Cache<Exchange>,
+    /// All Queues, by virtual host and name, and by their inline bindings.
+    pub queues: Cache<Queue>,
+    /// All Bindings, by what they bind and by both ends.
+    pub bindings: Cache<Binding>,
     /// All Consumers.
     pub consumers: Cache<Consumer>,
     /// All namespaces, for their labels; none where the operator may not look beyond its own.
     pub namespaces: Option<Cache<Namespace>>,
     /// Connections.
     pub links: Links,
-    /// Clients.
+    /// Kafka's clients.
     pub kafka: KafkaPool,
+    /// RabbitMQ's clients.
+    pub rabbitmq: RabbitPool,
     /// Secrets that Brokers name.
     pub secrets: Arc<Secrets>,
     /// Wakes Brokers.
     pub wake_brokers: Arc<Wake<Broker>>,
     /// Wakes Topics.
     pub wake_topics: Wake<Topic>,
+    /// Wakes Exchanges.
+    pub wake_exchanges: Wake<Exchange>,
+    /// Wakes Queues.
+    pub wake_queues: Wake<Queue>,
+    /// Wakes Bindings.
+    pub wake_bindings: Wake<Binding>,
     /// Wakes Consumers.
     pub wake_consumers: Wake<Consumer>,
     /// Workloads and who else scales them.
@@ -172,10 +192,10 @@ impl Context {
         }
     }
 
-    /// Wakes every Topic and Consumer of a Broker.
+    /// Wakes everything that lives on a Broker.
     pub fn wake_dependents(&self, broker: &BrokerKey) {
-        for topic in self.topics_of(broker) {
-            self.wake_topics.wake(&ObjectRef::from_obj(topic.as_ref()));
+        for kind in KINDS {
+            kind.wake_on(self, broker);
         }
         for consumer in self.consumers.all() {
             let namespace = consumer.namespace().unwrap_or_default();
@@ -188,16 +208,6 @@ impl Context {
                 self.wake_consumers.wake(&ObjectRef::from_obj(consumer.as_ref()));
             }
         }
-    }
-
-    /// The Topics that name a Broker.
-    pub fn topics_of(&self, broker: &BrokerKey) -> Vec<Arc<Topic>> {
-        let mut topics = self.topics.all();
-        topics.retain(|topic| {
-            BrokerKey::of(&topic.spec.broker_ref, topic.meta().namespace.as_deref().unwrap_or_default())
-                == *broker
-        });
-        topics
     }
 
     /// The cluster that a Broker is: as its link says, or, before there is one, its own status.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::api::conditions::Reason;
 use crate::brokers::kafka::{ErrorCode, KafkaError};
+use crate::brokers::rabbitmq::{ErrorKind, RabbitError};
 use crate::runtime::lease::Fenced;
 use crate::topology::Rejection;
 
@@ -24,9 +25,22 @@ pub enum Failure {
         /// What is waited for.
         message: String,
     },
+    /// Something that will be so after a while.
+    #[error("{message}")]
+    Soon {
+        /// The condition's reason.
+        reason: Reason,
+        /// What is waited for.
+        message: String,
+        /// When to look again.
+        after: Duration,
+    },
     /// Kafka said no, or nothing.
     #[error(transparent)]
     Kafka(#[from] KafkaError),
+    /// RabbitMQ said no, or nothing.
+    #[error(transparent)]
+    Rabbitmq(#[from] RabbitError),
     /// The API server said no, or nothing.
     #[error("failed to {action}: {source}")]
     Kube {
@@ -56,13 +70,25 @@ impl Failure {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Rejected(rejection) => rejection.reason,
-            Self::Waiting { reason, .. } => *reason,
+            Self::Waiting { reason, .. } | Self::Soon { reason, .. } => *reason,
             Self::Kafka(error) => match error.code {
                 ErrorCode::Authentication => Reason::AuthenticationFailed,
                 ErrorCode::Authorization | ErrorCode::GroupAuthorization => Reason::AuthorizationFailed,
                 _ if refused(error) => Reason::BrokerRefused,
                 _ if error.is_unreachable() => Reason::BrokerUnreachable,
                 _ => Reason::Failed,
+            },
+            Self::Rabbitmq(error) => match error.kind {
+                ErrorKind::Authentication => Reason::AuthenticationFailed,
+                ErrorKind::Authorization => Reason::AuthorizationFailed,
+                ErrorKind::NotFound => Reason::DependencyNotReady,
+                ErrorKind::Inequivalent | ErrorKind::Invalid | ErrorKind::Locked | ErrorKind::Refused => {
+                    Reason::BrokerRefused
+                }
+                ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Unavailable => {
+                    Reason::BrokerUnreachable
+                }
+                ErrorKind::Protocol => Reason::Failed,
             },
             Self::Kube { .. } | Self::Fenced(_) => Reason::Failed,
         }
@@ -72,8 +98,13 @@ impl Failure {
     #[must_use]
     pub fn stalled(&self) -> bool {
         match self {
-            Self::Rejected(rejection) => !matches!(rejection.reason, Reason::Conflict | Reason::Contended),
+            Self::Rejected(rejection) => {
+                !matches!(rejection.reason, Reason::Conflict | Reason::Contended | Reason::NotRecreated)
+            }
             Self::Kafka(error) => refused(error),
+            Self::Rabbitmq(error) => {
+                matches!(error.kind, ErrorKind::Inequivalent | ErrorKind::Invalid | ErrorKind::Refused)
+            }
             _ => false,
         }
     }
@@ -94,6 +125,9 @@ impl Failure {
     /// edit can help is looked at rarely: the broker's side may have changed.
     #[must_use]
     pub fn retry_after(&self, count: u32) -> Duration {
+        if let Self::Soon { after, .. } = self {
+            return *after;
+        }
         if self.stalled() {
             return Duration::from_secs(120);
         }

@@ -7,18 +7,19 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kube::{Api, ResourceExt as _};
+use kube::Api;
+use kube::ResourceExt as _;
 
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
-use super::reconciler::{Pass, TopologyKind};
+use super::reconciler::{Pass, Rival, TopologyKind};
 use crate::api::Broker;
 use crate::api::broker::{AllowedFrom, BrokerSpec};
 use crate::api::conditions::Reason;
 use crate::api::policy::{ManagementPolicy, Policies};
-use crate::topology::access::{self, Asking};
+use crate::topology::Rejection;
+use crate::topology::access::{self, Asked, Asking};
 use crate::topology::ownership::Claim;
-use crate::topology::{Rejection, access::rules_permit};
 
 /// The CRs that claim one broker object.
 #[derive(Clone, Debug, Default)]
@@ -32,36 +33,38 @@ pub struct Claims {
 /// Every CR that claims the same broker object as `object`. One that its Broker refuses claims
 /// nothing: nobody may block or redirect another's object by naming a Broker that is not theirs.
 pub fn claims<K: TopologyKind>(ctx: &Context, object: &K, cluster_id: &str) -> Claims {
-    let mut claims = Claims::default();
-    for other in K::cache(ctx).find(&object.broker_name()) {
-        let namespace = other.namespace().unwrap_or_default();
-        let key = BrokerKey::of(other.broker_ref(), &namespace);
-        if other.uid() != object.uid() {
-            let Some(broker) = ctx.brokers.get(&key.namespace, &key.name) else { continue };
-            let policies = Policies::resolve(other.policies(), broker.spec.defaults);
-            let refused = known_to_be_refused(ctx, &broker.spec, &key.namespace, &namespace)
-                || rules_permit(&broker.spec.rules, &namespace, &other.broker_name(), policies.deletion)
-                    .is_err();
-            if policies.management == ManagementPolicy::Observe || refused {
-                continue;
-            }
-            match ctx.cluster_id(&key) {
-                Some(id) if id == cluster_id => {}
-                Some(_) => continue,
-                None => {
-                    claims.unknown += 1;
-                    continue;
-                }
-            }
+    let mut claims = Claims { same: vec![Rival::of(object).claim], unknown: 0 };
+    for rival in object.rivals(ctx) {
+        let Some(broker) = ctx.brokers.get(&rival.broker.namespace, &rival.broker.name) else { continue };
+        let policies = Policies::resolve(rival.policies, broker.spec.defaults);
+        let refused = known_to_be_refused(ctx, &broker.spec, &rival.broker.namespace, &rival.claim.namespace)
+            || access::rules_permit(
+                &broker.spec.rules,
+                &rival.claim.namespace,
+                &asked(&rival, &rival.refers_to(), policies),
+            )
+            .is_err();
+        if policies.management == ManagementPolicy::Observe || refused {
+            continue;
         }
-        claims.same.push(Claim {
-            created: other.meta().creation_timestamp.as_ref().map(|time| time.0),
-            uid: other.uid().unwrap_or_default(),
-            namespace,
-            name: other.name_any(),
-        });
+        match ctx.cluster_id(&rival.broker) {
+            Some(id) if id == cluster_id => claims.same.push(rival.claim),
+            Some(_) => {}
+            None => claims.unknown += 1,
+        }
     }
     claims
+}
+
+/// What a CR asks of the rules.
+fn asked<'a>(rival: &'a Rival, refers_to: &'a [&'a str], policies: Policies) -> Asked<'a> {
+    Asked {
+        vhost: rival.vhost.as_deref(),
+        // A binding has no name of its own, and holds nothing: rules about deletion are not for it.
+        name: if rival.claim.kind == "Binding" { "" } else { &rival.broker_name },
+        refers_to,
+        deletion: (rival.claim.kind != "Binding").then_some(policies.deletion),
+    }
 }
 
 /// Whether a Broker does not allow a namespace. Labels that are not known here refuse nobody.
@@ -88,11 +91,12 @@ pub async fn permit<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> 
     let oldest =
         oldest_broker(pass.ctx, &pass.link.cluster_id).filter(|b| b.uid().as_deref() != Some(&pass.link.uid));
     let oldest = oldest.map(|broker| (broker.spec.clone(), broker.namespace().unwrap_or_default()));
+    let rival = Rival::of(pass.object);
     let both = [Some((pass.link.spec.clone(), pass.link.key.namespace.clone())), oldest];
     for (spec, home) in both.iter().flatten() {
         let labels = labels(pass.ctx, spec, &namespace).await?;
         access::namespace_allowed(spec, home, Asking { namespace: &namespace, labels: labels.as_ref() })?;
-        access::rules_permit(&spec.rules, &namespace, &pass.object.broker_name(), pass.policies.deletion)?;
+        access::rules_permit(&spec.rules, &namespace, &asked(&rival, &rival.refers_to(), pass.policies))?;
     }
     Ok(())
 }
@@ -107,7 +111,7 @@ pub fn owned<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> {
                     "{} {:?} is owned by {} {}/{}, which was created first; delete that one to hand it over, or this one",
                     K::KIND.to_lowercase(),
                     pass.object.broker_name(),
-                    K::KIND,
+                    owner.kind,
                     owner.namespace,
                     owner.name
                 ),

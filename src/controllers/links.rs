@@ -8,9 +8,32 @@ use jiff::Timestamp;
 
 use super::context::BrokerKey;
 use super::failure::Failure;
+use super::rabbitmq::PolicyCache;
 use crate::api::BrokerSpec;
 use crate::api::conditions::Reason;
 use crate::brokers::kafka::KafkaHandle;
+use crate::brokers::rabbitmq::RabbitHandle;
+use crate::topology::Rejection;
+
+/// The clients of one broker.
+#[derive(Clone)]
+pub enum Endpoint {
+    /// Kafka's.
+    Kafka(Arc<KafkaHandle>),
+    /// RabbitMQ's.
+    Rabbitmq(Arc<RabbitHandle>),
+}
+
+impl Endpoint {
+    /// Whether both are the same clients, and not only alike.
+    fn is(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Kafka(a), Self::Kafka(b)) => Arc::ptr_eq(a, b),
+            (Self::Rabbitmq(a), Self::Rabbitmq(b)) => Arc::ptr_eq(a, b),
+            _ => false,
+        }
+    }
+}
 
 /// A broker that answers.
 pub struct Link {
@@ -28,8 +51,35 @@ pub struct Link {
     pub paused: bool,
     /// When the cluster last said who it is.
     pub verified: tokio::sync::Mutex<Instant>,
+    /// RabbitMQ's policies, as last seen.
+    pub policies: PolicyCache,
     /// The clients.
-    pub kafka: Arc<KafkaHandle>,
+    pub endpoint: Endpoint,
+}
+
+impl Link {
+    /// Kafka's clients; an error where the Broker is RabbitMQ's.
+    pub fn kafka(&self) -> Result<&Arc<KafkaHandle>, Rejection> {
+        match &self.endpoint {
+            Endpoint::Kafka(kafka) => Ok(kafka),
+            Endpoint::Rabbitmq(_) => Err(self.wrong("RabbitMQ", "Kafka")),
+        }
+    }
+
+    /// RabbitMQ's clients; an error where the Broker is Kafka's.
+    pub fn rabbitmq(&self) -> Result<&Arc<RabbitHandle>, Rejection> {
+        match &self.endpoint {
+            Endpoint::Rabbitmq(rabbit) => Ok(rabbit),
+            Endpoint::Kafka(_) => Err(self.wrong("Kafka", "RabbitMQ")),
+        }
+    }
+
+    fn wrong(&self, is: &str, needed: &str) -> Rejection {
+        Rejection::new(
+            Reason::RefInvalid,
+            format!("Broker {} is a {is} cluster, and this object lives on {needed}", self.key),
+        )
+    }
 }
 
 /// What is known of a Broker.
@@ -64,6 +114,11 @@ impl Links {
         }
     }
 
+    /// Whether the first look at a Broker is still under way: its end wakes all that live on it.
+    pub fn first_look_is_under_way(&self, key: &BrokerKey) -> bool {
+        !self.0.read().unwrap_or_else(PoisonError::into_inner).contains_key(key)
+    }
+
     /// The cluster that a Broker is, or was when it last answered.
     pub fn cluster_id(&self, key: &BrokerKey) -> Option<String> {
         match self.0.read().unwrap_or_else(PoisonError::into_inner).get(key) {
@@ -81,7 +136,7 @@ impl Links {
                 old.spec != new.spec
                     || old.cluster_id != new.cluster_id
                     || old.paused != new.paused
-                    || !Arc::ptr_eq(&old.kafka, &new.kafka)
+                    || !old.endpoint.is(&new.endpoint)
             }
             (
                 Some(LinkState::Down { reason: a, message: b, .. }),

@@ -18,22 +18,30 @@
 //! * [`secrets`], [`links`]: what Brokers need
 //! * [`start`]: all of it together
 
+pub mod binding;
 pub mod broker;
 pub mod cache;
 pub mod companions;
 pub mod consumer;
 pub mod context;
+pub mod dependents;
 pub mod events;
+pub mod exchange;
 pub mod failure;
 pub mod finalizer;
+pub mod gate;
 pub mod guard;
 pub mod links;
+pub mod queue;
+pub mod rabbitmq;
 pub mod reconciler;
+pub mod references;
 pub mod removal;
 pub mod secrets;
 pub mod settings;
 pub mod start;
 pub mod status;
 pub mod sweep;
+pub mod sweep_rabbitmq;
 pub mod topic;
 pub mod wake;

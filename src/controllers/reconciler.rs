@@ -40,8 +40,8 @@ use super::{finalizer, removal, status};
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::policy::{Policies, PolicyDefaults};
 use crate::api::{BrokerRef, annotation};
-use crate::brokers::kafka::Lane;
-use crate::topology::kafka::deletion;
+use crate::brokers::lane::Lane;
+use crate::topology::deletion;
 use crate::topology::ownership::{self, Claim};
 
 /// A kind of object that lives at a broker.
@@ -53,8 +53,30 @@ pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Seri
 
     /// The Broker that it lives on.
     fn broker_ref(&self) -> &BrokerRef;
-    /// Its name at the broker.
+    /// Its name at the broker, as a person says it and as a Broker's rules name it.
     fn broker_name(&self) -> String;
+    /// Its virtual host, where the broker has such.
+    fn vhost(&self) -> Option<&str> {
+        None
+    }
+    /// Other objects at the broker that it touches: rules must permit them, too.
+    fn refers_to(&self) -> Vec<String> {
+        Vec::new()
+    }
+    /// Under which one broker object is found in the cache, whoever claims it.
+    fn identity(&self) -> String;
+    /// Every key under which the cache finds the object; the identity is one of them.
+    fn keys(&self) -> Vec<String> {
+        vec![self.identity()]
+    }
+    /// Other CRs, of whatever kind, that claim the same broker object.
+    fn rivals(&self, ctx: &Context) -> Vec<Rival> {
+        let same = Self::cache(ctx).find(&self.identity());
+        same.iter()
+            .filter(|other| other.uid() != self.meta().uid)
+            .map(|other| Rival::of(other.as_ref()))
+            .collect()
+    }
     /// The three choices as the object gives them.
     fn policies(&self) -> PolicyDefaults;
     /// The status as it was last written.
@@ -63,6 +85,10 @@ pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Seri
     fn conditions(status: &Self::Status) -> (&[Condition], Option<i64>);
     /// Puts conditions into a status.
     fn set_conditions(status: &mut Self::Status, conditions: Vec<Condition>, generation: Option<i64>);
+    /// Since when the object owns what it declares.
+    fn owned_since(status: &mut Self::Status) -> &mut Option<String>;
+    /// Where a status keeps the plan in words, and its hash.
+    fn plan_mut(status: &mut Self::Status) -> (&mut Vec<String>, &mut Option<String>);
     /// All objects of the kind.
     fn cache(ctx: &Context) -> &Cache<Self>;
     /// Wakes objects of the kind.
@@ -75,8 +101,58 @@ pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Seri
         status: &mut Self::Status,
     ) -> impl Future<Output = Result<Outcome, Failure>> + Send;
 
+    /// How far apart the two looks at an empty object are at least, in seconds.
+    const SECOND_LOOK: f64;
+
+    /// Called when `Ready` changed: whoever waits for the object is woken.
+    fn turned(_ctx: &Context, _object: &Self, _ready: bool) {}
+
     /// Does what a deletion asks of the broker.
     fn remove(pass: &Pass<'_, Self>) -> impl Future<Output = Result<deletion::Verdict, Failure>> + Send;
+}
+
+/// Another CR that claims the same broker object.
+#[derive(Clone, Debug)]
+pub struct Rival {
+    /// The Broker that it names.
+    pub broker: BrokerKey,
+    /// Its name at the broker.
+    pub broker_name: String,
+    /// Its virtual host, where the broker has such.
+    pub vhost: Option<String>,
+    /// What else it touches there.
+    pub refers_to: Vec<String>,
+    /// Its choices as it gives them.
+    pub policies: PolicyDefaults,
+    /// The claim.
+    pub claim: Claim,
+}
+
+impl Rival {
+    /// What else it touches at the broker.
+    #[must_use]
+    pub fn refers_to(&self) -> Vec<&str> {
+        self.refers_to.iter().map(String::as_str).collect()
+    }
+
+    /// What an object claims under its own name.
+    pub fn of<K: TopologyKind>(object: &K) -> Self {
+        let namespace = object.namespace().unwrap_or_default();
+        Self {
+            broker: BrokerKey::of(object.broker_ref(), &namespace),
+            broker_name: object.broker_name(),
+            vhost: object.vhost().map(str::to_owned),
+            refers_to: object.refers_to(),
+            policies: object.policies(),
+            claim: Claim {
+                kind: K::KIND,
+                created: object.meta().creation_timestamp.as_ref().map(|time| time.0),
+                uid: object.uid().unwrap_or_default(),
+                namespace,
+                name: object.name_any(),
+            },
+        }
+    }
 }
 
 /// What a pass has gathered before the kind's own work.
@@ -95,6 +171,8 @@ pub struct Pass<'a, K> {
     pub claims: Claims,
     /// A person's edit goes before a resync.
     pub lane: Lane,
+    /// Whether this is only a sweep's comparison: it asks for nothing that the sweep did not see.
+    pub sweeping: bool,
 }
 
 /// How a pass ended.
@@ -136,6 +214,12 @@ pub async fn reconcile<K: TopologyKind>(cached: Arc<K>, ctx: Arc<Context>) -> Re
 }
 
 async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action, Failure> {
+    let key = BrokerKey::of(object.broker_ref(), &object.namespace().unwrap_or_default());
+    if ctx.brokers.get(&key.namespace, &key.name).is_some() && ctx.links.first_look_is_under_way(&key) {
+        // Nothing is known to have changed, so nothing is said: after a restart, objects in step
+        // stay as they are.
+        return Ok(Action::await_change());
+    }
     let before = object.status().cloned().unwrap_or_default();
     let mut after = before.clone();
     let result = attempt(ctx, object, &mut after).await;
@@ -143,6 +227,9 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
         Err(failure) if !failure.for_the_author() => return Err(failure),
         result => result,
     };
+    if matches!(&result, Err(Failure::Rejected(rejection)) if rejection.reason == Reason::Conflict) {
+        *K::owned_since(&mut after) = None;
+    }
     let uid = object.uid().unwrap_or_default();
     let failures = ctx.note(&uid, |notes| {
         notes.failures = if result.is_ok() { 0 } else { notes.failures.saturating_add(1) };
@@ -171,6 +258,7 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
     );
     if ready != conditions::is_true(previous, conditions::READY) {
         wake_owners::<K>(ctx, object);
+        K::turned(ctx, object, ready);
     }
     Ok(action)
 }
@@ -237,7 +325,16 @@ pub fn gather<'a, K: TopologyKind>(ctx: &'a Arc<Context>, object: &'a K) -> Resu
     } else {
         Lane::User
     };
-    Ok(Pass { ctx, object, link, policies, edited: edited(object, object.status()), claims, lane })
+    Ok(Pass {
+        ctx,
+        object,
+        link,
+        policies,
+        edited: edited(object, object.status()),
+        claims,
+        lane,
+        sweeping: false,
+    })
 }
 
 /// Whether the spec was edited since the broker was last in step. A difference that was shown and
@@ -346,6 +443,11 @@ pub fn announce<K: TopologyKind>(ctx: &Context, object: &K, previous: &[Conditio
             "not ready"
         );
     }
+    if old.is_some_and(|old| old.reason == Reason::Conflict.as_str()) && ready.status == "True" {
+        let words =
+            format!("{} {:?} was handed over to this object", K::KIND.to_lowercase(), object.broker_name());
+        ctx.events.publish(object.object_ref(&()), false, "HandedOver", "Reconcile", &words);
+    }
     let noteworthy = ready.status != "True" && !under_way(ready);
     if noteworthy || old.is_some_and(|old| old.status != ready.status && ready.status == "True") {
         let reference = object.object_ref(&());
@@ -371,7 +473,7 @@ pub fn wake_owners<K: TopologyKind>(ctx: &Context, object: &K) {
 
 /// Wakes all who claim the same broker object.
 pub fn wake_claimants<K: TopologyKind>(ctx: &Context, object: &K) {
-    for other in K::cache(ctx).find(&object.broker_name()) {
+    for other in K::cache(ctx).find(&object.identity()) {
         if other.uid() != object.uid() {
             K::wake(ctx).wake(&ObjectRef::from_obj(other.as_ref()));
         }

@@ -19,9 +19,9 @@ use super::{finalizer, guard, status};
 use crate::api::annotation;
 use crate::api::conditions::{self, Reason};
 use crate::api::policy::Policies;
-use crate::topology::kafka::deletion;
+use crate::topology::deletion;
 
-/// How long a topic that is kept because it holds messages is left alone.
+/// How long an object that is kept because it holds messages is left alone.
 const KEPT: Duration = Duration::from_secs(15);
 
 /// One pass over an object that is being deleted.
@@ -48,8 +48,8 @@ pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<A
             return Ok(Action::await_change());
         }
         Ok(deletion::Verdict::LookAgain) => {
-            let message = "the topic looks empty; looking once more before it is deleted";
-            (Failure::waiting(Reason::Progressing, message), Duration::from_secs_f64(deletion::SECOND_LOOK))
+            let message = "it looks empty; looking once more before it is deleted";
+            (Failure::waiting(Reason::Progressing, message), Duration::from_secs_f64(K::SECOND_LOOK))
         }
         Ok(deletion::Verdict::Keep(why)) => (Failure::waiting(Reason::NotEmpty, why), KEPT),
         Err(failure @ (Failure::Fenced(_) | Failure::Kube { .. })) => return Err(failure),
@@ -89,7 +89,7 @@ pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<A
 /// Why the object may go without a word to the broker, where it may.
 fn at_once<K: TopologyKind>(ctx: &Context, object: &K) -> Option<&'static str> {
     if annotated(object, annotation::FORCE_RELEASE) {
-        return Some("released by annotation; the topic stays at the broker");
+        return Some("released by annotation; it stays at the broker");
     }
     let key = BrokerKey::of(object.broker_ref(), &object.namespace().unwrap_or_default());
     let broker = ctx.brokers.get(&key.namespace, &key.name);
@@ -98,7 +98,7 @@ fn at_once<K: TopologyKind>(ctx: &Context, object: &K) -> Option<&'static str> {
     let policies = Policies::resolve(object.policies(), defaults);
     let said =
         object.policies().deletion_policy.is_some() || ctx.brokers.get(&key.namespace, &key.name).is_some();
-    (said && !finalizer::wanted(policies)).then_some("the topic stays at the broker")
+    (said && !finalizer::wanted(policies)).then_some("it stays at the broker")
 }
 
 async fn removal<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<deletion::Verdict, Failure> {
@@ -109,9 +109,7 @@ async fn removal<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<dele
     match guard::permit(&pass).await {
         // What may not be declared may not be deleted either.
         Err(Failure::Rejected(_)) => {
-            return Ok(deletion::Verdict::Release(
-                "the Broker's rules do not permit its deletion; the topic stays",
-            ));
+            return Ok(deletion::Verdict::Release("the Broker's rules do not permit its deletion; it stays"));
         }
         other => other?,
     }

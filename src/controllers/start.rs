@@ -15,14 +15,17 @@ use super::cache::{Cache, Cached, Change, Relevant, apis};
 use super::consumer::registry::Registry;
 use super::consumer::targets::Targets;
 use super::context::{BrokerKey, Context};
+use super::dependents::KINDS;
 use super::events::Events;
 use super::failure::Failure;
 use super::links::Links;
+use super::reconciler::TopologyKind;
 use super::secrets::Secrets;
 use super::wake::Wake;
 use super::{broker, consumer, reconciler};
-use crate::api::{Broker, Consumer, Topic};
+use crate::api::{Binding, Broker, Consumer, Exchange, Queue, Topic};
 use crate::brokers::kafka::KafkaPool;
+use crate::brokers::rabbitmq::RabbitPool;
 use crate::runtime::http::Health;
 use crate::runtime::lease::Fence;
 use crate::runtime::metrics::Metrics;
@@ -36,6 +39,9 @@ const BROKER_TIMEOUT: Duration = Duration::from_secs(15);
 pub struct Caches {
     brokers: Cache<Broker>,
     topics: Cache<Topic>,
+    exchanges: Cache<Exchange>,
+    queues: Cache<Queue>,
+    bindings: Cache<Binding>,
     consumers: Cache<Consumer>,
     namespaces: Option<Cache<Namespace>>,
     targets: Targets,
@@ -46,18 +52,17 @@ impl Caches {
     #[must_use]
     pub fn start(client: &Client, namespaces: &[String]) -> Self {
         Self {
-            brokers: Cache::start(apis(client, namespaces), |_| None, |_| ()),
-            topics: Cache::start(
-                apis(client, namespaces),
-                |topic| Some(topic.topic_name().to_owned()),
-                |_| (),
-            ),
-            consumers: Cache::start(apis(client, namespaces), |_| None, |_| ()),
+            brokers: Cache::start(apis(client, namespaces), |_| Vec::new(), |_| ()),
+            topics: Cache::start(apis(client, namespaces), Topic::keys, |_| ()),
+            exchanges: Cache::start(apis(client, namespaces), Exchange::keys, |_| ()),
+            queues: Cache::start(apis(client, namespaces), Queue::keys, |_| ()),
+            bindings: Cache::start(apis(client, namespaces), Binding::keys, |_| ()),
+            consumers: Cache::start(apis(client, namespaces), |_| Vec::new(), |_| ()),
             // Namespaces are no namespace's: who may only look into some of them knows no labels.
             namespaces: namespaces.is_empty().then(|| {
                 Cache::start(
                     vec![(None, kube::Api::all(client.clone()))],
-                    |_| None,
+                    |_| Vec::new(),
                     |namespace: &mut Namespace| {
                         namespace.spec = None;
                         namespace.status = None;
@@ -72,6 +77,9 @@ impl Caches {
     pub async fn synced(&self) {
         self.brokers.synced().await;
         self.topics.synced().await;
+        self.exchanges.synced().await;
+        self.queues.synced().await;
+        self.bindings.synced().await;
         self.consumers.synced().await;
         if let Some(namespaces) = &self.namespaces {
             namespaces.synced().await;
@@ -102,13 +110,20 @@ pub async fn run(
         metrics,
         brokers: caches.brokers,
         topics: caches.topics,
+        exchanges: caches.exchanges,
+        queues: caches.queues,
+        bindings: caches.bindings,
         consumers: caches.consumers,
         namespaces: caches.namespaces,
         links: Links::default(),
         kafka: KafkaPool::new(BROKER_TIMEOUT),
+        rabbitmq: RabbitPool::new(),
         secrets,
         wake_brokers,
         wake_topics: Wake::default(),
+        wake_exchanges: Wake::default(),
+        wake_queues: Wake::default(),
+        wake_bindings: Wake::default(),
         wake_consumers: Wake::default(),
         targets: caches.targets,
         registry: Registry::default(),
@@ -121,6 +136,12 @@ pub async fn run(
     tokio::join!(
         control(&ctx, &ctx.brokers, ctx.wake_brokers.listen(), &stop, broker::reconcile),
         control(&ctx, &ctx.topics, ctx.wake_topics.listen(), &stop, reconciler::reconcile::<Topic>),
+        control(&ctx, &ctx.exchanges, ctx.wake_exchanges.listen(), &stop, reconciler::reconcile::<Exchange>),
+        control(&ctx, &ctx.queues, ctx.wake_queues.listen(), &stop, reconciler::reconcile::<Queue>),
+        control(&ctx, &ctx.bindings, ctx.wake_bindings.listen(), &stop, reconciler::reconcile::<Binding>),
+        until(&stop, gone_ones::<Exchange>(ctx.clone())),
+        until(&stop, gone_ones::<Queue>(ctx.clone())),
+        until(&stop, gone_ones::<Binding>(ctx.clone())),
         control(&ctx, &ctx.consumers, ctx.wake_consumers.listen(), &stop, consumer::reconcile),
         consumer::collector::run(ctx.clone(), stop.clone()),
         until(&stop, react(ctx.clone())),
@@ -205,7 +226,7 @@ async fn react(ctx: Arc<Context>) {
                 let news = relevant.passes(&change);
                 let (Change::Applied(topic) | Change::Deleted(topic)) = &change;
                 if matches!(change, Change::Deleted(_)) {
-                    gone(&ctx, topic);
+                    gone(&ctx, topic.as_ref());
                 }
                 if news {
                     wake_readers(&ctx, topic);
@@ -228,10 +249,8 @@ async fn react(ctx: Arc<Context>) {
 
 /// Everything in a namespace looks again.
 fn wake_all_in(ctx: &Context, namespace: &str) {
-    for topic in
-        ctx.topics.all().iter().filter(|topic| topic.metadata.namespace.as_deref() == Some(namespace))
-    {
-        ctx.wake_topics.wake(&ObjectRef::from_obj(topic.as_ref()));
+    for kind in KINDS {
+        kind.wake_in(ctx, namespace);
     }
     for consumer in ctx.consumers.all().iter().filter(|c| c.metadata.namespace.as_deref() == Some(namespace))
     {
@@ -239,14 +258,24 @@ fn wake_all_in(ctx: &Context, namespace: &str) {
     }
 }
 
-/// A Topic is gone: the next in line takes over, its parents miss it, its Broker may be let go.
-fn gone(ctx: &Arc<Context>, topic: &Arc<Topic>) {
-    let namespace = topic.namespace().unwrap_or_default();
-    ctx.metrics.forget_object("Topic", &namespace, &topic.name_any());
-    ctx.forget(&topic.uid().unwrap_or_default());
-    reconciler::wake_claimants(ctx, topic.as_ref());
-    reconciler::wake_owners(ctx, topic.as_ref());
-    let broker = BrokerKey::of(&topic.spec.broker_ref, &namespace);
+/// Watches for objects of one kind that go.
+async fn gone_ones<K: TopologyKind>(ctx: Arc<Context>) {
+    let mut changes = std::pin::pin!(K::cache(&ctx).subscribe());
+    while let Some(change) = changes.next().await {
+        if let Change::Deleted(object) = change {
+            gone(&ctx, object.as_ref());
+        }
+    }
+}
+
+/// An object is gone: the next in line takes over, its parents miss it, its Broker may be let go.
+fn gone<K: TopologyKind>(ctx: &Arc<Context>, object: &K) {
+    let namespace = object.namespace().unwrap_or_default();
+    ctx.metrics.forget_object(K::KIND, &namespace, &object.name_any());
+    ctx.forget(&object.uid().unwrap_or_default());
+    reconciler::wake_claimants(ctx, object);
+    reconciler::wake_owners(ctx, object);
+    let broker = BrokerKey::of(object.broker_ref(), &namespace);
     ctx.wake_brokers.wake(&ObjectRef::new(&broker.name).within(&broker.namespace));
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::context::Context;
 use super::failure::Failure;
+use crate::api::conditions;
 
 /// Patches `status` from `before` to `after`. Nothing is sent when they are equal.
 pub async fn write<K, S>(ctx: &Context, object: &K, before: &S, after: &S) -> Result<(), Failure>
@@ -41,6 +42,12 @@ where
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         Err(error) => Err(Failure::kube("write status")(error)),
     }
+}
+
+/// Steps in words, as they stand in a status.
+#[must_use]
+pub fn words<S: std::fmt::Display>(steps: &[S]) -> Vec<String> {
+    steps.iter().map(|step| conditions::cut(&step.to_string(), conditions::MAX_MESSAGE)).collect()
 }
 
 /// The JSON merge patch from one value to another, with nulls for what is gone; none when equal.

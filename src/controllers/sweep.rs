@@ -12,41 +12,56 @@ use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 
 use super::context::Context;
+use super::dependents;
 use super::failure::Failure;
 use super::links::Link;
 use super::topic::{remembered, words};
 use crate::api::conditions;
 use crate::api::policy::Policies;
 use crate::api::{Topic, annotation};
-use crate::brokers::kafka::{ConfigEntry, ConfigSource, KafkaError, TopicDescription, TopicMeta};
-use crate::topology::kafka::{self, DesiredTopic, ObservedTopic};
+use crate::brokers::kafka::{
+    ConfigEntry, ConfigSource, KafkaError, KafkaHandle, TopicDescription, TopicMeta,
+};
+use crate::topology::kafka::{DesiredTopic, ObservedTopic};
 
 /// How long one listing may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
+/// What kind of broker was swept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Swept {
+    /// Kafka: its topics.
+    #[default]
+    Topics,
+    /// RabbitMQ: its queues, exchanges and bindings.
+    Queues,
+}
+
 /// What a sweep found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
+    /// What was swept.
+    pub kind: Swept,
     /// Objects that are declared.
     pub managed: usize,
     /// Of these, how many match.
     pub in_sync: usize,
     /// Of these, how many differ.
     pub drifted: usize,
-    /// Topics that nobody declared.
+    /// Topics, or queues, that nobody declared.
     pub unmanaged: usize,
 }
 
 /// Looks once; wakes what differs.
-pub async fn run(ctx: &Arc<Context>, link: &Link) -> Result<Counts, Failure> {
+pub async fn run(ctx: &Arc<Context>, link: &Link, kafka: &KafkaHandle) -> Result<Counts, Failure> {
     let broker = link.key.to_string();
     let asked = Instant::now();
-    let listed = link.kafka.client.list_topics(TIMEOUT).await;
+    let listed = kafka.client.list_topics(TIMEOUT).await;
     ctx.metrics.broker_request(&broker, "ListTopics", outcome(&listed), asked.elapsed());
     let listed: HashMap<String, TopicMeta> =
         listed?.into_iter().map(|topic| (topic.name.clone(), topic)).collect();
 
-    let topics = ctx.topics_of(&link.key);
+    let topics = dependents::on::<Topic>(ctx, &link.key);
     let names: Vec<String> = topics
         .iter()
         .map(|topic| topic.topic_name().to_owned())
@@ -55,12 +70,12 @@ pub async fn run(ctx: &Arc<Context>, link: &Link) -> Result<Counts, Failure> {
     let mut seen = Seen { listed: &listed, described: HashMap::new(), configs: HashMap::new() };
     if !names.is_empty() {
         let asked = Instant::now();
-        let answers = link.kafka.client.describe_topics(&names, TIMEOUT).await;
+        let answers = kafka.client.describe_topics(&names, TIMEOUT).await;
         ctx.metrics.broker_request(&broker, "DescribeTopics", outcome(&answers), asked.elapsed());
         seen.described =
             answers?.into_iter().filter_map(|(name, answer)| Some((name, answer.ok()?))).collect();
         let asked = Instant::now();
-        let answers = link.kafka.client.describe_configs(&names, TIMEOUT).await;
+        let answers = kafka.client.describe_configs(&names, TIMEOUT).await;
         ctx.metrics.broker_request(&broker, "DescribeConfigs", outcome(&answers), asked.elapsed());
         seen.configs = answers?.into_iter().filter_map(|(name, answer)| Some((name, answer.ok()?))).collect();
     }
@@ -149,7 +164,7 @@ fn compare(
     };
     let policies = Policies::resolve(topic.spec.policies(), link.spec.defaults);
     let memory = remembered(status);
-    let plan = kafka::plan(&kafka::Input {
+    let plan = crate::topology::kafka::plan(&crate::topology::kafka::Input {
         desired,
         observed,
         memory: &memory,

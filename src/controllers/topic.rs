@@ -3,24 +3,26 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::broker;
 use super::cache::Cache;
-use super::companions;
+use super::companions::{self, Parent, Wanted};
 use super::context::Context;
 use super::failure::Failure;
+use super::gate::{self, Planned};
 use super::reconciler::{Outcome, Pass, TopologyKind};
 use super::status;
 use super::wake::Wake;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::policy::{Adoption, DeletionPolicy, PolicyDefaults};
-use crate::api::{BrokerRef, Topic, TopicStatus, annotation};
+use crate::api::{BrokerRef, Topic, TopicSpec, TopicStatus, annotation};
 use crate::apply::kafka as apply;
 use crate::brokers::kafka::ErrorCode;
+use crate::topology::kafka::companions as wanted;
 use crate::topology::kafka::{self, DesiredTopic, Gate, Loss, Memory, ObservedTopic, Plan, Step, deletion};
-use crate::topology::{Rejection, kafka::companions as wanted};
 
 /// `status.pending` while a creation is under way.
 const CREATE: &str = "create";
@@ -29,6 +31,7 @@ const COMPANION_LOOK: Duration = Duration::from_millis(500);
 
 impl TopologyKind for Topic {
     const KIND: &'static str = "Topic";
+    const SECOND_LOOK: f64 = deletion::SECOND_LOOK;
     type Status = TopicStatus;
 
     fn broker_ref(&self) -> &BrokerRef {
@@ -36,6 +39,10 @@ impl TopologyKind for Topic {
     }
 
     fn broker_name(&self) -> String {
+        self.topic_name().to_owned()
+    }
+
+    fn identity(&self) -> String {
         self.topic_name().to_owned()
     }
 
@@ -56,6 +63,14 @@ impl TopologyKind for Topic {
         status.observed_generation = generation;
     }
 
+    fn plan_mut(status: &mut TopicStatus) -> (&mut Vec<String>, &mut Option<String>) {
+        (&mut status.plan, &mut status.plan_hash)
+    }
+
+    fn owned_since(status: &mut TopicStatus) -> &mut Option<String> {
+        &mut status.owned_since
+    }
+
     fn cache(ctx: &Context) -> &Cache<Self> {
         &ctx.topics
     }
@@ -68,16 +83,36 @@ impl TopologyKind for Topic {
         let uid = pass.object.uid().unwrap_or_default();
         let desired = DesiredTopic::of(pass.object)?;
         let companions = wanted::of(pass.object)?;
-        let observed = apply::observe(&pass.link.kafka, &desired.name, pass.lane).await?;
+        let observed = apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?;
         let memory = remembered(status);
         let plan = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory))?;
         show(&plan, status);
-        if let Some(outcome) = hold(pass, &plan, observed.as_ref(), status)? {
+        if plan.gate == Gate::Observe
+            && let Some(observed) = &observed
+        {
+            status.partitions = Some(observed.partitions);
+            status.replication_factor = Some(observed.replication_factor);
+        }
+        let planned = Planned {
+            gate: plan.gate,
+            what: &format!("topic {:?}", desired.name),
+            words: &status.plan,
+            hash: &plan.hash,
+            exists: observed.is_some(),
+            drift: drift(pass, &plan, status),
+            data_lost: lost(&plan, &desired.name),
+        };
+        if let Some(outcome) = gate::hold(pass, &planned)? {
             return Ok(outcome);
         }
 
         // Where messages go when they fail comes before where they come from.
-        let missing = companions::keep(pass, &companions.all).await?;
+        let all: Vec<_> = companions
+            .all
+            .iter()
+            .map(|c| Wanted { role: c.role, object: Topic::new(&c.metadata_name, c.spec.clone()) })
+            .collect();
+        let missing = companions::keep(pass, &all).await?;
         status.dead_letter.clone_from(&companions.dead_letter);
         status.retries.clone_from(&companions.retries);
         let observed = match observed {
@@ -89,6 +124,7 @@ impl TopologyKind for Topic {
         status.pending = None;
         status.applied_config_keys = plan.applied_keys.iter().cloned().collect();
         describe(&observed, status);
+        status.owned_since.get_or_insert_with(|| Timestamp::now().to_string());
         let mut outcome = Outcome::in_step(format!("topic {:?} is as declared", desired.name));
         outcome.data_lost = lost(&plan, &desired.name);
         if missing.is_empty() {
@@ -109,10 +145,10 @@ impl TopologyKind for Topic {
     async fn remove(pass: &Pass<'_, Self>) -> Result<deletion::Verdict, Failure> {
         let name = pass.object.topic_name().to_owned();
         let uid = pass.object.uid().unwrap_or_default();
-        let observed = apply::observe(&pass.link.kafka, &name, pass.lane).await?;
+        let observed = apply::observe(pass.link.kafka()?, &name, pass.lane).await?;
         let extent = match &observed {
             Some(observed) if pass.policies.deletion == DeletionPolicy::DeleteIfEmpty => {
-                Some(apply::extent(&pass.link.kafka.client, &name, observed.partitions).await?)
+                Some(apply::extent(&pass.link.kafka()?.client, &name, observed.partitions).await?)
             }
             _ => None,
         };
@@ -137,13 +173,35 @@ impl TopologyKind for Topic {
         });
         if verdict == deletion::Verdict::Delete {
             pass.ctx.may_write()?;
-            match pass.link.kafka.batcher.delete_topic(name, pass.lane).await {
+            match pass.link.kafka()?.batcher.delete_topic(name, pass.lane).await {
                 Ok(()) => {}
                 Err(error) if error.code == ErrorCode::UnknownTopicOrPartition => {}
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(verdict)
+    }
+}
+
+impl Parent for Topic {
+    fn had(&self) -> Vec<String> {
+        let status = self.status.iter();
+        let names = status.flat_map(|status| {
+            status.dead_letter.iter().cloned().chain(status.retries.iter().map(|retry| retry.name.clone()))
+        });
+        names.collect()
+    }
+
+    /// As wanted, but never with fewer partitions than it asked for.
+    fn follow(existing: &Self, wanted: &Self) -> Self {
+        let mut follows = existing.clone();
+        follows.spec = TopicSpec {
+            broker_ref: existing.spec.broker_ref.clone(),
+            name: existing.spec.name.clone(),
+            partitions: wanted.spec.partitions.max(existing.spec.partitions),
+            ..wanted.spec.clone()
+        };
+        follows
     }
 }
 
@@ -205,81 +263,6 @@ fn describe(observed: &ObservedTopic, status: &mut TopicStatus) {
     status.replication_factor = Some(observed.replication_factor);
 }
 
-/// The outcome where the plan's gate is shut, and a failure where drift is corrected too often.
-fn hold(
-    pass: &Pass<'_, Topic>,
-    plan: &Plan,
-    observed: Option<&ObservedTopic>,
-    status: &mut TopicStatus,
-) -> Result<Option<Outcome>, Failure> {
-    let name = pass.object.topic_name();
-    let words = status.plan.join("; ");
-    let differs = |ready: Option<(Reason, String)>, message: String| {
-        let in_sync =
-            Verdict::new(conditions::IN_SYNC, plan.steps.is_empty(), Reason::Differs, message.clone());
-        let ready = match ready {
-            Some((reason, message)) => Verdict::new(conditions::READY, false, reason, message),
-            None => Verdict::new(conditions::READY, true, Reason::InStep, message),
-        };
-        Some(Outcome { ready, in_sync, data_lost: lost(plan, name), again: None })
-    };
-    let outcome = match plan.gate {
-        Gate::Go => {
-            if drift(pass, plan, status) {
-                let now = pass.ctx.now();
-                let uid = pass.object.uid().unwrap_or_default();
-                if !pass.ctx.note(&uid, |notes| notes.reverts.may_revert(now)) {
-                    return Err(Rejection::new(
-                        Reason::Contended,
-                        format!("topic {name:?} was brought back 5 times in 10 minutes and differs again ({words}): something else writes it, too"),
-                    )
-                    .into());
-                }
-            }
-            None
-        }
-        Gate::Observe => {
-            if let Some(observed) = observed {
-                status.partitions = Some(observed.partitions);
-                status.replication_factor = Some(observed.replication_factor);
-            }
-            match observed {
-                None => differs(
-                    Some((
-                        Reason::NotFound,
-                        format!("topic {name:?} does not exist, and Observe does not make it"),
-                    )),
-                    format!("topic {name:?} does not exist"),
-                ),
-                Some(_) if plan.steps.is_empty() => {
-                    Some(Outcome::in_step(format!("topic {name:?} is as declared; it is only observed")))
-                }
-                Some(_) => {
-                    let message = format!("topic {name:?} differs and is only observed: {words}");
-                    differs(Some((Reason::Differs, message.clone())), message)
-                }
-            }
-        }
-        Gate::Report => {
-            differs(None, format!("drift, reported and left alone (driftPolicy: Report): {words}"))
-        }
-        Gate::Approval => {
-            let message = format!(
-                "topic {name:?} was there before and differs: {words}. To go ahead: kubectl annotate topic.spillway.dev {} {}={} --overwrite",
-                pass.object.name_any(),
-                annotation::APPROVE_PLAN,
-                plan.hash
-            );
-            differs(Some((Reason::ApprovalNeeded, message.clone())), message)
-        }
-        Gate::Foreign => {
-            let message = format!("topic {name:?} was there before, and adoption: Never leaves it alone");
-            differs(Some((Reason::Conflict, message.clone())), message)
-        }
-    };
-    Ok(outcome)
-}
-
 /// Whether the steps undo what somebody else did, and not what the author wants.
 fn drift(pass: &Pass<'_, Topic>, plan: &Plan, status: &TopicStatus) -> bool {
     status.topic_id.is_some() && !pass.edited && !plan.steps.is_empty()
@@ -299,11 +282,11 @@ async fn carry_out(
         broker::verify(pass.ctx, &pass.link).await?;
     }
     if plan.steps.len() > 1 {
-        apply::rehearse(&pass.link.kafka.client, name, &plan.steps).await?;
+        apply::rehearse(&pass.link.kafka()?.client, name, &plan.steps).await?;
     }
     for step in &plan.steps {
         pass.ctx.may_write()?;
-        apply::take(&pass.link.kafka, name, step, pass.lane).await?;
+        apply::take(pass.link.kafka()?, name, step, pass.lane).await?;
         tracing::info!(
             kind = Topic::KIND, namespace = pass.object.namespace(), name = pass.object.name_any(), topic = name,
             step = %step, "done"
@@ -323,7 +306,7 @@ async fn carry_out(
     if let Some(verdict) = lost(plan, name) {
         pass.ctx.events.publish(pass.object.object_ref(&()), true, "DataLost", "Observe", &verdict.message);
     }
-    let settled = apply::settled(&pass.link.kafka, name, &plan.steps, pass.lane).await?;
+    let settled = apply::settled(pass.link.kafka()?, name, &plan.steps, pass.lane).await?;
     settled.ok_or_else(|| {
         let message = format!("topic {name:?} was changed; the broker does not show it yet");
         Failure::waiting(Reason::Progressing, message)

@@ -48,38 +48,65 @@ pub fn namespace_allowed(
     ))
 }
 
-/// Whether the rules let the namespace declare an object of this name with this deletion policy.
-pub fn rules_permit(
-    rules: &[GuardRule],
-    namespace: &str,
-    name: &str,
-    deletion: DeletionPolicy,
-) -> Result<(), Rejection> {
+/// What a namespace asks for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Asked<'a> {
+    /// The virtual host (RabbitMQ); none: the broker has no such thing.
+    pub vhost: Option<&'a str>,
+    /// The broker object that it declares; empty for what has no name of its own, such as a binding.
+    pub name: &'a str,
+    /// The broker objects that it refers to: the source and destination of a binding, a dead-letter
+    /// target, an alternate exchange. Who may name them may send messages there, or draw them off.
+    pub refers_to: &'a [&'a str],
+    /// The deletion policy in force; none: not asked for.
+    pub deletion: Option<DeletionPolicy>,
+}
+
+/// Whether the rules let the namespace declare the object and refer to what it refers to. Every
+/// name needs a rule that fits namespace, virtual host and name; the declared one's must permit the
+/// deletion policy, too. The default exchange (the empty name) is everybody's.
+pub fn rules_permit(rules: &[GuardRule], namespace: &str, asked: &Asked<'_>) -> Result<(), Rejection> {
     if rules.is_empty() {
         return Ok(());
     }
-    let named: Vec<_> = rules
-        .iter()
-        .filter(|rule| any_glob(&rule.namespaces, namespace) && any_glob(&rule.names, name))
-        .collect();
-    if named.is_empty() {
-        return Err(Rejection::new(
-            Reason::RuleViolated,
-            format!("no rule of the Broker lets namespace {namespace} declare {name:?}"),
-        ));
+    let fitting = |name: &str| {
+        rules
+            .iter()
+            .filter(|rule| {
+                any_glob(&rule.namespaces, namespace)
+                    && any_glob(&rule.names, name)
+                    && asked.vhost.is_none_or(|vhost| rule.vhosts.is_empty() || any_glob(&rule.vhosts, vhost))
+            })
+            .collect::<Vec<_>>()
+    };
+    let place = asked.vhost.map(|vhost| format!(" in virtual host {vhost:?}")).unwrap_or_default();
+    let refuse = |what: String| Err(Rejection::new(Reason::RuleViolated, what));
+    if !asked.name.is_empty() {
+        let named = fitting(asked.name);
+        let name = asked.name;
+        if named.is_empty() {
+            return refuse(format!(
+                "no rule of the Broker lets namespace {namespace} declare {name:?}{place}"
+            ));
+        }
+        if let Some(deletion) = asked.deletion
+            && !named
+                .iter()
+                .any(|rule| rule.deletion_policies.is_empty() || rule.deletion_policies.contains(&deletion))
+        {
+            return refuse(format!(
+                "no rule of the Broker lets namespace {namespace} declare {name:?}{place} with deletionPolicy {deletion:?}"
+            ));
+        }
     }
-    if named
-        .iter()
-        .any(|rule| rule.deletion_policies.is_empty() || rule.deletion_policies.contains(&deletion))
-    {
-        return Ok(());
+    for name in asked.refers_to.iter().filter(|name| !name.is_empty()) {
+        if fitting(name).is_empty() {
+            return refuse(format!(
+                "no rule of the Broker lets namespace {namespace} refer to {name:?}{place}"
+            ));
+        }
     }
-    Err(Rejection::new(
-        Reason::RuleViolated,
-        format!(
-            "no rule of the Broker lets namespace {namespace} declare {name:?} with deletionPolicy {deletion:?}"
-        ),
-    ))
+    Ok(())
 }
 
 fn any_glob(patterns: &[String], text: &str) -> bool {
@@ -166,7 +193,9 @@ mod tests {
     fn with_rules_an_object_needs_one_that_fits_in_full() {
         let rules =
             [rule(json!({"namespaces": ["team-a"], "names": ["team-a.*"], "deletionPolicies": ["Retain"]}))];
-        let permit = |ns, name, deletion| rules_permit(&rules, ns, name, deletion);
+        let permit = |ns: &str, name: &str, deletion| {
+            rules_permit(&rules, ns, &Asked { name, deletion: Some(deletion), ..Asked::default() })
+        };
         assert!(permit("team-a", "team-a.orders", DeletionPolicy::Retain).is_ok());
         assert!(permit("team-a", "team-a.orders.dlq", DeletionPolicy::Retain).is_ok());
         assert!(permit("team-a", "team-a.orders", DeletionPolicy::Delete).is_err());
@@ -174,6 +203,33 @@ mod tests {
         assert!(permit("team-b", "team-a.orders", DeletionPolicy::Retain).is_err());
         assert!(permit("team-a", "team-a-orders", DeletionPolicy::Retain).is_err());
         assert!(permit("team-a", "xteam-a.orders", DeletionPolicy::Retain).is_err());
+    }
+
+    #[test]
+    fn a_rule_counts_only_in_the_virtual_hosts_that_it_names() {
+        let rules = [rule(json!({"namespaces": ["*"], "names": ["a.*"], "vhosts": ["team-a", "test-*"]}))];
+        let permit = |vhost| rules_permit(&rules, "x", &Asked { vhost, name: "a.q", ..Asked::default() });
+        assert!(permit(Some("team-a")).is_ok() && permit(Some("test-1")).is_ok());
+        let refused = permit(Some("/")).unwrap_err();
+        assert!(refused.message.contains("in virtual host \"/\""), "{refused}");
+        assert!(permit(None).is_ok(), "Kafka has no virtual hosts");
+    }
+
+    #[test]
+    fn what_is_referred_to_needs_a_rule_like_what_is_declared() {
+        let rules = [
+            rule(json!({"namespaces": ["a"], "names": ["a.*"], "deletionPolicies": ["Retain"]})),
+            rule(json!({"namespaces": ["a"], "names": ["shared"], "deletionPolicies": ["Delete"]})),
+        ];
+        let permit = |name, refers_to: &[&str]| {
+            let deletion = Some(DeletionPolicy::Retain);
+            rules_permit(&rules, "a", &Asked { vhost: Some("/"), name, refers_to, deletion })
+        };
+        assert!(permit("a.q", &["", "shared", "a.x"]).is_ok(), "a reference asks for no deletion policy");
+        assert!(permit("", &["a.x", "a.q"]).is_ok(), "a binding has no name of its own");
+        let refused = permit("a.q", &["a.x", "b.q"]).unwrap_err();
+        assert!(refused.message.contains("refer to \"b.q\""), "{refused}");
+        assert!(permit("shared", &[]).is_err(), "no one rule permits both the name and the policy");
     }
 
     #[test]

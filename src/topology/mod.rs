@@ -12,12 +12,18 @@
 //! * [`access`]: may this namespace declare this object on that Broker?
 //! * [`ownership`]: which of several CRs owns one broker object?
 //! * [`kafka`]: topics, their companions, their deletion
+//! * [`rabbitmq`]: exchanges, queues, bindings, their policies and companions, their deletion
+//! * [`gate`]: are the steps of a plan taken now?
+//! * [`deletion`]: what a deleted CR asks of the broker
 //! * [`contention`]: is somebody else writing the same object?
 
 pub mod access;
 pub mod contention;
+pub mod deletion;
+pub mod gate;
 pub mod kafka;
 pub mod ownership;
+pub mod rabbitmq;
 
 use crate::api::conditions::Reason;
 

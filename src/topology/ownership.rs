@@ -9,6 +9,8 @@ use jiff::Timestamp;
 /// One CR that wants to be the owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
+    /// The CR's kind.
+    pub kind: &'static str,
     /// When the CR was created, as the API server says.
     pub created: Option<Timestamp>,
     /// The CR's UID.
@@ -40,6 +42,7 @@ mod tests {
 
     fn claim(second: Option<i64>, uid: &str) -> Claim {
         Claim {
+            kind: "Topic",
             created: second.map(|s| Timestamp::from_second(s).unwrap()),
             uid: uid.into(),
             namespace: "default".into(),

@@ -134,6 +134,7 @@ pub fn target(consumer: &Consumer) -> TargetKey {
 /// The oldest Consumer of a group and cluster owns it, and so does the oldest of a target.
 fn owned(ctx: &Context, consumer: &Consumer, broker: &BrokerKey) -> Result<(), Failure> {
     let claim = |other: &Consumer| Claim {
+        kind: "Consumer",
         created: other.metadata.creation_timestamp.as_ref().map(|time| time.0),
         uid: other.uid().unwrap_or_default(),
         namespace: other.namespace().unwrap_or_default(),

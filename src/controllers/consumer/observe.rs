@@ -14,8 +14,8 @@ use super::registry::Registration;
 use super::targets::TargetKey;
 use crate::api::consumer::Isolation as ApiIsolation;
 use crate::brokers::kafka::{
-    ErrorCode, GroupDescription, GroupKind as Kind, GroupState as Seen, Isolation, KafkaError, OffsetQuery,
-    OffsetSpec, TopicPartition,
+    ErrorCode, GroupDescription, GroupKind as Kind, GroupState as Seen, Isolation, KafkaError, KafkaHandle,
+    OffsetQuery, OffsetSpec, TopicPartition,
 };
 use crate::controllers::context::Context;
 use crate::controllers::links::Link;
@@ -96,24 +96,28 @@ impl Sample {
 
 /// Reads what the due Consumers need.
 pub async fn read(ctx: &Arc<Context>, link: &Link, due: &[Arc<Registration>], facts: &mut Facts) -> Sample {
+    let kafka = match link.kafka() {
+        Ok(kafka) => kafka.as_ref(),
+        Err(error) => return Sample::nothing(error.to_string()),
+    };
     let mut sample = Sample::default();
     for registration in due {
         sample.side.insert(registration.uid.clone(), side(ctx, registration));
     }
-    if let Err(error) = topics(ctx, link, due, &mut sample, facts).await {
+    if let Err(error) = topics(ctx, (link, kafka), due, &mut sample, facts).await {
         return Sample::nothing(error.to_string());
     }
     sample.committed_at = ctx.now();
     tokio::join!(
         async {
-            sample.committed = committed(ctx, link, due).await;
+            sample.committed = committed(ctx, (link, kafka), due).await;
         },
         async {
-            sample.groups = groups(ctx, link, due, &mut facts.members_at).await;
+            sample.groups = groups(ctx, (link, kafka), due, &mut facts.members_at).await;
         }
     );
     sample.end_at = ctx.now();
-    ends(ctx, link, due, &mut sample).await;
+    ends(ctx, (link, kafka), due, &mut sample).await;
     sample.at = ctx.now();
     facts.names.retain(|(topic, _), _| facts.topics.contains_key(topic));
     for (topic, known) in &sample.topics {
@@ -137,7 +141,7 @@ fn side(ctx: &Context, registration: &Registration) -> Side {
 /// How many partitions each topic has, and its id.
 async fn topics(
     ctx: &Context,
-    link: &Link,
+    (link, kafka): (&Link, &KafkaHandle),
     due: &[Arc<Registration>],
     sample: &mut Sample,
     facts: &mut Facts,
@@ -153,7 +157,7 @@ async fn topics(
     let names: Vec<String> = wanted.iter().filter(stale).cloned().collect();
     if !names.is_empty() {
         let asked = Instant::now();
-        let answers = link.kafka.client.describe_topics(&names, TIMEOUT).await;
+        let answers = kafka.client.describe_topics(&names, TIMEOUT).await;
         ctx.metrics.broker_request(
             &link.key.to_string(),
             "DescribeTopics",
@@ -177,7 +181,7 @@ async fn topics(
 
 async fn committed(
     ctx: &Context,
-    link: &Link,
+    (link, kafka): (&Link, &KafkaHandle),
     due: &[Arc<Registration>],
 ) -> HashMap<String, Result<GroupOffsets, KafkaError>> {
     let groups: BTreeSet<String> = due.iter().map(|registration| registration.group.clone()).collect();
@@ -185,7 +189,7 @@ async fn committed(
     futures::stream::iter(groups)
         .map(async |group| {
             let asked = Instant::now();
-            let answer = link.kafka.client.committed_offsets(&group, TIMEOUT).await;
+            let answer = kafka.client.committed_offsets(&group, TIMEOUT).await;
             ctx.metrics.broker_request(&broker, "OffsetFetch", outcome(&answer), asked.elapsed());
             (group, answer.map(|offsets| offsets.into_iter().collect()))
         })
@@ -196,7 +200,7 @@ async fn committed(
 
 async fn groups(
     ctx: &Context,
-    link: &Link,
+    (link, kafka): (&Link, &KafkaHandle),
     due: &[Arc<Registration>],
     asked_at: &mut HashMap<String, Instant>,
 ) -> HashMap<String, Result<GroupDescription, KafkaError>> {
@@ -209,7 +213,7 @@ async fn groups(
         return HashMap::new();
     }
     let asked = Instant::now();
-    let answers = link.kafka.client.describe_groups(&stale, TIMEOUT).await;
+    let answers = kafka.client.describe_groups(&stale, TIMEOUT).await;
     ctx.metrics.broker_request(&link.key.to_string(), "DescribeGroups", outcome(&answers), asked.elapsed());
     asked_at.extend(stale.iter().map(|group| (group.clone(), asked)));
     match answers {
@@ -219,7 +223,12 @@ async fn groups(
 }
 
 /// Both ends of every partition that counts, each asked for once.
-async fn ends(ctx: &Context, link: &Link, due: &[Arc<Registration>], sample: &mut Sample) {
+async fn ends(
+    ctx: &Context,
+    (link, kafka): (&Link, &KafkaHandle),
+    due: &[Arc<Registration>],
+    sample: &mut Sample,
+) {
     let mut queries: BTreeSet<OffsetQuery> = BTreeSet::new();
     let mut stable: BTreeSet<OffsetQuery> = BTreeSet::new();
     let query = |topic: &str, partition, spec| OffsetQuery { topic: topic.to_owned(), partition, spec };
@@ -242,7 +251,7 @@ async fn ends(ctx: &Context, link: &Link, due: &[Arc<Registration>], sample: &mu
         }
         let queries: Vec<_> = queries.into_iter().collect();
         let asked = Instant::now();
-        let answers = link.kafka.client.list_offsets(&queries, isolation, TIMEOUT).await;
+        let answers = kafka.client.list_offsets(&queries, isolation, TIMEOUT).await;
         ctx.metrics.broker_request(&link.key.to_string(), "ListOffsets", outcome(&answers), asked.elapsed());
         match answers {
             Ok(answers) => answers.into_iter().collect(),

@@ -60,7 +60,7 @@ impl Targets {
         Self {
             deployments: Cache::start(
                 apis(client, namespaces),
-                |_| None,
+                |_| Vec::new(),
                 |deployment| {
                     if let Some(spec) = &mut deployment.spec {
                         spec.template = PodTemplateSpec::default();
@@ -72,7 +72,7 @@ impl Targets {
             ),
             stateful_sets: Cache::start(
                 apis(client, namespaces),
-                |_| None,
+                |_| Vec::new(),
                 |set| {
                     if let Some(spec) = &mut set.spec {
                         spec.template = PodTemplateSpec::default();
@@ -130,9 +130,12 @@ impl Targets {
     }
 }
 
-fn scaled_by(autoscaler: &HorizontalPodAutoscaler) -> Option<String> {
-    let target = &autoscaler.spec.as_ref()?.scale_target_ref;
-    Some(format!("{}/{}/{}", autoscaler.namespace()?, target.kind, target.name))
+fn scaled_by(autoscaler: &HorizontalPodAutoscaler) -> Vec<String> {
+    let target = autoscaler.spec.as_ref().map(|spec| &spec.scale_target_ref);
+    let key = target
+        .zip(autoscaler.namespace())
+        .map(|(target, namespace)| format!("{namespace}/{}/{}", target.kind, target.name));
+    key.into_iter().collect()
 }
 
 fn count(number: Option<i32>) -> u32 {

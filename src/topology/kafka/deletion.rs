@@ -5,9 +5,11 @@
 
 use super::ObservedTopic;
 use crate::api::policy::{DeletionPolicy, ManagementPolicy};
+use crate::topology::deletion::{Asked, Object, Words, release, words_of};
 
-/// How far apart the two looks of `DeleteIfEmpty` are at least, in seconds.
-pub const SECOND_LOOK: f64 = 3.0;
+pub use crate::topology::deletion::{SECOND_LOOK, Verdict};
+
+const WORDS: Words = words_of!("topic");
 
 /// The first and last offset of each partition: `None` where the broker did not tell.
 pub type Extent = Vec<Option<(i64, i64)>>;
@@ -35,39 +37,23 @@ pub struct Input<'a> {
     pub empty_for: Option<f64>,
 }
 
-/// The answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// Let the CR go and leave the broker alone; the words say why.
-    Release(&'static str),
-    /// Delete the topic, then let the CR go.
-    Delete,
-    /// Look again after [`SECOND_LOOK`].
-    LookAgain,
-    /// The topic holds messages: keep the CR and say so.
-    Keep(String),
-}
-
 /// Decides what to do for a deleted CR.
 #[must_use]
 pub fn decide(input: &Input<'_>) -> Verdict {
-    if input.forced {
-        return Verdict::Release("released by annotation; the topic stays at the broker");
-    }
-    if input.policy == DeletionPolicy::Retain || input.management == ManagementPolicy::Observe {
-        return Verdict::Release("the topic stays at the broker");
-    }
-    if !input.owner {
-        return Verdict::Release("another object owns the topic");
-    }
-    if input.heir {
-        return Verdict::Release("another object takes the topic over");
-    }
-    let Some(observed) = input.observed else {
-        return Verdict::Release("the topic is gone already");
+    let Input { policy, management, owner, heir, forced, .. } = *input;
+    let asked = Asked {
+        policy,
+        management,
+        owner,
+        heir,
+        forced,
+        object: Object::of(input.observed.is_some(), input.known_id.is_some()),
     };
-    let Some(known) = input.known_id else {
-        return Verdict::Release("the topic was never adopted; it stays at the broker");
+    if let Some(why) = release(&asked, &WORDS) {
+        return Verdict::Release(why);
+    }
+    let (Some(observed), Some(known)) = (input.observed, input.known_id) else {
+        return Verdict::Release(WORDS.gone);
     };
     if !observed.id.is_empty() && observed.id != known {
         return Verdict::Release(

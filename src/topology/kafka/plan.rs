@@ -13,6 +13,9 @@ use crate::api::conditions::Reason;
 use crate::api::policy::{Adoption, ManagementPolicy};
 use crate::digest;
 use crate::topology::Rejection;
+use crate::topology::gate::{Question, Standing, gate};
+
+pub use crate::topology::gate::{Gate, Loss};
 
 /// What Spillway remembers of a topic (from the CR's status).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,30 +65,6 @@ pub struct Plan {
     pub hash: String,
 }
 
-/// Whether steps are taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gate {
-    /// Take them.
-    Go,
-    /// Only look: the management policy is Observe.
-    Observe,
-    /// Only report: the difference is drift and the Broker's drift policy is Report.
-    Report,
-    /// Wait for a person to approve the hash.
-    Approval,
-    /// The topic was there before and may not be adopted.
-    Foreign,
-}
-
-/// How the topic of the memory went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loss {
-    /// It is gone, with its messages.
-    Vanished,
-    /// Another one of the same name is in its place.
-    Replaced,
-}
-
 /// Plans the steps from what was seen to what is wanted.
 pub fn plan(input: &Input<'_>) -> Result<Plan, Rejection> {
     let Input { desired, observed, memory, .. } = *input;
@@ -109,7 +88,7 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, Rejection> {
     };
     let hash = hash(desired, &steps);
     let mut applied_keys: BTreeSet<String> = desired.config.keys().cloned().collect();
-    let gate = gate(input, &steps, &hash, loss);
+    let gate = may_go(input, &steps, &hash, loss);
     if gate != Gate::Go {
         // What was set before stays remembered until it is really taken back.
         applied_keys.clone_from(&memory.applied_keys);
@@ -172,21 +151,25 @@ fn change(desired: &DesiredTopic, seen: &ObservedTopic, memory: &Memory) -> Vec<
 }
 
 /// Whether the steps may be taken now.
-fn gate(input: &Input<'_>, steps: &[Step], hash: &str, loss: Option<Loss>) -> Gate {
-    if input.management == ManagementPolicy::Observe {
-        return Gate::Observe;
-    }
+fn may_go(input: &Input<'_>, steps: &[Step], hash: &str, loss: Option<Loss>) -> Gate {
+    let Input { management, adoption, drift, edited, approved, .. } = *input;
     let known = input.memory.topic_id.is_some() || input.memory.creating;
     let foreign = input.observed.is_some() && (!known || loss == Some(Loss::Replaced));
-    if foreign {
-        return match input.adoption {
-            Adoption::Never => Gate::Foreign,
-            Adoption::IfIdentical if !steps.is_empty() && input.approved != Some(hash) => Gate::Approval,
-            _ => Gate::Go,
-        };
-    }
-    let drift = known && !input.edited && !steps.is_empty();
-    if drift && input.drift == DriftPolicy::Report { Gate::Report } else { Gate::Go }
+    gate(&Question {
+        management,
+        adoption,
+        drift,
+        edited,
+        approved,
+        standing: match (foreign, known) {
+            (true, _) => Standing::Foreign,
+            (false, true) => Standing::Ours,
+            (false, false) => Standing::New,
+        },
+        differs: !steps.is_empty(),
+        destructive: false,
+        hash,
+    })
 }
 
 /// Whether two texts are the same value to Kafka, which prints numbers, booleans and lists its own way.

@@ -1,0 +1,153 @@
+//! RabbitMQ: the planner's form of what was read, and the steps.
+
+use crate::brokers::rabbitmq::{
+    BindingInfo, ExchangeDeclaration, ExchangeInfo, Policy, QueueDeclaration, QueueInfo, QueueStatistics,
+    RabbitClient, RabbitError, Target as At, VhostPolicies as Policies,
+};
+use crate::topology::rabbitmq::{
+    BindingId, ObservedExchange, ObservedPolicy, ObservedQueue, Step, Target, VhostPolicies,
+};
+
+/// A queue, for the planner.
+#[must_use]
+pub fn seen_queue(queue: &QueueInfo) -> ObservedQueue {
+    ObservedQueue {
+        kind: queue.kind.clone(),
+        durable: queue.durable,
+        auto_delete: queue.auto_delete,
+        exclusive: queue.exclusive,
+        arguments: queue.arguments.clone(),
+        policy: queue.policy.clone(),
+        operator_policy: queue.operator_policy.clone(),
+        state: queue.state.clone(),
+        leader_online: queue.leader_online,
+        messages: queue.messages,
+        unacked: queue.unacked,
+        consumers: queue.consumers,
+    }
+}
+
+/// An exchange, for the planner.
+#[must_use]
+pub fn seen_exchange(exchange: &ExchangeInfo) -> ObservedExchange {
+    ObservedExchange {
+        kind: exchange.kind.clone(),
+        durable: exchange.durable,
+        auto_delete: exchange.auto_delete,
+        internal: exchange.internal,
+        arguments: exchange.arguments.clone(),
+        policy: exchange.policy.clone(),
+    }
+}
+
+/// A binding, for the planner.
+#[must_use]
+pub fn seen_binding(binding: &BindingInfo) -> BindingId {
+    BindingId {
+        source: binding.source.clone(),
+        target: match &binding.target {
+            At::Queue(name) => Target::Queue(name.clone()),
+            At::Exchange(name) => Target::Exchange(name.clone()),
+        },
+        routing_key: binding.routing_key.clone(),
+        arguments: binding.arguments.clone(),
+    }
+}
+
+/// All policies of a virtual host, for the planner.
+#[must_use]
+pub fn seen_policies(policies: &Policies) -> VhostPolicies {
+    let one = |policy: &Policy| ObservedPolicy {
+        name: policy.name.clone(),
+        pattern: policy.pattern.clone(),
+        apply_to: policy.apply_to.clone(),
+        priority: policy.priority,
+        definition: policy.definition.clone(),
+    };
+    VhostPolicies {
+        policies: policies.policies.iter().map(one).collect(),
+        operator: policies.operator.iter().map(one).collect(),
+    }
+}
+
+/// Where a binding leads, for the client.
+#[must_use]
+pub fn at(target: &Target) -> At {
+    match target {
+        Target::Queue(name) => At::Queue(name.clone()),
+        Target::Exchange(name) => At::Exchange(name.clone()),
+    }
+}
+
+/// What a queue holds, asked of the broker and of its statistics: what either does not know is
+/// unknown.
+pub async fn weigh(
+    client: &RabbitClient,
+    vhost: &str,
+    name: &str,
+) -> Result<Option<ObservedQueue>, RabbitError> {
+    let (live, late) = (client.queue(vhost, name).await?, client.queue_statistics(vhost, name).await?);
+    let Some(live) = live else { return Ok(None) };
+    // The larger count is believed: either source may be late.
+    let larger = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a.max(b)).or(a).or(b);
+    let (messages, unacked) = match &late {
+        Some(QueueStatistics { messages, unacked, .. }) => {
+            (larger(live.messages, *messages), larger(live.unacked, *unacked))
+        }
+        None => (live.messages, live.unacked),
+    };
+    let mut seen = seen_queue(&match late {
+        Some(late) => live.with_statistics(late),
+        None => live,
+    });
+    seen.messages = messages;
+    seen.unacked = unacked;
+    Ok(Some(seen))
+}
+
+/// Takes one step.
+pub async fn take(client: &RabbitClient, vhost: &str, step: &Step) -> Result<(), RabbitError> {
+    match step {
+        Step::DeclareExchange { name, kind, durable, auto_delete, internal, arguments } => {
+            let exchange = ExchangeDeclaration {
+                name: name.clone(),
+                kind: kind.clone(),
+                durable: *durable,
+                auto_delete: *auto_delete,
+                internal: *internal,
+                arguments: arguments.clone(),
+            };
+            client.declare_exchange(vhost, &exchange).await.map(drop)
+        }
+        Step::DeclareQueue { name, durable, arguments, .. } => {
+            let queue = QueueDeclaration {
+                name: name.clone(),
+                durable: *durable,
+                auto_delete: false,
+                arguments: arguments.clone(),
+            };
+            client.declare_queue(vhost, &queue).await.map(drop)
+        }
+        Step::PutPolicy { policy, .. } => {
+            let policy = Policy {
+                vhost: vhost.to_owned(),
+                name: policy.name.clone(),
+                pattern: policy.pattern.clone(),
+                apply_to: policy.apply_to.clone(),
+                priority: policy.priority,
+                definition: policy.definition.clone(),
+            };
+            client.put_policy(&policy).await.map(drop)
+        }
+        Step::DeletePolicy { name } => client.delete_policy(vhost, name).await.map(drop),
+        Step::Bind(binding) => {
+            let BindingId { source, target, routing_key, arguments } = binding;
+            client.bind(vhost, source, &at(target), routing_key, arguments).await
+        }
+        Step::Unbind(binding) => {
+            let BindingId { source, target, routing_key, arguments } = binding;
+            client.unbind(vhost, source, &at(target), routing_key, arguments).await.map(drop)
+        }
+        Step::DeleteQueue { name } => client.delete_queue(vhost, name, false, false).await.map(drop),
+    }
+}

@@ -1,0 +1,292 @@
+//! Bindings: what the generic pass needs to know of them.
+
+use std::time::Instant;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+
+use super::cache::Cache;
+use super::context::{BrokerKey, Context};
+use super::failure::Failure;
+use super::rabbitmq::{self, Look, Rabbit};
+use super::reconciler::{Outcome, Pass, Rival, TopologyKind};
+use super::wake::Wake;
+use super::{references, status};
+use crate::api::binding::AppliedBinding;
+use crate::api::conditions::{self, Reason};
+use crate::api::policy::PolicyDefaults;
+use crate::api::{Binding, BindingStatus, BrokerRef, Exchange, Queue, annotation};
+use crate::apply::rabbitmq as apply;
+use crate::brokers::rabbitmq::{RabbitHandle, SeenRoute};
+use crate::topology::deletion;
+use crate::topology::rabbitmq::{
+    self as planner, BindingId, BindingInput, BindingMemory, DesiredBinding, Plan, Step, Target,
+};
+
+impl TopologyKind for Binding {
+    const KIND: &'static str = "Binding";
+    const SECOND_LOOK: f64 = planner::deletion::SECOND_LOOK_RABBIT;
+    type Status = BindingStatus;
+
+    fn broker_ref(&self) -> &BrokerRef {
+        &self.spec.broker_ref
+    }
+
+    /// The destination: that is what a binding floods.
+    fn broker_name(&self) -> String {
+        match (named(self), &self.status) {
+            (Some(binding), _) => binding.target.name().to_owned(),
+            (None, Some(BindingStatus { applied: Some(applied), .. })) => {
+                BindingId::from(applied).target.name().to_owned()
+            }
+            _ => self.name_any(),
+        }
+    }
+
+    fn vhost(&self) -> Option<&str> {
+        Some(&self.spec.vhost)
+    }
+
+    fn refers_to(&self) -> Vec<String> {
+        let destination = &self.spec.destination;
+        let ends = [&self.spec.source, &destination.queue, &destination.exchange];
+        ends.into_iter().flatten().cloned().collect()
+    }
+
+    fn identity(&self) -> String {
+        let applied = self.status.as_ref().and_then(|status| status.applied.as_ref()).map(BindingId::from);
+        match named(self).or(applied) {
+            Some(binding) => rabbitmq::binding_key(&self.spec.vhost, &binding),
+            None => format!("u\0{}", self.uid().unwrap_or_default()),
+        }
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let vhost = &self.spec.vhost;
+        let namespace = self.namespace().unwrap_or_default();
+        let mut keys = vec![self.identity()];
+        let status = self.status.iter();
+        let applied = status.flat_map(|status| status.applied.iter().chain(&status.stale));
+        keys.extend(applied.map(|binding| rabbitmq::binding_key(vhost, &BindingId::from(binding))));
+        let destination = &self.spec.destination;
+        let ends = [(&self.spec.source, 'x'), (&destination.queue, 'q'), (&destination.exchange, 'x')];
+        keys.extend(
+            ends.iter().filter_map(|(name, kind)| Some(rabbitmq::end_key(vhost, *kind, name.as_ref()?))),
+        );
+        let references =
+            [(&self.spec.source_ref, 'x'), (&destination.queue_ref, 'q'), (&destination.exchange_ref, 'x')];
+        keys.extend(references.iter().filter_map(|(reference, kind)| {
+            Some(rabbitmq::reference_key(*kind, &namespace, &reference.as_ref()?.name))
+        }));
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    fn rivals(&self, ctx: &Context) -> Vec<Rival> {
+        let Some(binding) = named(self).or_else(|| resolved(ctx, self).ok()) else { return Vec::new() };
+        let key = rabbitmq::binding_key(&self.spec.vhost, &binding);
+        let bindings = ctx.bindings.find(&key);
+        let bindings = bindings.iter().filter(|other| other.uid() != self.uid());
+        let queues = ctx.queues.find(&key);
+        bindings
+            .map(|other| Rival::of(other.as_ref()))
+            .chain(queues.iter().map(|other| Rival::of(other.as_ref())))
+            .collect()
+    }
+
+    fn policies(&self) -> PolicyDefaults {
+        self.spec.policies()
+    }
+
+    fn status(&self) -> Option<&BindingStatus> {
+        self.status.as_ref()
+    }
+
+    fn conditions(status: &BindingStatus) -> (&[Condition], Option<i64>) {
+        (&status.conditions, status.observed_generation)
+    }
+
+    fn set_conditions(status: &mut BindingStatus, conditions: Vec<Condition>, generation: Option<i64>) {
+        status.conditions = conditions;
+        status.observed_generation = generation;
+    }
+
+    fn plan_mut(status: &mut BindingStatus) -> (&mut Vec<String>, &mut Option<String>) {
+        (&mut status.plan, &mut status.plan_hash)
+    }
+
+    fn owned_since(status: &mut BindingStatus) -> &mut Option<String> {
+        &mut status.owned_since
+    }
+
+    fn cache(ctx: &Context) -> &Cache<Self> {
+        &ctx.bindings
+    }
+
+    fn wake(ctx: &Context) -> &Wake<Self> {
+        &ctx.wake_bindings
+    }
+
+    async fn work(pass: &Pass<'_, Self>, status: &mut BindingStatus) -> Result<Outcome, Failure> {
+        rabbitmq::converge(pass, status).await
+    }
+
+    async fn remove(pass: &Pass<'_, Self>) -> Result<deletion::Verdict, Failure> {
+        let known = |status: &BindingStatus| status.applied.is_some();
+        let there = pass.object.status.as_ref().is_some_and(known);
+        let verdict = planner::deletion::decide_binding(&rabbitmq::removal(pass), there);
+        if verdict == deletion::Verdict::Delete {
+            let client = pass.link.rabbitmq()?.client.on(pass.lane);
+            let status = pass.object.status.clone().unwrap_or_default();
+            let bindings: Vec<_> = status.applied.iter().chain(&status.stale).map(BindingId::from).collect();
+            for binding in bindings {
+                pass.ctx.may_write()?;
+                apply::take(&client, &pass.object.spec.vhost, &Step::Unbind(binding)).await?;
+            }
+        }
+        Ok(verdict)
+    }
+}
+
+/// The binding, where the spec names both of its ends.
+fn named(binding: &Binding) -> Option<BindingId> {
+    let spec = &binding.spec;
+    let target = match (&spec.destination.queue, &spec.destination.exchange) {
+        (Some(queue), None) => Target::Queue(queue.clone()),
+        (None, Some(exchange)) => Target::Exchange(exchange.clone()),
+        _ => return None,
+    };
+    let (routing_key, arguments) = (spec.routing_key.clone(), spec.arguments.clone());
+    Some(BindingId { source: spec.source.clone()?, target, routing_key, arguments })
+}
+
+/// The binding, its references resolved.
+fn resolved(ctx: &Context, binding: &Binding) -> Result<BindingId, Failure> {
+    let spec = &binding.spec;
+    let namespace = binding.namespace().unwrap_or_default();
+    let broker = BrokerKey::of(&spec.broker_ref, &namespace);
+    let from = references::From { namespace: &namespace, broker: &broker, vhost: &spec.vhost };
+    Ok(BindingId {
+        source: references::source(ctx, &from, spec.source.as_deref(), spec.source_ref.as_ref())?,
+        target: references::target(ctx, &from, &spec.destination)?,
+        routing_key: spec.routing_key.clone(),
+        arguments: spec.arguments.clone(),
+    })
+}
+
+impl Rabbit for Binding {
+    const HOLDS_MESSAGES: bool = false;
+
+    async fn look(
+        pass: &Pass<'_, Self>,
+        rabbit: &RabbitHandle,
+        since: Instant,
+        ours: bool,
+        status: &BindingStatus,
+    ) -> Result<Look, Failure> {
+        let wanted = resolved(pass.ctx, pass.object)?;
+        let desired = DesiredBinding::of(pass.object, &wanted.source, wanted.target.clone())?;
+        let vhost = &pass.object.spec.vhost;
+        let memory = BindingMemory {
+            owned: ours,
+            applied: status.applied.iter().chain(&status.stale).map(BindingId::from).collect(),
+        };
+        let mut seen = route(pass, rabbit, &desired.id, since).await?;
+        for old in memory.applied.iter().filter(|old| **old != desired.id) {
+            let target = apply::at(&old.target);
+            let found = rabbit.observer.route(vhost, &old.source, &target, since, pass.lane);
+            seen.extend(found.await?.bindings.iter().map(apply::seen_binding));
+        }
+        seen.sort();
+        seen.dedup();
+        let claimed = memory.applied.iter().filter(|binding| **binding != desired.id).filter(|binding| {
+            let key = rabbitmq::binding_key(vhost, binding);
+            let others = pass.ctx.bindings.find(&key);
+            others.iter().any(|other| other.uid() != pass.object.uid())
+                || !pass.ctx.queues.find(&key).is_empty()
+        });
+        let claimed = claimed.cloned().collect();
+        let plan = planner::plan_binding(&BindingInput {
+            desired: &desired,
+            present: &seen,
+            memory: &memory,
+            claimed: &claimed,
+            management: pass.policies.management,
+            adoption: pass.policies.adoption,
+            drift: pass.link.spec.drift_policy,
+            edited: pass.edited,
+            approved: pass.object.annotations().get(annotation::APPROVE_PLAN).map(String::as_str),
+        })?;
+        Ok(Look { plan, exists: seen.contains(&desired.id) })
+    }
+
+    /// Which binding is new and which ones are to go is written down before the first step, so
+    /// that none is forgotten after a crash.
+    async fn prepare(pass: &Pass<'_, Self>, plan: &Plan, status: &mut BindingStatus) -> Result<(), Failure> {
+        let before = pass.object.status.clone().unwrap_or_default();
+        let new = AppliedBinding::from(&resolved(pass.ctx, pass.object)?);
+        let mut after = before.clone();
+        if let Some(old) = before.applied.filter(|old| *old != new) {
+            after.stale.push(old);
+        }
+        after.stale.retain(|stale| *stale != new);
+        after.applied = Some(new);
+        status.applied.clone_from(&after.applied);
+        status.stale.clone_from(&after.stale);
+        if !after.stale.is_empty() && !plan.steps.is_empty() {
+            let before = pass.object.status.clone().unwrap_or_default();
+            status::write(pass.ctx, pass.object, &before, &after).await?;
+        }
+        Ok(())
+    }
+
+    async fn finish(_: &Pass<'_, Self>, _: &mut Outcome, status: &mut BindingStatus) -> Result<(), Failure> {
+        status.stale.clear();
+        Ok(())
+    }
+}
+
+/// All bindings between the two ends; waits for an end that does not exist.
+async fn route(
+    pass: &Pass<'_, Binding>,
+    rabbit: &RabbitHandle,
+    id: &BindingId,
+    since: Instant,
+) -> Result<Vec<BindingId>, Failure> {
+    let vhost = &pass.object.spec.vhost;
+    let (source, target) = (id.source.as_str(), apply::at(&id.target));
+    let missing = |seen: &SeenRoute| match (&seen.source, seen.target_exists) {
+        (None, _) => Some(Target::Exchange(source.to_owned())),
+        (_, false) => Some(id.target.clone()),
+        _ => None,
+    };
+    let mut seen = rabbit.observer.route(vhost, source, &target, since, pass.lane).await?;
+    if let Some(end) = missing(&seen) {
+        // One that is declared and not ready will wake this binding; anything else may have come
+        // since that look.
+        if !pass.sweeping && !declared_and_not_ready(pass, &end) {
+            seen = rabbit.observer.route(vhost, source, &target, Instant::now(), pass.lane).await?;
+        }
+        if let Some(end) = missing(&seen) {
+            let message = format!("waiting for {end} in virtual host {vhost:?}, which does not exist yet");
+            return Err(Failure::waiting(Reason::DependencyNotReady, message));
+        }
+    }
+    Ok(seen.bindings.iter().map(apply::seen_binding).collect())
+}
+
+fn declared_and_not_ready(pass: &Pass<'_, Binding>, end: &Target) -> bool {
+    fn waits<K: TopologyKind>(pass: &Pass<'_, Binding>, kind: char, name: &str) -> bool {
+        let found = K::cache(pass.ctx).find(&rabbitmq::end_key(&pass.object.spec.vhost, kind, name));
+        let mut here = found.iter().filter(|object| Rival::of(object.as_ref()).broker == pass.link.key);
+        here.any(|object| {
+            let ready = |status| conditions::is_true(K::conditions(status).0, conditions::READY);
+            !object.status().is_some_and(ready)
+        })
+    }
+    match end {
+        Target::Queue(name) => waits::<Queue>(pass, 'q', name),
+        Target::Exchange(name) => waits::<Exchange>(pass, 'x', name),
+    }
+}

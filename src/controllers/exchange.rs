@@ -1,0 +1,162 @@
+//! Exchanges: what the generic pass needs to know of them.
+
+use std::time::Instant;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+
+use super::cache::Cache;
+use super::context::Context;
+use super::failure::Failure;
+use super::rabbitmq::{self, Look, Rabbit};
+use super::reconciler::{Outcome, Pass, TopologyKind};
+use super::wake::Wake;
+use crate::api::policy::{DeletionPolicy, PolicyDefaults};
+use crate::api::{BrokerRef, Exchange, ExchangeStatus, annotation};
+use crate::apply::rabbitmq as apply;
+use crate::brokers::rabbitmq::{ErrorKind, RabbitHandle, Target as At};
+use crate::topology::deletion;
+use crate::topology::rabbitmq::{self as planner, DesiredExchange, ExchangeInput};
+
+impl TopologyKind for Exchange {
+    const KIND: &'static str = "Exchange";
+    const SECOND_LOOK: f64 = planner::deletion::SECOND_LOOK_RABBIT;
+    type Status = ExchangeStatus;
+
+    fn broker_ref(&self) -> &BrokerRef {
+        &self.spec.broker_ref
+    }
+
+    fn broker_name(&self) -> String {
+        self.exchange_name().to_owned()
+    }
+
+    fn vhost(&self) -> Option<&str> {
+        Some(&self.spec.vhost)
+    }
+
+    fn refers_to(&self) -> Vec<String> {
+        self.spec.alternate_exchange.iter().cloned().collect()
+    }
+
+    fn identity(&self) -> String {
+        rabbitmq::end_key(&self.spec.vhost, 'x', self.exchange_name())
+    }
+
+    fn policies(&self) -> PolicyDefaults {
+        self.spec.policies()
+    }
+
+    fn status(&self) -> Option<&ExchangeStatus> {
+        self.status.as_ref()
+    }
+
+    fn conditions(status: &ExchangeStatus) -> (&[Condition], Option<i64>) {
+        (&status.conditions, status.observed_generation)
+    }
+
+    fn set_conditions(status: &mut ExchangeStatus, conditions: Vec<Condition>, generation: Option<i64>) {
+        status.conditions = conditions;
+        status.observed_generation = generation;
+    }
+
+    fn plan_mut(status: &mut ExchangeStatus) -> (&mut Vec<String>, &mut Option<String>) {
+        (&mut status.plan, &mut status.plan_hash)
+    }
+
+    fn owned_since(status: &mut ExchangeStatus) -> &mut Option<String> {
+        &mut status.owned_since
+    }
+
+    fn cache(ctx: &Context) -> &Cache<Self> {
+        &ctx.exchanges
+    }
+
+    fn wake(ctx: &Context) -> &Wake<Self> {
+        &ctx.wake_exchanges
+    }
+
+    fn turned(ctx: &Context, object: &Self, ready: bool) {
+        if ready {
+            rabbitmq::wake_bindings(ctx, object, 'x');
+        }
+    }
+
+    async fn work(pass: &Pass<'_, Self>, status: &mut ExchangeStatus) -> Result<Outcome, Failure> {
+        rabbitmq::converge(pass, status).await
+    }
+
+    async fn remove(pass: &Pass<'_, Self>) -> Result<deletion::Verdict, Failure> {
+        let name = pass.object.exchange_name();
+        let vhost = pass.object.spec.vhost.as_str();
+        let rabbit = pass.link.rabbitmq()?;
+        let client = rabbit.client.on(pass.lane);
+        let observed = client.exchange(vhost, name).await?.as_ref().map(apply::seen_exchange);
+        let policies = rabbitmq::policies(pass, rabbit, vhost, Instant::now()).await?;
+        let (from, to) = if observed.is_some() {
+            let target = At::Exchange(name.to_owned());
+            let (from, to) =
+                tokio::try_join!(client.bindings_from(vhost, name), client.bindings_to(vhost, &target))?;
+            (Some(from.len()), Some(to.len()))
+        } else {
+            (None, None)
+        };
+        let input = rabbitmq::removal(pass);
+        let uses = planner::deletion::Uses { from, to, policies: Some(&policies) };
+        let verdict = planner::deletion::decide_exchange(&input, name, observed.as_ref(), &uses);
+        if verdict == deletion::Verdict::Delete {
+            pass.ctx.may_write()?;
+            let only_unused = pass.policies.deletion == DeletionPolicy::DeleteIfEmpty;
+            match client.delete_exchange(vhost, name, only_unused).await {
+                Ok(_) => {}
+                Err(error) if error.kind == ErrorKind::Refused && only_unused => {
+                    return Ok(deletion::Verdict::Keep(error.to_string()));
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // After the exchange, and also where a crash came between the two.
+        if verdict == deletion::Verdict::Delete || observed.is_none() {
+            if let Some(policy) = planner::deletion::exchange_policy_goes(&input, name, &policies) {
+                pass.ctx.may_write()?;
+                client.delete_policy(vhost, &policy).await?;
+            }
+        }
+        Ok(verdict)
+    }
+}
+
+impl Rabbit for Exchange {
+    // What was routed through it is lost to publishers, and no message was in it.
+    const HOLDS_MESSAGES: bool = false;
+
+    async fn look(
+        pass: &Pass<'_, Self>,
+        rabbit: &RabbitHandle,
+        since: Instant,
+        ours: bool,
+        _status: &ExchangeStatus,
+    ) -> Result<Look, Failure> {
+        let desired = DesiredExchange::of(pass.object)?;
+        let vhost = &pass.object.spec.vhost;
+        let seen = rabbit.observer.exchange(vhost, &desired.name, since, pass.lane).await?;
+        let observed = seen.as_ref().map(apply::seen_exchange);
+        let policies = rabbitmq::policies(pass, rabbit, vhost, since).await?;
+        let plan = planner::plan_exchange(&ExchangeInput {
+            desired: &desired,
+            observed: observed.as_ref(),
+            policies: &policies,
+            owned: ours,
+            management: pass.policies.management,
+            adoption: pass.policies.adoption,
+            drift: pass.link.spec.drift_policy,
+            edited: pass.edited,
+            approved: pass.object.annotations().get(annotation::APPROVE_PLAN).map(String::as_str),
+        })?;
+        Ok(Look { plan, exists: observed.is_some() })
+    }
+
+    async fn finish(_: &Pass<'_, Self>, _: &mut Outcome, _: &mut ExchangeStatus) -> Result<(), Failure> {
+        Ok(())
+    }
+}

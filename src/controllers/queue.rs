@@ -1,0 +1,346 @@
+//! Queues: what the generic pass needs to know of them.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::ResourceExt as _;
+
+use super::cache::Cache;
+use super::companions::{self, Parent, Wanted};
+use super::context::{BrokerKey, Context};
+use super::failure::Failure;
+use super::rabbitmq::{self, Look, Rabbit};
+use super::reconciler::{Outcome, Pass, Rival, TopologyKind};
+use super::wake::Wake;
+use super::{references, status};
+use crate::api::binding::AppliedBinding;
+use crate::api::conditions::{self, Reason, Verdict};
+use crate::api::policy::PolicyDefaults;
+use crate::api::queue::QueuePending;
+use crate::api::{BrokerRef, Queue, QueueStatus, annotation};
+use crate::apply::rabbitmq as apply;
+use crate::brokers::rabbitmq::RabbitHandle;
+use crate::topology::Rejection;
+use crate::topology::deletion::{self, Verdict as Removal};
+use crate::topology::rabbitmq::{
+    self as planner, BindingId, DesiredQueue, Plan, QueueInput, QueueMemory, Step, Target,
+    companions as wanted,
+};
+
+/// How soon to look at a companion that is not ready; the pause doubles, up to 32 s.
+const COMPANION_LOOK: Duration = Duration::from_millis(500);
+
+impl TopologyKind for Queue {
+    const KIND: &'static str = "Queue";
+    const SECOND_LOOK: f64 = planner::deletion::SECOND_LOOK_RABBIT;
+    type Status = QueueStatus;
+
+    fn broker_ref(&self) -> &BrokerRef {
+        &self.spec.broker_ref
+    }
+
+    fn broker_name(&self) -> String {
+        self.queue_name().to_owned()
+    }
+
+    fn vhost(&self) -> Option<&str> {
+        Some(&self.spec.vhost)
+    }
+
+    fn refers_to(&self) -> Vec<String> {
+        let dead_letter = self.spec.dead_letter.iter();
+        let targets = dead_letter.flat_map(|to| to.queue.iter().chain(&to.exchange)).cloned();
+        let sources = self.spec.bindings.iter().filter_map(|binding| binding.source.clone());
+        targets.chain(sources).collect()
+    }
+
+    fn identity(&self) -> String {
+        rabbitmq::end_key(&self.spec.vhost, 'q', self.queue_name())
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let vhost = &self.spec.vhost;
+        let inline = self.spec.bindings.iter().filter_map(|binding| {
+            let source = binding.source.clone()?;
+            let target = Target::Queue(self.queue_name().to_owned());
+            let (routing_key, arguments) = (binding.routing_key.clone(), binding.arguments.clone());
+            Some(BindingId { source, target, routing_key, arguments })
+        });
+        let mut keys = vec![self.identity()];
+        keys.extend(inline.map(|binding| rabbitmq::binding_key(vhost, &binding)));
+        let applied = self.status.iter().flat_map(|status| &status.applied_bindings);
+        keys.extend(applied.map(|binding| rabbitmq::binding_key(vhost, &BindingId::from(binding))));
+        keys.sort();
+        keys.dedup();
+        keys
+    }
+
+    fn policies(&self) -> PolicyDefaults {
+        self.spec.policies()
+    }
+
+    fn status(&self) -> Option<&QueueStatus> {
+        self.status.as_ref()
+    }
+
+    fn conditions(status: &QueueStatus) -> (&[Condition], Option<i64>) {
+        (&status.conditions, status.observed_generation)
+    }
+
+    fn set_conditions(status: &mut QueueStatus, conditions: Vec<Condition>, generation: Option<i64>) {
+        status.conditions = conditions;
+        status.observed_generation = generation;
+    }
+
+    fn plan_mut(status: &mut QueueStatus) -> (&mut Vec<String>, &mut Option<String>) {
+        (&mut status.plan, &mut status.plan_hash)
+    }
+
+    fn owned_since(status: &mut QueueStatus) -> &mut Option<String> {
+        &mut status.owned_since
+    }
+
+    fn cache(ctx: &Context) -> &Cache<Self> {
+        &ctx.queues
+    }
+
+    fn wake(ctx: &Context) -> &Wake<Self> {
+        &ctx.wake_queues
+    }
+
+    fn turned(ctx: &Context, object: &Self, ready: bool) {
+        if ready {
+            rabbitmq::wake_bindings(ctx, object, 'q');
+        }
+    }
+
+    async fn work(pass: &Pass<'_, Self>, status: &mut QueueStatus) -> Result<Outcome, Failure> {
+        rabbitmq::converge(pass, status).await
+    }
+
+    async fn remove(pass: &Pass<'_, Self>) -> Result<Removal, Failure> {
+        let name = pass.object.queue_name();
+        let vhost = pass.object.spec.vhost.as_str();
+        let client = pass.link.rabbitmq()?.client.on(pass.lane);
+        let observed = apply::weigh(&client, vhost, name).await?;
+        let input = rabbitmq::removal(pass);
+        let verdict = planner::deletion::decide_queue(&input, observed.as_ref(), empty_for(pass));
+        remember_empty(pass, matches!(verdict, Removal::LookAgain));
+        if verdict == deletion::Verdict::Delete {
+            pass.ctx.may_write()?;
+            client.delete_queue(vhost, name, false, false).await?;
+        }
+        // After the queue, and also where a crash came between the two.
+        if matches!(verdict, Removal::Delete | Removal::Release(_))
+            && (observed.is_none() || verdict == Removal::Delete)
+        {
+            let policies = rabbitmq::policies(pass, pass.link.rabbitmq()?, vhost, Instant::now()).await?;
+            if let Some(policy) = planner::deletion::policy_goes(&input, name, &policies) {
+                pass.ctx.may_write()?;
+                client.delete_policy(vhost, &policy).await?;
+            }
+        }
+        Ok(verdict)
+    }
+}
+
+/// For how long the queue has been seen empty.
+fn empty_for(pass: &Pass<'_, Queue>) -> Option<f64> {
+    let uid = pass.object.uid().unwrap_or_default();
+    pass.ctx.note(&uid, |notes| notes.empty_since.map(|since| since.elapsed().as_secs_f64()))
+}
+
+fn remember_empty(pass: &Pass<'_, Queue>, empty: bool) {
+    let uid = pass.object.uid().unwrap_or_default();
+    pass.ctx.note(&uid, |notes| {
+        notes.empty_since = empty.then(|| notes.empty_since.unwrap_or_else(Instant::now));
+    });
+}
+
+impl Rabbit for Queue {
+    const HOLDS_MESSAGES: bool = true;
+
+    async fn look(
+        pass: &Pass<'_, Self>,
+        rabbit: &RabbitHandle,
+        since: Instant,
+        ours: bool,
+        status: &QueueStatus,
+    ) -> Result<Look, Failure> {
+        let desired = desired(pass)?;
+        let vhost = &pass.object.spec.vhost;
+        let seen = rabbit.observer.queue(vhost, &desired.name, since, pass.lane).await?;
+        let observed = seen.queue.as_ref().map(apply::seen_queue);
+        let bindings: Vec<BindingId> = seen.bindings.iter().map(apply::seen_binding).collect();
+        let policies = rabbitmq::policies(pass, rabbit, vhost, since).await?;
+        let memory = remembered(status, ours);
+        let claimed = claimed(pass, &memory.applied_bindings);
+        let plan = planner::plan_queue(&QueueInput {
+            desired: &desired,
+            observed: observed.as_ref(),
+            bindings: &bindings,
+            policies: &policies,
+            memory: &memory,
+            claimed: &claimed,
+            management: pass.policies.management,
+            adoption: pass.policies.adoption,
+            drift: pass.link.spec.drift_policy,
+            edited: pass.edited,
+            approved: pass.object.annotations().get(annotation::APPROVE_PLAN).map(String::as_str),
+        })?;
+        Ok(Look { plan, exists: observed.is_some() })
+    }
+
+    async fn prepare(pass: &Pass<'_, Self>, plan: &Plan, status: &mut QueueStatus) -> Result<(), Failure> {
+        // Where messages go when they fail comes before where they come from.
+        let companions = wanted::of(pass.object)?;
+        let all: Vec<_> = companions
+            .all
+            .iter()
+            .map(|c| Wanted { role: c.role, object: Queue::new(&c.metadata_name, c.spec.clone()) })
+            .collect();
+        let missing = companions::keep(pass, &all).await?;
+        pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| notes.missing = missing);
+        status.dead_letter.clone_from(&companions.dead_letter);
+        status.retries.clone_from(&companions.retries);
+        let recreates = plan.steps.iter().any(|step| matches!(step, Step::DeleteQueue { .. }));
+        if recreates {
+            may_recreate(pass).await?;
+        }
+        remember(pass, plan, recreates, status).await
+    }
+
+    async fn finish(
+        pass: &Pass<'_, Self>,
+        outcome: &mut Outcome,
+        status: &mut QueueStatus,
+    ) -> Result<(), Failure> {
+        status.pending = None;
+        status.applied_bindings = desired(pass)?.bindings.iter().map(AppliedBinding::from).collect();
+        let uid = pass.object.uid().unwrap_or_default();
+        let missing = pass.ctx.note(&uid, |notes| std::mem::take(&mut notes.missing));
+        if missing.is_empty() {
+            pass.ctx.note(&uid, |notes| notes.looks = 0);
+        } else if outcome.ready.status == Some(true) {
+            let message = format!("waiting for {}", missing.join(", "));
+            outcome.ready = Verdict::new(conditions::READY, false, Reason::CompanionNotReady, message);
+            let looks = pass.ctx.note(&uid, |notes| {
+                notes.looks = notes.looks.saturating_add(1);
+                notes.looks
+            });
+            outcome.again = Some(COMPANION_LOOK * (1 << looks.min(6)));
+        }
+        Ok(())
+    }
+}
+
+/// What the CR asks for, its references resolved.
+fn desired(pass: &Pass<'_, Queue>) -> Result<DesiredQueue, Failure> {
+    let namespace = pass.object.namespace().unwrap_or_default();
+    let from =
+        references::From { namespace: &namespace, broker: &pass.link.key, vhost: &pass.object.spec.vhost };
+    let sources = pass
+        .object
+        .spec
+        .bindings
+        .iter()
+        .map(|b| references::source(pass.ctx, &from, b.source.as_deref(), b.source_ref.as_ref()))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(DesiredQueue::of(pass.object, &sources)?)
+}
+
+/// What the status remembers.
+#[must_use]
+pub fn remembered(status: &QueueStatus, owned: bool) -> QueueMemory {
+    QueueMemory {
+        owned,
+        applied_bindings: status.applied_bindings.iter().map(BindingId::from).collect(),
+        pending: status
+            .pending
+            .as_ref()
+            .map(|pending| pending.recreate.iter().map(BindingId::from).collect()),
+    }
+}
+
+/// Those of the bindings that other CRs declare, too.
+fn claimed(pass: &Pass<'_, Queue>, bindings: &[BindingId]) -> BTreeSet<BindingId> {
+    let claimed = bindings.iter().filter(|binding| {
+        let key = rabbitmq::binding_key(&pass.object.spec.vhost, binding);
+        let same =
+            |broker: &BrokerKey| pass.ctx.cluster_id(broker).is_none_or(|id| id == pass.link.cluster_id);
+        let others = pass.ctx.bindings.find(&key).iter().any(|other| same(&Rival::of(other.as_ref()).broker));
+        let queues = pass.ctx.queues.find(&key);
+        let mut queues = queues.iter().filter(|other| other.uid() != pass.object.uid());
+        others || queues.any(|other| same(&Rival::of(other.as_ref()).broker))
+    });
+    claimed.cloned().collect()
+}
+
+/// Proof that the queue may be deleted to be declared anew: empty and unused, seen twice.
+async fn may_recreate(pass: &Pass<'_, Queue>) -> Result<(), Failure> {
+    let client = pass.link.rabbitmq()?.client.on(pass.lane);
+    let observed = apply::weigh(&client, &pass.object.spec.vhost, pass.object.queue_name()).await?;
+    let Some(observed) = observed else { return Ok(()) };
+    let verdict = planner::deletion::may_recreate(&observed, empty_for(pass));
+    remember_empty(pass, matches!(verdict, Removal::LookAgain));
+    match verdict {
+        Removal::Delete => Ok(()),
+        Removal::LookAgain => Err(Failure::Soon {
+            reason: Reason::Progressing,
+            message: "the queue looks empty and unused; looking once more before it is made anew".into(),
+            after: Duration::from_secs_f64(Queue::SECOND_LOOK),
+        }),
+        Removal::Keep(why) => Err(Rejection::new(Reason::NotRecreated, why).into()),
+        Removal::Release(why) => Err(Rejection::new(Reason::NotRecreated, why).into()),
+    }
+}
+
+/// Writes down, before the first step, what a crash in between would lose: the bindings of a queue
+/// that is made anew, and the new bindings of a queue that is known already.
+async fn remember(
+    pass: &Pass<'_, Queue>,
+    plan: &Plan,
+    recreates: bool,
+    status: &mut QueueStatus,
+) -> Result<(), Failure> {
+    let before = pass.object.status.clone().unwrap_or_default();
+    let mut after = before.clone();
+    let bound = plan.steps.iter().filter_map(|step| match step {
+        Step::Bind(binding) => Some(AppliedBinding::from(binding)),
+        _ => None,
+    });
+    if recreates {
+        after.pending = Some(QueuePending { recreate: bound.clone().collect() });
+    }
+    let own = desired(pass)?.bindings;
+    if before.owned_since.is_some() {
+        for binding in bound.filter(|binding| own.contains(&BindingId::from(binding))) {
+            if !after.applied_bindings.contains(&binding) {
+                after.applied_bindings.push(binding);
+            }
+        }
+    }
+    status::write(pass.ctx, pass.object, &before, &after).await?;
+    status.pending = after.pending;
+    status.applied_bindings = after.applied_bindings;
+    Ok(())
+}
+
+impl Parent for Queue {
+    fn had(&self) -> Vec<String> {
+        let status = self.status.iter();
+        let names = status.flat_map(|status| {
+            status.dead_letter.iter().chain(status.retries.iter().map(|retry| &retry.name))
+        });
+        names.map(|name| rabbitmq::end_key(&self.spec.vhost, 'q', name)).collect()
+    }
+
+    fn follow(existing: &Self, wanted: &Self) -> Self {
+        let mut follows = existing.clone();
+        follows.spec = wanted.spec.clone();
+        follows.spec.broker_ref.clone_from(&existing.spec.broker_ref);
+        follows.spec.name.clone_from(&existing.spec.name);
+        follows
+    }
+}

@@ -1,0 +1,307 @@
+//! What Exchanges, Queues and Bindings have in common: how fresh a look has to be, and how steps
+//! are taken.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::runtime::reflector::ObjectRef;
+
+use super::broker;
+use super::context::Context;
+use super::failure::Failure;
+use super::gate::{self, Planned};
+use super::reconciler::{Outcome, Pass, TopologyKind};
+use crate::api::conditions::{self, Reason, Verdict};
+use crate::api::{Binding, annotation};
+use crate::apply::rabbitmq as apply;
+use crate::brokers::rabbitmq::{ErrorKind, RabbitError, RabbitHandle, VhostPolicies as Policies};
+use crate::topology::rabbitmq::deletion::{self, Owned};
+use crate::topology::rabbitmq::{BindingId, Plan, Step, Target, VhostPolicies};
+
+/// How old a look may be at the beginning of a pass. Many passes share one listing; a declaration
+/// that finds what the listing did not show yet is refused or changes nothing.
+const AGE: Duration = Duration::from_secs(1);
+/// How long a change may take to show.
+const SHOWS_WITHIN: Duration = Duration::from_secs(5);
+/// How often to look for it.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// From when on a look is good enough for this object: what this process wrote for it must show.
+pub fn fresh<K: TopologyKind>(pass: &Pass<'_, K>) -> Instant {
+    let recent = Instant::now().checked_sub(AGE).unwrap_or_else(Instant::now);
+    let wrote = pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| notes.wrote);
+    wrote.map_or(recent, |wrote| wrote.max(recent))
+}
+
+/// The policies of a virtual host, as of `since` or later.
+pub async fn policies<K: TopologyKind>(
+    pass: &Pass<'_, K>,
+    rabbit: &RabbitHandle,
+    vhost: &str,
+    since: Instant,
+) -> Result<Arc<VhostPolicies>, RabbitError> {
+    let read = rabbit.observer.policies(vhost, since, pass.lane).await?;
+    Ok(pass.link.policies.of(vhost, &read))
+}
+
+/// The policies of each virtual host in the planner's form, made once for all who share a look.
+#[derive(Default)]
+pub struct PolicyCache(Mutex<HashMap<String, Kept>>);
+
+struct Kept {
+    read: Arc<Policies>,
+    made: Arc<VhostPolicies>,
+}
+
+impl PolicyCache {
+    fn of(&self, vhost: &str, read: &Arc<Policies>) -> Arc<VhostPolicies> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(kept) = kept.get(vhost).filter(|kept| Arc::ptr_eq(&kept.read, read)) {
+            return kept.made.clone();
+        }
+        let made = Arc::new(apply::seen_policies(read));
+        kept.insert(vhost.to_owned(), Kept { read: read.clone(), made: made.clone() });
+        made
+    }
+}
+
+/// Takes the steps, in order; each is told once.
+pub async fn carry_out<K: TopologyKind>(
+    pass: &Pass<'_, K>,
+    vhost: &str,
+    steps: &[Step],
+) -> Result<(), Failure> {
+    let rabbit = pass.link.rabbitmq()?;
+    let client = rabbit.client.on(pass.lane);
+    let uid = pass.object.uid().unwrap_or_default();
+    if steps.iter().any(|step| matches!(step, Step::DeclareQueue { .. } | Step::DeclareExchange { .. })) {
+        broker::verify(pass.ctx, &pass.link).await?;
+    }
+    for step in steps {
+        pass.ctx.may_write()?;
+        let began = Instant::now();
+        let taken = apply::take(&client, vhost, step).await;
+        pass.ctx.metrics.broker_request(
+            &pass.link.key.to_string(),
+            step.request(),
+            super::sweep_rabbitmq::outcome(&taken),
+            began.elapsed(),
+        );
+        // Even a request that failed may have been carried out.
+        pass.ctx.note(&uid, |notes| notes.wrote = Some(Instant::now()));
+        taken?;
+        let words = conditions::cut(&step.to_string(), conditions::MAX_MESSAGE);
+        tracing::info!(
+            kind = K::KIND,
+            namespace = pass.object.namespace(),
+            name = pass.object.name_any(),
+            vhost,
+            step = words,
+            "done"
+        );
+        pass.ctx.events.publish(pass.object.object_ref(&()), false, step.event(), "Apply", &words);
+    }
+    Ok(())
+}
+
+/// What one look and one plan brought.
+pub struct Look {
+    /// The plan.
+    pub plan: Plan,
+    /// Whether the object is at the broker.
+    pub exists: bool,
+}
+
+/// A kind of RabbitMQ's.
+pub trait Rabbit: TopologyKind {
+    /// Whether messages go with the object when it vanishes.
+    const HOLDS_MESSAGES: bool;
+
+    /// Looks at the broker, as of `since` or later, and plans. `ours`: the object at the broker is
+    /// known to be this CR's.
+    fn look(
+        pass: &Pass<'_, Self>,
+        rabbit: &RabbitHandle,
+        since: Instant,
+        ours: bool,
+        status: &Self::Status,
+    ) -> impl Future<Output = Result<Look, Failure>> + Send;
+
+    /// What has to be there, or be written down, before the first step.
+    fn prepare(
+        _pass: &Pass<'_, Self>,
+        _plan: &Plan,
+        _status: &mut Self::Status,
+    ) -> impl Future<Output = Result<(), Failure>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// The broker is in step: what the status remembers, and what may still be waited for.
+    fn finish(
+        pass: &Pass<'_, Self>,
+        outcome: &mut Outcome,
+        status: &mut Self::Status,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+}
+
+/// Looks, plans, takes the steps, and looks again until the broker shows them.
+pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> Result<Outcome, Failure> {
+    let rabbit = pass.link.rabbitmq()?.clone();
+    let vhost = pass.object.vhost().unwrap_or_default().to_owned();
+    let what = format!("{} {:?}", K::KIND.to_lowercase(), pass.object.broker_name());
+    let until = Instant::now() + SHOWS_WITHIN;
+    let (mut since, mut rounds, mut lost) = (fresh(pass), 0, None);
+    loop {
+        let known = K::owned_since(status).is_some();
+        let Look { plan, exists } = K::look(pass, &rabbit, since, known || rounds > 0, status).await?;
+        let words = super::status::words(&plan.steps);
+        let (shown, hash) = K::plan_mut(status);
+        shown.clone_from(&words);
+        *hash = (!plan.steps.is_empty()).then(|| plan.hash.clone());
+        let drift = known && !pass.edited && !plan.steps.is_empty() && rounds == 0;
+        if K::HOLDS_MESSAGES && rounds == 0 {
+            lost = plan.loss.map(|_| vanished(&what));
+        }
+        let planned = Planned {
+            gate: plan.gate,
+            what: &what,
+            words: &words,
+            hash: &plan.hash,
+            exists,
+            drift,
+            data_lost: lost.clone(),
+        };
+        if let Some(outcome) = gate::hold(pass, &planned)? {
+            return Ok(outcome);
+        }
+        if rounds == 0 || !plan.steps.is_empty() {
+            K::prepare(pass, &plan, status).await?;
+        }
+        if !plan.steps.is_empty() {
+            if Instant::now() > until {
+                let message =
+                    format!("{what} was changed; the broker does not show it yet: {}", words.join("; "));
+                return Err(Failure::waiting(Reason::Progressing, message));
+            }
+            if rounds > 0 {
+                tokio::time::sleep(LOOK).await;
+            }
+            match carry_out(pass, &vhost, &plan.steps).await {
+                // Somebody was faster than the look: look again, and plan from what is there.
+                Err(Failure::Rabbitmq(error)) if error.kind == ErrorKind::Inequivalent && rounds == 0 => {
+                    (since, rounds) = (Instant::now(), 1);
+                    continue;
+                }
+                done => done?,
+            }
+            if drift {
+                tell_drift(pass, &plan, &words, lost.as_ref());
+            }
+            if plan.steps.iter().any(|step| !shows_at_once(step)) {
+                (since, rounds) = (Instant::now(), rounds + 1);
+                continue;
+            }
+        }
+        let (shown, hash) = K::plan_mut(status);
+        shown.clear();
+        *hash = None;
+        K::owned_since(status).get_or_insert_with(|| Timestamp::now().to_string());
+        let mut outcome = Outcome::in_step(format!("{what} is as declared"));
+        outcome.data_lost = lost;
+        if let Some(obstacle) = plan.obstacles.first() {
+            let message = plan.obstacles.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            outcome.ready = Verdict::new(conditions::READY, false, obstacle.reason, message.clone());
+            outcome.in_sync = Verdict::new(conditions::IN_SYNC, false, obstacle.reason, message);
+        }
+        K::finish(pass, &mut outcome, status).await?;
+        return Ok(outcome);
+    }
+}
+
+/// Whether the broker's answer to a step is proof enough. What a policy brings about is not said
+/// in the answer to it.
+const fn shows_at_once(step: &Step) -> bool {
+    matches!(step, Step::DeclareExchange { .. } | Step::DeclareQueue { .. } | Step::Bind(_))
+}
+
+fn vanished(what: &str) -> Verdict {
+    let message = format!(
+        "{what} vanished from the broker and was made again, empty; its messages are gone. Acknowledge with the annotation {}=true",
+        annotation::ACKNOWLEDGE_DATA_LOSS
+    );
+    Verdict::new(conditions::DATA_LOST, true, Reason::Vanished, message)
+}
+
+/// Counts and tells a difference that was brought back.
+fn tell_drift<K: Rabbit>(pass: &Pass<'_, K>, plan: &Plan, words: &[String], lost: Option<&Verdict>) {
+    let (now, uid) = (pass.ctx.now(), pass.object.uid().unwrap_or_default());
+    pass.ctx.note(&uid, |notes| notes.reverts.record(now));
+    pass.ctx.metrics.drift_corrected(K::KIND);
+    let about = || pass.object.object_ref(&());
+    pass.ctx.events.publish(about(), true, "DriftCorrected", "Apply", &words.join("; "));
+    if plan.loss.is_some() {
+        pass.ctx.metrics.vanished(K::KIND);
+    }
+    if let Some(verdict) = lost {
+        pass.ctx.events.publish(about(), true, "DataLost", "Observe", &verdict.message);
+    }
+}
+
+/// What the answer to a deletion depends on.
+pub fn removal<K: Rabbit>(pass: &Pass<'_, K>) -> deletion::Input {
+    let mut status = pass.object.status().cloned().unwrap_or_default();
+    deletion::Input {
+        policy: pass.policies.deletion,
+        management: pass.policies.management,
+        owner: pass.is_owner(),
+        heir: pass.has_heir(),
+        forced: false,
+        owned: if K::owned_since(&mut status).is_some() { Owned::Yes } else { Owned::Never },
+    }
+}
+
+/// The key under which the cache finds who claims a binding.
+#[must_use]
+pub fn binding_key(vhost: &str, binding: &BindingId) -> String {
+    let arguments = serde_json::to_string(&binding.arguments).unwrap_or_default();
+    let BindingId { source, target, routing_key, .. } = binding;
+    let (kind, name) = match target {
+        Target::Queue(name) => ('q', name),
+        Target::Exchange(name) => ('x', name),
+    };
+    format!("b\0{vhost}\0{source}\0{kind}\0{name}\0{routing_key}\0{arguments}")
+}
+
+/// The key under which the cache finds the Bindings that lead from or to a broker object.
+#[must_use]
+pub fn end_key(vhost: &str, kind: char, name: &str) -> String {
+    format!("e\0{vhost}\0{kind}\0{name}")
+}
+
+/// The key under which the cache finds the Bindings that refer to a CR.
+#[must_use]
+pub fn reference_key(kind: char, namespace: &str, name: &str) -> String {
+    format!("r\0{kind}\0{namespace}\0{name}")
+}
+
+/// Bindings that wait for an exchange or a queue look again.
+pub fn wake_bindings<K: TopologyKind>(ctx: &Context, object: &K, kind: char) {
+    let vhost = object.vhost().unwrap_or_default();
+    let namespace = object.namespace().unwrap_or_default();
+    let keys =
+        [end_key(vhost, kind, &object.broker_name()), reference_key(kind, &namespace, &object.name_any())];
+    for key in keys {
+        for binding in ctx.bindings.find(&key) {
+            let ready = binding
+                .status
+                .as_ref()
+                .is_some_and(|status| conditions::is_true(&status.conditions, conditions::READY));
+            if !ready {
+                ctx.wake_bindings.wake(&ObjectRef::<Binding>::from_obj(binding.as_ref()));
+            }
+        }
+    }
+}

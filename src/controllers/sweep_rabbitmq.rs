@@ -1,0 +1,98 @@
+//! RabbitMQ's drift sweep: one look at everything in all virtual hosts, compared with everything
+//! that is declared.
+//!
+//! The number of requests does not grow with the number of objects: one for each kind. An object
+//! that differs is woken; its own pass looks again before it writes.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use kube::runtime::reflector::ObjectRef;
+
+use super::context::Context;
+use super::dependents;
+use super::failure::Failure;
+use super::links::Link;
+use super::rabbitmq::{Look, Rabbit, end_key};
+use super::reconciler::{self, TopologyKind as _};
+use super::status::words;
+use super::sweep::{Counts, Swept};
+use crate::api::conditions::{self, Reason};
+use crate::api::{Binding, Exchange, Queue};
+use crate::brokers::lane::Lane;
+use crate::brokers::rabbitmq::{RabbitError, RabbitHandle};
+
+/// The result of a request, as metrics name it.
+pub fn outcome<T>(result: &Result<T, RabbitError>) -> &'static str {
+    match result {
+        Ok(_) => "ok",
+        Err(error) if error.is_unreachable() => "unreachable",
+        Err(_) => "error",
+    }
+}
+
+/// Looks once; wakes what differs.
+pub async fn run(ctx: &Arc<Context>, link: &Link, rabbit: &RabbitHandle) -> Result<Counts, Failure> {
+    let asked = Instant::now();
+    let seen = rabbit.observer.sweep(Lane::Resync).await;
+    ctx.metrics.broker_request(&link.key.to_string(), "Sweep", outcome(&seen), asked.elapsed());
+    let seen = seen?;
+    let mut counts = Counts { kind: Swept::Queues, ..Counts::default() };
+    compare::<Exchange>(ctx, link, rabbit, seen.begun, &mut counts).await;
+    compare::<Queue>(ctx, link, rabbit, seen.begun, &mut counts).await;
+    compare::<Binding>(ctx, link, rabbit, seen.begun, &mut counts).await;
+    let declared: HashSet<String> =
+        dependents::on::<Queue>(ctx, &link.key).iter().map(|queue| queue.identity()).collect();
+    let foreign = seen.queues.iter().filter(|queue| !queue.exclusive && !queue.auto_delete);
+    counts.unmanaged = foreign
+        .filter(|queue| !queue.name.starts_with("amq."))
+        .filter(|queue| !declared.contains(&end_key(&queue.vhost, 'q', &queue.name)))
+        .count();
+    Ok(counts)
+}
+
+/// Compares all objects of one kind with what was seen.
+async fn compare<K: Rabbit>(
+    ctx: &Arc<Context>,
+    link: &Link,
+    rabbit: &RabbitHandle,
+    since: Instant,
+    counts: &mut Counts,
+) {
+    for object in dependents::on::<K>(ctx, &link.key) {
+        counts.managed += 1;
+        let object = ctx.newest(object);
+        let Ok(mut pass) = reconciler::gather(ctx, object.as_ref()) else { continue };
+        pass.sweeping = true;
+        let mut status = object.status().cloned().unwrap_or_default();
+        let ours = K::owned_since(&mut status).is_some();
+        let (conditions, observed) = K::conditions(&status);
+        let own_pass_is_coming =
+            observed != object.meta().generation || object.meta().deletion_timestamp.is_some();
+        let ready = conditions::find(conditions, conditions::READY).cloned();
+        let (matches, known) = match K::look(&pass, rabbit, since, ours, &status).await {
+            Ok(Look { plan, .. }) => {
+                let obstacle = ready.as_ref().is_some_and(|ready| {
+                    [Reason::PolicyShadowed, Reason::ArgumentOverrides]
+                        .iter()
+                        .any(|reason| ready.reason == reason.as_str())
+                });
+                let said = words(&plan.steps) == *K::plan_mut(&mut status).0
+                    && plan.obstacles.is_empty() != obstacle;
+                (plan.steps.is_empty() && plan.obstacles.is_empty(), said)
+            }
+            Err(_) => (false, ready.is_some_and(|ready| ready.status != "True")),
+        };
+        if matches {
+            counts.in_sync += 1;
+        } else {
+            counts.drifted += 1;
+        }
+        if !known && !own_pass_is_coming {
+            K::wake(ctx).wake(&ObjectRef::from_obj(object.as_ref()));
+        }
+        // Thousands of comparisons must not keep other work waiting.
+        tokio::task::consume_budget().await;
+    }
+}

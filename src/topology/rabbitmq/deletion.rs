@@ -1,0 +1,189 @@
+//! What a deleted CR asks of RabbitMQ, and when a queue is empty enough to be made anew.
+//!
+//! RabbitMQ reports 0 messages for a quorum queue whose leader is lost, and its own `if-empty`
+//! deletes a stream with its data. So a queue counts as empty only if it runs, its leader is
+//! online, and both of its counters are there and 0, twice, further apart than the statistics are.
+
+use super::policy::{VhostPolicies, queue_policy_name};
+use super::{ObservedExchange, ObservedQueue};
+use crate::api::policy::{DeletionPolicy, ManagementPolicy};
+use crate::topology::deletion::{Asked, Object, Words, release, words_of};
+
+pub use crate::topology::deletion::{SECOND_LOOK_RABBIT, Verdict};
+
+const QUEUE: Words = words_of!("queue");
+const EXCHANGE: Words = words_of!("exchange");
+const BINDING: Words = words_of!("binding");
+
+/// What the answers for all three kinds depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Input {
+    /// What the CR says. `DeleteIfEmpty` is an Exchange's `DeleteIfUnused`.
+    pub policy: DeletionPolicy,
+    /// Observe never deletes.
+    pub management: ManagementPolicy,
+    /// Whether this CR owns the object.
+    pub owner: bool,
+    /// Whether another CR takes over.
+    pub heir: bool,
+    /// The annotation that lets go.
+    pub forced: bool,
+    /// Whether the object was adopted or made (the CR's status says since when).
+    pub owned: Owned,
+}
+
+/// Whether an object was ever adopted or made by the CR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owned {
+    /// It was.
+    Yes,
+    /// It was not: it is somebody else's, or nobody's.
+    Never,
+}
+
+impl Input {
+    fn release(&self, there: bool, words: &Words) -> Option<Verdict> {
+        let Self { policy, management, owner, heir, forced, owned } = *self;
+        let object = Object::of(there, owned == Owned::Yes);
+        let asked = Asked { policy, management, owner, heir, forced, object };
+        release(&asked, words).map(Verdict::Release)
+    }
+}
+
+/// Decides for a Queue. `empty_for`: seconds since the queue was first seen empty; none: not yet.
+/// After [`Verdict::Delete`], and where [`policy_goes`] says so, its policy goes, too.
+#[must_use]
+pub fn decide_queue(input: &Input, observed: Option<&ObservedQueue>, empty_for: Option<f64>) -> Verdict {
+    if let Some(verdict) = input.release(observed.is_some(), &QUEUE) {
+        return verdict;
+    }
+    let Some(observed) = observed else { return Verdict::Release(QUEUE.gone) };
+    if input.policy == DeletionPolicy::Delete {
+        return Verdict::Delete;
+    }
+    match holds(observed) {
+        Some(why) => Verdict::Keep(format!("{why}, and deletionPolicy is DeleteIfEmpty")),
+        None => second_look(empty_for),
+    }
+}
+
+/// The policy that goes with a queue, once the queue is gone: Spillway's own, where the CR's
+/// deletion policy let the queue go. A queue that is retained keeps its policy.
+#[must_use]
+pub fn policy_goes(input: &Input, queue: &str, policies: &VhostPolicies) -> Option<String> {
+    let name = queue_policy_name(queue);
+    let deletes = input.owned == Owned::Yes
+        && input.release(true, &QUEUE).is_none()
+        && policies.policies.iter().any(|policy| policy.name == name);
+    deletes.then_some(name)
+}
+
+/// Whether a queue may be deleted and declared anew: [`Verdict::Delete`] says so, [`Verdict::Keep`]
+/// says why not. The same proof as for a deletion, and no consumers.
+#[must_use]
+pub fn may_recreate(observed: &ObservedQueue, empty_for: Option<f64>) -> Verdict {
+    let why = holds(observed).or_else(|| match observed.consumers {
+        Some(0) => None,
+        Some(n) => Some(format!("the queue has {n} consumers")),
+        None => Some("RabbitMQ does not tell whether the queue has consumers".into()),
+    });
+    match why {
+        Some(why) => Verdict::Keep(format!("{why}, so it is not recreated")),
+        None => second_look(empty_for),
+    }
+}
+
+fn second_look(empty_for: Option<f64>) -> Verdict {
+    match empty_for {
+        Some(seconds) if seconds >= SECOND_LOOK_RABBIT => Verdict::Delete,
+        _ => Verdict::LookAgain,
+    }
+}
+
+/// Why a queue holds messages, or may; none: this look proves it empty.
+fn holds(queue: &ObservedQueue) -> Option<String> {
+    let replicated = match queue.kind.as_str() {
+        "quorum" | "stream" => true,
+        "classic" => false,
+        _ => return Some("RabbitMQ does not tell the queue's type, so it may hold messages".into()),
+    };
+    if queue.state.as_deref() != Some("running") {
+        let state = queue.state.as_deref().unwrap_or("not known");
+        return Some(format!("the queue's state is {state}, so it may hold messages"));
+    }
+    match queue.leader_online {
+        Some(false) => return Some("the queue's leader is not online, so it may hold messages".into()),
+        None if replicated => {
+            return Some(
+                "RabbitMQ does not tell whether the queue's leader is online, so it may hold messages".into(),
+            );
+        }
+        _ => {}
+    }
+    match (queue.messages, queue.unacked) {
+        (Some(0), Some(0)) => None,
+        (Some(messages), Some(unacked)) => {
+            Some(format!("the queue holds {} messages", messages.max(unacked)))
+        }
+        _ => Some("RabbitMQ does not tell how many messages the queue holds".into()),
+    }
+}
+
+/// What refers to an exchange; `None`: not known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Uses<'a> {
+    /// How many bindings lead from it.
+    pub from: Option<usize>,
+    /// How many bindings lead to it.
+    pub to: Option<usize>,
+    /// The virtual host's policies, which may name it for dead letters or as an alternate.
+    pub policies: Option<&'a VhostPolicies>,
+}
+
+/// Decides for an Exchange. `DeleteIfUnused` keeps it while any binding leads from it or to it, or
+/// a policy sends messages to it; what queues' arguments say is not known here.
+#[must_use]
+pub fn decide_exchange(
+    input: &Input,
+    name: &str,
+    observed: Option<&ObservedExchange>,
+    uses: &Uses<'_>,
+) -> Verdict {
+    if let Some(verdict) = input.release(observed.is_some(), &EXCHANGE) {
+        return verdict;
+    }
+    if input.policy == DeletionPolicy::Delete {
+        return Verdict::Delete;
+    }
+    let keep = |why: String| Verdict::Keep(format!("{why}, and deletionPolicy is DeleteIfUnused"));
+    let (Some(from), Some(to), Some(policies)) = (uses.from, uses.to, uses.policies) else {
+        return keep("it is not known whether the exchange is in use".into());
+    };
+    if from > 0 || to > 0 {
+        return keep(format!("{from} bindings lead from the exchange and {to} to it"));
+    }
+    let sends = |key: &str| key == "dead-letter-exchange" || key == "alternate-exchange";
+    let user = policies.policies.iter().find(|policy| {
+        policy.definition.iter().any(|(key, value)| sends(key) && value.as_str() == Some(name))
+    });
+    match user {
+        Some(policy) => keep(format!("policy {:?} sends messages to the exchange", policy.name)),
+        None => Verdict::Delete,
+    }
+}
+
+/// The policy that goes with an exchange, as [`policy_goes`] has it for queues.
+#[must_use]
+pub fn exchange_policy_goes(input: &Input, exchange: &str, policies: &VhostPolicies) -> Option<String> {
+    let name = super::policy::exchange_policy_name(exchange);
+    let deletes = input.owned == Owned::Yes
+        && input.release(true, &EXCHANGE).is_none()
+        && policies.policies.iter().any(|policy| policy.name == name);
+    deletes.then_some(name)
+}
+
+/// Decides for a Binding, which holds nothing: whether it is `there`.
+#[must_use]
+pub fn decide_binding(input: &Input, there: bool) -> Verdict {
+    input.release(there, &BINDING).unwrap_or(Verdict::Delete)
+}
