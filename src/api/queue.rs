@@ -416,12 +416,13 @@ pub struct QueueStatus {
     pub retries: Vec<RetryStatus>,
 }
 
-/// A queue that is being recreated.
+/// A queue that is being made, or made anew: what is there of it is Spillway's own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QueuePending {
-    /// The bindings that the queue had: all of them are made again, other people's, too.
-    #[serde(default)]
+    /// The bindings that the queue had before it was deleted to be made anew: all of them are made
+    /// again, other people's, too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 1024))]
     pub recreate: Vec<AppliedBinding>,
 }

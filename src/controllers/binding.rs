@@ -238,7 +238,7 @@ impl Rabbit for Binding {
             let before = pass.object.status.clone().unwrap_or_default();
             status::write(pass.ctx, pass.object, &before, &after).await?;
         }
-        Ok(())
+        rabbitmq::claim_first(pass, plan, status).await
     }
 
     async fn finish(_: &Pass<'_, Self>, _: &mut Outcome, status: &mut BindingStatus) -> Result<(), Failure> {

@@ -52,7 +52,12 @@ pub async fn keep<K: Parent>(pass: &Pass<'_, K>, wanted: &[Wanted<K>]) -> Result
             )
             .into());
         }
-        let found = declared(pass, companion);
+        let mut found = declared(pass, companion);
+        for double in found.split_off(found.len().min(1)) {
+            // Two parents made one each, under different names, before they saw the other's.
+            leave(pass, &double).await?;
+        }
+        let found = found.pop();
         let ready = match &found {
             None => {
                 make(pass, companion).await?;
@@ -76,9 +81,9 @@ pub async fn keep<K: Parent>(pass: &Pass<'_, K>, wanted: &[Wanted<K>]) -> Result
     Ok(missing)
 }
 
-/// The CR for a companion: the one of its own name, or any in the namespace that a person
-/// declared for the same broker object.
-fn declared<K: Parent>(pass: &Pass<'_, K>, companion: &Wanted<K>) -> Option<Arc<K>> {
+/// The CRs in the namespace for a companion's broker object: one that a person declared first,
+/// then the oldest.
+fn declared<K: Parent>(pass: &Pass<'_, K>, companion: &Wanted<K>) -> Vec<Arc<K>> {
     let namespace = pass.object.namespace().unwrap_or_default();
     let broker = broker_of(pass.object);
     let mut same = K::cache(pass.ctx).find(&companion.object.identity());
@@ -87,8 +92,11 @@ fn declared<K: Parent>(pass: &Pass<'_, K>, companion: &Wanted<K>) -> Option<Arc<
             && object.meta().deletion_timestamp.is_none()
             && broker_of(object.as_ref()) == broker
     });
-    same.sort_by_key(|object| (is_companion(object.as_ref()), object.name_any()));
-    same.into_iter().next().map(|object| pass.ctx.newest(object))
+    same.sort_by_key(|object| {
+        let created = object.meta().creation_timestamp.as_ref().map(|time| time.0);
+        (is_companion(object.as_ref()), created, object.uid())
+    });
+    same.into_iter().map(|object| pass.ctx.newest(object)).collect()
 }
 
 fn broker_of<K: TopologyKind>(object: &K) -> BrokerKey {
@@ -176,41 +184,43 @@ async fn share<K: Parent>(
 /// Lets go of companions that are not wanted any more. The CR goes with its last parent; what it
 /// stands for stays at the broker.
 async fn drop_unwanted<K: Parent>(pass: &Pass<'_, K>, wanted: &[Wanted<K>]) -> Result<(), Failure> {
-    let (Some(uid), Some(namespace)) = (pass.object.uid(), pass.object.namespace()) else {
-        return Ok(());
-    };
+    let Some(namespace) = pass.object.namespace() else { return Ok(()) };
     // A parent knows its companions from its own last status: no search through all objects.
     let mut had = pass.object.had();
     had.retain(|identity| !wanted.iter().any(|companion| companion.object.identity() == *identity));
     for identity in had {
         for object in K::cache(pass.ctx).find(&identity) {
-            let owners = object.owner_references();
-            let ours = is_companion(object.as_ref())
-                && object.namespace().as_deref() == Some(&namespace)
-                && owners.iter().any(|owner| owner.uid == uid);
-            if !ours {
-                continue;
-            }
-            let others: Vec<_> = owners.iter().filter(|owner| owner.uid != uid).cloned().collect();
-            if others.is_empty() {
-                pass.ctx.may_write()?;
-                let params = DeleteParams {
-                    preconditions: Some(Preconditions { uid: object.uid(), resource_version: None }),
-                    ..DeleteParams::default()
-                };
-                let deleted = api(pass).delete(&object.name_any(), &params).await;
-                pass.ctx.metrics.api_write("delete", "companions");
-                match deleted {
-                    Ok(_) => {}
-                    Err(kube::Error::Api(status)) if status.code == 404 => {}
-                    Err(error) => return Err(Failure::kube("delete a companion")(error)),
-                }
-            } else {
-                patch(pass, &object, &json!({"ownerReferences": others}), None).await?;
+            if object.namespace().as_deref() == Some(&namespace) {
+                leave(pass, &object).await?;
             }
         }
     }
     Ok(())
+}
+
+/// Takes this parent off a companion's owners. With its last parent the CR goes.
+async fn leave<K: Parent>(pass: &Pass<'_, K>, object: &Arc<K>) -> Result<(), Failure> {
+    let Some(uid) = pass.object.uid() else { return Ok(()) };
+    let owners = object.owner_references();
+    if !is_companion(object.as_ref()) || !owners.iter().any(|owner| owner.uid == uid) {
+        return Ok(());
+    }
+    let others: Vec<_> = owners.iter().filter(|owner| owner.uid != uid).cloned().collect();
+    if !others.is_empty() {
+        return patch(pass, object, &json!({"ownerReferences": others}), None).await;
+    }
+    pass.ctx.may_write()?;
+    let params = DeleteParams {
+        preconditions: Some(Preconditions { uid: object.uid(), resource_version: None }),
+        ..DeleteParams::default()
+    };
+    let deleted = api(pass).delete(&object.name_any(), &params).await;
+    pass.ctx.metrics.api_write("delete", "companions");
+    match deleted {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(Failure::kube("delete a companion")(error)),
+    }
 }
 
 async fn patch<K: Parent>(

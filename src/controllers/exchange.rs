@@ -16,7 +16,7 @@ use crate::api::{BrokerRef, Exchange, ExchangeStatus, annotation};
 use crate::apply::rabbitmq as apply;
 use crate::brokers::rabbitmq::{ErrorKind, RabbitHandle, Target as At};
 use crate::topology::deletion;
-use crate::topology::rabbitmq::{self as planner, DesiredExchange, ExchangeInput};
+use crate::topology::rabbitmq::{self as planner, DesiredExchange, ExchangeInput, Plan};
 
 impl TopologyKind for Exchange {
     const KIND: &'static str = "Exchange";
@@ -154,6 +154,10 @@ impl Rabbit for Exchange {
             approved: pass.object.annotations().get(annotation::APPROVE_PLAN).map(String::as_str),
         })?;
         Ok(Look { plan, exists: observed.is_some() })
+    }
+
+    async fn prepare(pass: &Pass<'_, Self>, plan: &Plan, status: &mut ExchangeStatus) -> Result<(), Failure> {
+        rabbitmq::claim_first(pass, plan, status).await
     }
 
     async fn finish(_: &Pass<'_, Self>, _: &mut Outcome, _: &mut ExchangeStatus) -> Result<(), Failure> {

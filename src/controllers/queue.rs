@@ -16,7 +16,7 @@ use super::wake::Wake;
 use super::{references, status};
 use crate::api::binding::AppliedBinding;
 use crate::api::conditions::{self, Reason, Verdict};
-use crate::api::policy::PolicyDefaults;
+use crate::api::policy::{Adoption, DeletionPolicy, PolicyDefaults};
 use crate::api::queue::QueuePending;
 use crate::api::{BrokerRef, Queue, QueueStatus, annotation};
 use crate::apply::rabbitmq as apply;
@@ -71,6 +71,13 @@ impl TopologyKind for Queue {
         keys.extend(inline.map(|binding| rabbitmq::binding_key(vhost, &binding)));
         let applied = self.status.iter().flat_map(|status| &status.applied_bindings);
         keys.extend(applied.map(|binding| rabbitmq::binding_key(vhost, &BindingId::from(binding))));
+        // Found by what it waits for.
+        let namespace = self.namespace().unwrap_or_default();
+        keys.extend(self.spec.bindings.iter().filter_map(|binding| {
+            let named = binding.source.as_ref().map(|source| rabbitmq::end_key(vhost, 'x', source));
+            let reference = binding.source_ref.as_ref();
+            named.or(reference.map(|to| rabbitmq::reference_key('x', &namespace, &to.name)))
+        }));
         keys.sort();
         keys.dedup();
         keys
@@ -160,6 +167,10 @@ fn remember_empty(pass: &Pass<'_, Queue>, empty: bool) {
 
 impl Rabbit for Queue {
     const HOLDS_MESSAGES: bool = true;
+
+    fn was_begun(status: &QueueStatus) -> bool {
+        status.pending.is_some()
+    }
 
     async fn look(
         pass: &Pass<'_, Self>,
@@ -310,8 +321,16 @@ async fn remember(
         Step::Bind(binding) => Some(AppliedBinding::from(binding)),
         _ => None,
     });
+    let declares = plan.steps.iter().any(|step| matches!(step, Step::DeclareQueue { .. }));
+    // Between its declaration and the end, a queue that is not written down would look like
+    // somebody else's.
+    let ambiguous = bound.clone().next().is_some()
+        || pass.policies.adoption == Adoption::Never
+        || pass.policies.deletion != DeletionPolicy::Retain;
     if recreates {
         after.pending = Some(QueuePending { recreate: bound.clone().collect() });
+    } else if declares && ambiguous && before.pending.is_none() && before.owned_since.is_none() {
+        after.pending = Some(QueuePending::default());
     }
     let own = desired(pass)?.bindings;
     if before.owned_since.is_some() {

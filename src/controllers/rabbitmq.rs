@@ -15,7 +15,8 @@ use super::failure::Failure;
 use super::gate::{self, Planned};
 use super::reconciler::{Outcome, Pass, TopologyKind};
 use crate::api::conditions::{self, Reason, Verdict};
-use crate::api::{Binding, annotation};
+use crate::api::policy::Adoption;
+use crate::api::{Binding, Queue, QueueStatus, annotation};
 use crate::apply::rabbitmq as apply;
 use crate::brokers::rabbitmq::{ErrorKind, RabbitError, RabbitHandle, VhostPolicies as Policies};
 use crate::topology::rabbitmq::deletion::{self, Owned};
@@ -119,6 +120,11 @@ pub struct Look {
 pub trait Rabbit: TopologyKind {
     /// Whether messages go with the object when it vanishes.
     const HOLDS_MESSAGES: bool;
+
+    /// Whether the status says that the object was about to be made.
+    fn was_begun(_status: &Self::Status) -> bool {
+        false
+    }
 
     /// Looks at the broker, as of `since` or later, and plans. `ours`: the object at the broker is
     /// known to be this CR's.
@@ -250,16 +256,36 @@ fn tell_drift<K: Rabbit>(pass: &Pass<'_, K>, plan: &Plan, words: &[String], lost
     }
 }
 
+/// Writes down whose the object will be before it is made, where a crash in between would leave it
+/// to nobody: `adoption: Never` takes nothing over that was there before.
+pub async fn claim_first<K: Rabbit>(
+    pass: &Pass<'_, K>,
+    plan: &Plan,
+    status: &mut K::Status,
+) -> Result<(), Failure> {
+    let makes = plan.steps.iter().any(|step| matches!(step, Step::DeclareExchange { .. } | Step::Bind(_)));
+    if !makes || pass.policies.adoption != Adoption::Never || K::owned_since(status).is_some() {
+        return Ok(());
+    }
+    let before = pass.object.status().cloned().unwrap_or_default();
+    let since = Timestamp::now().to_string();
+    let mut after = before.clone();
+    *K::owned_since(&mut after) = Some(since.clone());
+    *K::owned_since(status) = Some(since);
+    super::status::write(pass.ctx, pass.object, &before, &after).await
+}
+
 /// What the answer to a deletion depends on.
 pub fn removal<K: Rabbit>(pass: &Pass<'_, K>) -> deletion::Input {
     let mut status = pass.object.status().cloned().unwrap_or_default();
+    let owned = K::owned_since(&mut status).is_some() || K::was_begun(&status);
     deletion::Input {
         policy: pass.policies.deletion,
         management: pass.policies.management,
         owner: pass.is_owner(),
         heir: pass.has_heir(),
         forced: false,
-        owned: if K::owned_since(&mut status).is_some() { Owned::Yes } else { Owned::Never },
+        owned: if owned { Owned::Yes } else { Owned::Never },
     }
 }
 
@@ -287,7 +313,7 @@ pub fn reference_key(kind: char, namespace: &str, name: &str) -> String {
     format!("r\0{kind}\0{namespace}\0{name}")
 }
 
-/// Bindings that wait for an exchange or a queue look again.
+/// Bindings, and Queues with bindings, that wait for an exchange or a queue look again.
 pub fn wake_bindings<K: TopologyKind>(ctx: &Context, object: &K, kind: char) {
     let vhost = object.vhost().unwrap_or_default();
     let namespace = object.namespace().unwrap_or_default();
@@ -301,6 +327,12 @@ pub fn wake_bindings<K: TopologyKind>(ctx: &Context, object: &K, kind: char) {
                 .is_some_and(|status| conditions::is_true(&status.conditions, conditions::READY));
             if !ready {
                 ctx.wake_bindings.wake(&ObjectRef::<Binding>::from_obj(binding.as_ref()));
+            }
+        }
+        for queue in ctx.queues.find(&key) {
+            let ready = |status: &QueueStatus| conditions::is_true(&status.conditions, conditions::READY);
+            if queue.uid() != object.uid() && !queue.status.as_ref().is_some_and(ready) {
+                ctx.wake_queues.wake(&ObjectRef::<Queue>::from_obj(queue.as_ref()));
             }
         }
     }

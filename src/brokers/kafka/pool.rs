@@ -91,8 +91,9 @@ impl KafkaPool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::settings::{SaslMechanism, SaslSettings, Secret};
+    use super::super::settings::{SaslMechanism, SaslSettings};
     use super::*;
+    use crate::brokers::settings::{Secret, TlsSettings};
 
     fn settings(password: &str) -> KafkaSettings {
         let sasl = SaslSettings {
@@ -124,7 +125,7 @@ mod tests {
     async fn settings_that_librdkafka_refuses_are_an_error_and_not_a_client() {
         let pool = KafkaPool::new(Duration::from_secs(1));
         let key = BrokerKey("a".into());
-        let tls = super::super::settings::TlsSettings { ca_pem: Some("no PEM".into()), ..Default::default() };
+        let tls = TlsSettings { ca_pem: Some("no PEM".into()), ..Default::default() };
         let broken = KafkaSettings { tls: Some(tls), ..settings("one") };
         let error = pool.get(&key, &broken).err().expect("the certificate is not one");
         assert!(error.to_string().starts_with("failed to set up the Kafka client: "), "{error}");
