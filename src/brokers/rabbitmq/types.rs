@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use crate::api::arguments::Arguments;
@@ -127,36 +128,47 @@ impl QueueInfo {
     }
 }
 
+/// What cannot be read is not known: a queue that comes or goes while it is listed is half there, and
+/// one odd value must not hide all others.
+fn known<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Option<T>, D::Error> {
+    Ok(serde_json::from_value(Value::deserialize(from)?).ok())
+}
+
+/// Erlang writes an empty map as an empty list.
+fn arguments<'de, D: Deserializer<'de>>(from: D) -> Result<Arguments, D::Error> {
+    known(from).map(Option::unwrap_or_default)
+}
+
 /// A queue as the management interface writes it.
 #[derive(Deserialize)]
 pub(super) struct QueueRecord {
     vhost: String,
     name: String,
-    #[serde(rename = "type", default)]
+    #[serde(rename = "type", default, deserialize_with = "known")]
     kind: Option<String>,
     #[serde(default)]
     durable: bool,
     #[serde(default)]
     auto_delete: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known")]
     exclusive: Option<bool>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "arguments")]
     arguments: Arguments,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known")]
     policy: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known")]
     operator_policy: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known")]
     state: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known")]
     leader: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known")]
     online: Option<Vec<String>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known")]
     messages: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known")]
     messages_unacknowledged: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "known")]
     consumers: Option<u64>,
 }
 
@@ -224,7 +236,7 @@ pub struct ExchangeInfo {
     /// Only other exchanges may publish to it.
     pub internal: bool,
     /// Its arguments, as it was declared with.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "arguments")]
     pub arguments: Arguments,
     /// The policy in force, by name.
     #[serde(default)]
@@ -256,7 +268,7 @@ struct BindingRecord {
     destination: String,
     destination_type: String,
     routing_key: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "arguments")]
     arguments: Arguments,
     properties_key: String,
 }
@@ -369,6 +381,17 @@ mod tests {
         assert_eq!(queue.leader_online, None);
         assert_eq!(queue.policy, None);
         assert!(!queue.exclusive);
+    }
+
+    #[test]
+    fn one_odd_value_is_unknown_and_hides_nothing_else() {
+        let queue = queue(serde_json::json!({
+            "name": "q", "vhost": "/", "type": "quorum", "arguments": [], "messages": -1, "consumers": "",
+            "exclusive": "", "online": "rabbit@a", "policy": 7, "state": "running"
+        }));
+        assert!(queue.arguments.is_empty() && !queue.exclusive);
+        assert_eq!((queue.messages, queue.consumers, queue.policy), (None, None, None));
+        assert_eq!(queue.state.as_deref(), Some("running"));
     }
 
     #[test]
