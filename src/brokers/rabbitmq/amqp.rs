@@ -18,7 +18,7 @@ use tokio::sync::Semaphore;
 use super::error::{ErrorKind, RabbitError, plain};
 use super::settings::RabbitSettings;
 use super::transport::{Transport, transport};
-use crate::brokers::settings::{Secret, TlsSettings};
+use crate::brokers::settings::Secret;
 use crate::brokers::tls;
 
 /// A probe takes no longer, the connection included.
@@ -96,7 +96,7 @@ impl AmqpProbe {
         let tls = match scheme {
             AMQPScheme::AMQP => None,
             AMQPScheme::AMQPS => {
-                let trust = settings.tls.clone().unwrap_or_else(TlsSettings::default);
+                let trust = settings.tls.clone().unwrap_or_default();
                 let config =
                     tls::client_config(&trust).map_err(|error| refuse(format!("needs TLS: {error}")))?;
                 Some(Arc::new(config))

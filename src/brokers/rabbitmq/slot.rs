@@ -17,6 +17,7 @@ pub(super) struct Slot<T> {
 struct Answer<T> {
     /// When the request began: what happened after is not in it.
     begun: Instant,
+    ended: Instant,
     outcome: Result<Arc<T>, RabbitError>,
 }
 
@@ -36,7 +37,7 @@ impl<T> Slot<T> {
     }
 
     /// An answer whose request began at or after `not_before`: the one that is kept, one that is being fetched, or
-    /// else `fetch`. A failure is told to all who waited for it and to nobody who came after it began.
+    /// else `fetch`. A failure is told to all who came before it was known, and to nobody who comes later.
     pub async fn get(
         &self,
         not_before: Instant,
@@ -50,12 +51,12 @@ impl<T> Slot<T> {
         if let Some(kept) = self.kept(not_before) {
             return Ok(kept);
         }
-        if let Some(error) = self.failed(not_before.max(came)) {
+        if let Some(error) = self.failed(came) {
             return Err(error);
         }
         let begun = Instant::now();
         let outcome = fetch().await.map(Arc::new);
-        *self.last() = Some(Answer { begun, outcome: outcome.clone() });
+        *self.last() = Some(Answer { begun, ended: Instant::now(), outcome: outcome.clone() });
         outcome
     }
 
@@ -63,7 +64,7 @@ impl<T> Slot<T> {
     pub fn put(&self, begun: Instant, answer: T) {
         let mut last = self.last();
         if last.as_ref().is_none_or(|kept| kept.begun <= begun) {
-            *last = Some(Answer { begun, outcome: Ok(Arc::new(answer)) });
+            *last = Some(Answer { begun, ended: Instant::now(), outcome: Ok(Arc::new(answer)) });
         }
     }
 
@@ -74,9 +75,9 @@ impl<T> Slot<T> {
         last.is_none()
     }
 
-    fn failed(&self, not_before: Instant) -> Option<RabbitError> {
+    fn failed(&self, came: Instant) -> Option<RabbitError> {
         let last = self.last();
-        let answer = last.as_ref().filter(|answer| answer.begun >= not_before)?;
+        let answer = last.as_ref().filter(|answer| answer.ended >= came)?;
         answer.outcome.as_ref().err().cloned()
     }
 
