@@ -8,18 +8,19 @@
 //! # Layout
 //!
 //! - `spike`: one flood, from its first message until one replica is left.
-//! - `operator`: the operator as a process: start to ready, memory, CPU.
-//! - `machine`: what it ran on.
+//! - `operator`: start to ready.
+//! - `common`: the operator as a process (memory, CPU), and the machine it ran on.
 //! - `report`: the table, and the summary as JSON.
 //! - `kafka`, `cluster`, `recorder`: the demo's, which look at the broker and at the Deployment.
 
 #[expect(dead_code, reason = "the demo uses all of it")]
 #[path = "../demo/cluster.rs"]
 mod cluster;
+#[path = "../bench_common/mod.rs"]
+mod common;
 #[expect(dead_code, reason = "the demo uses all of it")]
 #[path = "../demo/kafka.rs"]
 mod kafka;
-mod machine;
 mod operator;
 #[expect(
     dead_code,
@@ -38,8 +39,9 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cluster::{Cluster, wait};
+use crate::common::machine;
+use crate::common::process::{Process, ProcessError};
 use crate::kafka::Watcher;
-use crate::operator::Process;
 use crate::recorder::Recorder;
 use crate::report::Report;
 use crate::spike::{Floods, Spike};
@@ -128,10 +130,8 @@ enum BenchError {
     Kafka(#[from] rdkafka::error::KafkaError),
     #[error("failed to run {0}: {1}")]
     Run(PathBuf, std::io::Error),
-    #[error("failed to read {0}: {1}")]
-    Read(PathBuf, std::io::Error),
-    #[error("failed to read {0}: there is no {1} in it")]
-    Missing(PathBuf, &'static str),
+    #[error(transparent)]
+    Process(#[from] ProcessError),
     #[error("failed to write {0}: {1}")]
     Write(PathBuf, std::io::Error),
     #[error("the operator ended before it was ready ({0}): see {1}")]

@@ -4,9 +4,10 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use crate::operator::Memory;
+use crate::common::process::Memory;
+use crate::common::{machine, median};
 use crate::spike::Spike;
-use crate::{BenchError, FULL_SIZE, Settings, machine};
+use crate::{BenchError, FULL_SIZE, Settings};
 
 /// KEDA + HPA on the same kind of bed, in a run of its own: polls each second, lagThreshold 10, twelve partitions,
 /// eight spikes of 1,200 messages at random phases. Seconds to the first patch and to full size, median and worst.
@@ -116,17 +117,6 @@ impl Reached {
     }
 }
 
-/// The middle one, or between the two middle ones.
-pub fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match (values.len() % 2, values.get(middle)) {
-        (_, None) => f64::NAN,
-        (1, Some(value)) => *value,
-        (_, Some(value)) => f64::midpoint(values[middle - 1], *value),
-    }
-}
-
 fn row(name: &str, ours: Option<f64>, theirs: Option<f64>) {
     let ours = ours.map_or("never".to_owned(), |value| format!("{value:.2}"));
     let theirs = theirs.map_or(String::new(), |value| format!("{value:.1}"));
@@ -141,12 +131,6 @@ fn rounded(value: Option<f64>, digits: i32) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_of_an_even_number_lies_between_the_middle_two() {
-        assert!((median(vec![4.0, 1.0, 3.0, 2.0]) - 2.5).abs() < f64::EPSILON);
-        assert!((median(vec![9.0, 1.0, 2.0]) - 2.0).abs() < f64::EPSILON);
-    }
 
     #[test]
     fn a_spike_that_never_got_there_counts_as_the_worst_one() {
