@@ -42,7 +42,8 @@ pub fn records(logs: &Path) -> Result<usize, LogError> {
 fn in_segment(mut rest: &[u8]) -> Result<usize, LogError> {
     let mut count = 0;
     while rest.len() >= HEADER {
-        let number = |at: usize| rest.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+        let number =
+            |at: usize| rest.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
         let length = number(8).ok_or(LogError::Format)? as usize + LENGTH_END;
         // A segment is made larger than its content; a batch may be half written.
         if length == LENGTH_END || rest.len() < length {

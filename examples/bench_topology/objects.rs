@@ -231,7 +231,9 @@ impl Follow {
         let waited = tokio::time::timeout(PATIENCE, self.counts.wait_for(|(_, counts)| is(counts))).await;
         match waited.map(|seen| seen.map(|seen| seen.0)) {
             Ok(Ok(at)) => Ok(at),
-            Ok(Err(_)) => Err(BenchError::Waited(PATIENCE, format!("the watch on {:?}s, which ended", self.kind))),
+            Ok(Err(_)) => {
+                Err(BenchError::Waited(PATIENCE, format!("the watch on {:?}s, which ended", self.kind)))
+            }
             Err(_) => {
                 let counts = self.counts.borrow().1;
                 Err(BenchError::Waited(PATIENCE, format!("{:?}s {what}: {counts:?}", self.kind)))

@@ -32,7 +32,11 @@ impl Operator {
         let address = free_address().map_err(failed)?.to_string();
         // It ends with this process, whatever ends that.
         let mut command = Command::new("setpriv");
-        command.args(["--pdeathsig", "TERM"]).arg(&settings.spillway).args(["run", "--http-address", &address]);
+        command.args(["--pdeathsig", "TERM"]).arg(&settings.spillway).args([
+            "run",
+            "--http-address",
+            &address,
+        ]);
         command.args(["--watch-namespace", &objects.namespace, "--lease-namespace", &objects.namespace]);
         command.args(["--lease-name", "spillway"]).stdin(Stdio::null());
         command.stdout(file.try_clone().map_err(failed)?).stderr(file);
@@ -89,7 +93,7 @@ impl Metrics {
             let (labels, value) = line.strip_prefix(metric)?.strip_prefix('{')?.rsplit_once("} ")?;
             Some((labels, value.parse::<f64>().ok()?))
         });
-        series.filter(|(found, _)| labels(found)).map(|(_, value)| value).sum()
+        series.filter(|(found, _)| labels(found)).fold(0.0, |sum, (_, value)| sum + value)
     }
 
     /// Objects that were looked at and are ready. Brokers are left out.

@@ -59,7 +59,9 @@ impl<'a> Report<'a> {
     /// Edits that meet a restart.
     pub fn edits(&mut self, before: Duration, during: Duration) {
         let (before, during) = (before.as_secs_f64(), during.as_secs_f64());
-        self.note(&format!("an edit from before a restart: at the broker {before:.2} s after the lead was taken"));
+        self.note(&format!(
+            "an edit from before a restart: at the broker {before:.2} s after the lead was taken"
+        ));
         self.note(&format!("an edit during the resync: at the broker {during:.2} s after it was accepted"));
         self.figures.push(("user_edit_s".to_owned(), before.max(during), 2));
     }
@@ -71,7 +73,10 @@ impl<'a> Report<'a> {
         self.note(&format!("  writes to the API server but the Lease's: {}", api_writes.len()));
         list(api_writes);
         self.note(&format!("  requests to the broker for each look at all it has: {requests:.1}"));
-        self.note(&format!("  CPU {cores:.4} cores, memory {:.1} MiB (at most {:.1})", memory.resident, memory.peak));
+        self.note(&format!(
+            "  CPU {cores:.4} cores, memory {:.1} MiB (at most {:.1})",
+            memory.resident, memory.peak
+        ));
         self.figures.push(("idle_api_writes".to_owned(), api_writes.len() as f64, 0));
         self.figures.push(("idle_requests_per_sweep".to_owned(), requests, 1));
         self.figures.push(("idle_cores".to_owned(), cores, 4));
@@ -100,7 +105,11 @@ impl<'a> Report<'a> {
             println!("{note}");
         }
         let figures = self.figures.iter().map(|(key, value, digits)| format!(r#","{key}":{value:.digits$}"#));
-        let summary = format!(r#"{{"bench":"topology","scale":{}{}}}"#, self.settings.scale, figures.collect::<String>());
+        let summary = format!(
+            r#"{{"bench":"topology","scale":{}{}}}"#,
+            self.settings.scale,
+            figures.collect::<String>()
+        );
         let path = self.settings.out.join("topology.json");
         fs::write(&path, format!("{summary}\n")).map_err(|error| BenchError::Write(path, error))
     }

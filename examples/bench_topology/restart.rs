@@ -39,7 +39,8 @@ pub async fn in_step(bench: &Bench<'_>, report: &mut Report<'_>) -> Result<(), B
 /// A restart that two edits meet: one came before it, one comes as the operator takes the lead. The operator is
 /// left running.
 pub async fn with_edits(bench: &Bench<'_>, report: &mut Report<'_>) -> Result<Operator, BenchError> {
-    let edited: Vec<&String> = [bench.topics.len() / 2, bench.topics.len() / 3].map(|at| &bench.topics[at]).into();
+    let edited: Vec<&String> =
+        [bench.topics.len() / 2, bench.topics.len() / 3].map(|at| &bench.topics[at]).into();
     edit(bench, edited[0], EDITS[0]).await?;
     let led = leader(bench);
     let mut operator = Operator::start(bench.settings, &bench.objects, "edited")?;
@@ -57,7 +58,11 @@ pub async fn with_edits(bench: &Bench<'_>, report: &mut Report<'_>) -> Result<Op
 }
 
 /// What an operator costs that has nothing to do.
-pub async fn rest(bench: &Bench<'_>, mut operator: Operator, report: &mut Report<'_>) -> Result<(), BenchError> {
+pub async fn rest(
+    bench: &Bench<'_>,
+    mut operator: Operator,
+    report: &mut Report<'_>,
+) -> Result<(), BenchError> {
     // The edits of before are over when the broker has been looked at once more.
     let begun = operator.metrics().await?.sweeps();
     until(PATIENCE, Duration::from_millis(500), async || {
@@ -96,7 +101,11 @@ async fn synced(bench: &Bench<'_>, operator: &mut Operator) -> Result<Duration, 
             Err(error) => return Err(error),
         };
         let all = ready >= wanted;
-        Ok(if all { Ok(operator.begun.elapsed()) } else { Err(format!("{wanted} objects to be ready, not {ready}")) })
+        Ok(if all {
+            Ok(operator.begun.elapsed())
+        } else {
+            Err(format!("{wanted} objects to be ready, not {ready}"))
+        })
     })
     .await
 }
@@ -111,7 +120,11 @@ async fn in_force(bench: &Bench<'_>, name: &str, value: &str) -> Result<Instant,
     let name = topic_name(&bench.objects, name);
     until(PATIENCE, Duration::from_millis(20), async || {
         let is = bench.kafka.config(&name).await?;
-        Ok(if is.as_deref() == Some(value) { Ok(Instant::now()) } else { Err(format!("{name} to have {value}")) })
+        Ok(if is.as_deref() == Some(value) {
+            Ok(Instant::now())
+        } else {
+            Err(format!("{name} to have {value}"))
+        })
     })
     .await
 }

@@ -75,7 +75,8 @@ impl Bench<'_> {
             .measure(async |names| Ok(self.kafka.create(&names, CONFIGS[0]).await?))
             .await?;
         let rate = self.create_topics(&self.objects).await?;
-        let ours = self.started("topics-created", Kind::Topic, |counts| counts.ready == self.topics.len()).await?;
+        let ours =
+            self.started("topics-created", Kind::Topic, |counts| counts.ready == self.topics.len()).await?;
         report.row("topics_create", &format!("{} topics created", self.topics.len()), ours, limit);
         report.note(&format!("The API server accepted {rate:.0} Topics a second while nobody else worked."));
         Ok(())
@@ -90,9 +91,15 @@ impl Bench<'_> {
         self.kafka.clear(NAMESPACES[1]).await?;
         self.limit.delete_all(Kind::Topic).await?;
         self.edit_topics(&self.objects).await?;
-        let ours =
-            self.started("topics-configured", Kind::Topic, |counts| counts.ready == self.topics.len()).await?;
-        report.row("topics_config", &format!("a config changed on {} topics", self.topics.len()), ours, limit);
+        let ours = self
+            .started("topics-configured", Kind::Topic, |counts| counts.ready == self.topics.len())
+            .await?;
+        report.row(
+            "topics_config",
+            &format!("a config changed on {} topics", self.topics.len()),
+            ours,
+            limit,
+        );
         Ok(())
     }
 
@@ -160,7 +167,9 @@ impl Bench<'_> {
     /// Creates the Topics; how many the API server took in a second.
     async fn create_topics(&self, objects: &Objects) -> Result<f64, BenchError> {
         let begun = Instant::now();
-        objects.create(Kind::Topic, self.topics.iter().map(|name| (name.clone(), topic(objects, name)))).await?;
+        objects
+            .create(Kind::Topic, self.topics.iter().map(|name| (name.clone(), topic(objects, name))))
+            .await?;
         #[expect(clippy::cast_precision_loss, reason = "some thousands")]
         Ok(self.topics.len() as f64 / begun.elapsed().as_secs_f64())
     }

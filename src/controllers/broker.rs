@@ -24,7 +24,7 @@ use super::{finalizer, settings, status, sweep_rabbitmq};
 use crate::api::broker::Unmanaged;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{Broker, BrokerStatus, annotation};
-use crate::brokers::kafka::BrokerKey as PoolKey;
+use crate::brokers::kafka::{BrokerKey as PoolKey, Observer};
 use crate::topology::access::{self, Asking};
 
 /// How long the cluster may take to say who it is.
@@ -178,7 +178,14 @@ async fn connect(ctx: &Arc<Context>, broker: &Broker, key: &BrokerKey) -> Result
     let refused = |error: String| Failure::waiting(Reason::InvalidSettings, error);
     if let Some(connection) = &broker.spec.kafka {
         let settings = settings::kafka(connection, &key.namespace, &ctx.secrets).await?;
-        let kafka = ctx.kafka.get(&PoolKey(uid), &settings).map_err(|error| refused(error.to_string()))?;
+        let observer = || {
+            let (metrics, name) = (ctx.metrics.clone(), key.to_string());
+            Observer::new(move |operation, result, took| metrics.broker_request(&name, operation, result, took))
+        };
+        let kafka = ctx
+            .kafka
+            .get_observed(&PoolKey(uid), &settings, observer)
+            .map_err(|error| refused(error.to_string()))?;
         return Ok(Endpoint::Kafka(kafka));
     }
     if let Some(connection) = &broker.spec.rabbitmq {

@@ -18,7 +18,7 @@ pub mod pool;
 pub mod settings;
 pub mod types;
 
-pub use batch::{AdminBatcher, ObservedTopic};
+pub use batch::{AdminBatcher, ObservedTopic, Observer};
 pub use client::KafkaClient;
 pub use error::{ErrorCode, KafkaError};
 pub use pool::{BrokerKey, KafkaHandle, KafkaPool};

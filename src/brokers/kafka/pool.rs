@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::batch::AdminBatcher;
+use super::batch::{AdminBatcher, Observer};
 use super::client::KafkaClient;
 use super::error::KafkaError;
 use super::settings::KafkaSettings;
@@ -51,6 +51,22 @@ impl KafkaPool {
     /// # Panics
     /// Outside of a Tokio runtime.
     pub fn get(&self, key: &BrokerKey, settings: &KafkaSettings) -> Result<Arc<KafkaHandle>, KafkaError> {
+        self.get_observed(key, settings, Observer::none)
+    }
+
+    /// As [`KafkaPool::get`]; a client that is made has its batched requests told to `observer`.
+    ///
+    /// # Errors
+    /// As [`KafkaPool::get`].
+    ///
+    /// # Panics
+    /// As [`KafkaPool::get`].
+    pub fn get_observed(
+        &self,
+        key: &BrokerKey,
+        settings: &KafkaSettings,
+        observer: impl FnOnce() -> Observer,
+    ) -> Result<Arc<KafkaHandle>, KafkaError> {
         let fingerprint = settings.fingerprint();
         let mut entries = self.entries();
         if let Some(entry) = entries
@@ -61,7 +77,7 @@ impl KafkaPool {
         }
         entries.remove(key);
         let client = KafkaClient::connect(settings)?;
-        let batcher = AdminBatcher::new(&client, self.timeout);
+        let batcher = AdminBatcher::observed(&client, self.timeout, &observer());
         let handle = Arc::new(KafkaHandle { client, batcher });
         entries.insert(key.clone(), Entry { fingerprint, handle: Arc::clone(&handle) });
         Ok(handle)

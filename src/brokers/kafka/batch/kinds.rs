@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::super::client::{KafkaClient, PerObject};
 use super::super::error::KafkaError;
 use super::super::types::{ConfigEntry, ConfigSource, NewTopic, TopicConfigChange, TopicDescription};
-use super::ObservedTopic;
 use super::lanes::Bounds;
 use super::worker::Kind;
+use super::{ObservedTopic, Observer};
 
 /// Partitions that one request creates at most. The controller refuses more than 10,000 records per request.
 const MAX_PARTITIONS: usize = 2_000;
@@ -37,8 +37,13 @@ impl Kind for Create {
         1 + partitions + request.config.len()
     }
 
-    async fn send(client: &KafkaClient, requests: Vec<NewTopic>, timeout: Duration) -> PerObject<()> {
-        client.create_topics(&requests, false, timeout).await
+    async fn send(
+        client: &KafkaClient,
+        observer: &Observer,
+        requests: Vec<NewTopic>,
+        timeout: Duration,
+    ) -> PerObject<()> {
+        observer.hear("CreateTopics", client.create_topics(&requests, false, timeout)).await
     }
 }
 
@@ -56,8 +61,13 @@ impl Kind for Grow {
         usize::try_from(*total).unwrap_or(0)
     }
 
-    async fn send(client: &KafkaClient, requests: Vec<(String, i32)>, timeout: Duration) -> PerObject<()> {
-        client.create_partitions(&requests, false, timeout).await
+    async fn send(
+        client: &KafkaClient,
+        observer: &Observer,
+        requests: Vec<(String, i32)>,
+        timeout: Duration,
+    ) -> PerObject<()> {
+        observer.hear("CreatePartitions", client.create_partitions(&requests, false, timeout)).await
     }
 }
 
@@ -77,10 +87,13 @@ impl Kind for Alter {
 
     async fn send(
         client: &KafkaClient,
+        observer: &Observer,
         requests: Vec<TopicConfigChange>,
         timeout: Duration,
     ) -> PerObject<()> {
-        client.incremental_alter_configs(&requests, false, timeout).await
+        observer
+            .hear("IncrementalAlterConfigs", client.incremental_alter_configs(&requests, false, timeout))
+            .await
     }
 }
 
@@ -98,8 +111,13 @@ impl Kind for Delete {
         1
     }
 
-    async fn send(client: &KafkaClient, requests: Vec<String>, timeout: Duration) -> PerObject<()> {
-        client.delete_topics(&requests, timeout).await
+    async fn send(
+        client: &KafkaClient,
+        observer: &Observer,
+        requests: Vec<String>,
+        timeout: Duration,
+    ) -> PerObject<()> {
+        observer.hear("DeleteTopics", client.delete_topics(&requests, timeout)).await
     }
 }
 
@@ -119,12 +137,13 @@ impl Kind for Describe {
 
     async fn send(
         client: &KafkaClient,
+        observer: &Observer,
         requests: Vec<String>,
         timeout: Duration,
     ) -> PerObject<Option<ObservedTopic>> {
         let (described, configs) = tokio::try_join!(
-            client.describe_topics(&requests, timeout),
-            client.describe_configs(&requests, timeout),
+            observer.hear("DescribeTopics", client.describe_topics(&requests, timeout)),
+            observer.hear("DescribeConfigs", client.describe_configs(&requests, timeout)),
         )?;
         let pairs = described.into_iter().zip(configs);
         Ok(pairs.map(|((name, described), (_, config))| (name, observe(described, config))).collect())

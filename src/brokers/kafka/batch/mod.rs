@@ -27,7 +27,9 @@ mod lanes;
 mod worker;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kinds::{Alter, Create, Delete, Describe, Grow};
 use worker::Worker;
@@ -36,6 +38,41 @@ use super::client::KafkaClient;
 use super::error::KafkaError;
 use super::types::{NewTopic, TopicConfigChange};
 use crate::brokers::lane::Lane;
+
+/// Hears of every request that a batcher sends: what it is called, how it ended (`ok`, `unreachable`, `error`), and
+/// how long it took.
+#[derive(Clone)]
+pub struct Observer(Arc<dyn Fn(&'static str, &'static str, Duration) + Send + Sync>);
+
+impl Observer {
+    /// Calls `tell` for each request.
+    pub fn new(tell: impl Fn(&'static str, &'static str, Duration) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    /// Nobody listens.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::new(|_, _, _| ())
+    }
+
+    /// Waits for a request, and tells how it ended.
+    async fn hear<T>(
+        &self,
+        operation: &'static str,
+        request: impl Future<Output = Result<T, KafkaError>>,
+    ) -> Result<T, KafkaError> {
+        let asked = Instant::now();
+        let answer = request.await;
+        let result = match &answer {
+            Ok(_) => "ok",
+            Err(error) if error.is_unreachable() => "unreachable",
+            Err(_) => "error",
+        };
+        (self.0)(operation, result, asked.elapsed());
+        answer
+    }
+}
 
 /// A topic as it is, read in one go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,12 +106,21 @@ impl AdminBatcher {
     /// Outside of a Tokio runtime, where its workers could not live.
     #[must_use]
     pub fn new(client: &KafkaClient, timeout: Duration) -> Self {
+        Self::observed(client, timeout, &Observer::none())
+    }
+
+    /// Starts a batcher whose requests `observer` hears of.
+    ///
+    /// # Panics
+    /// As [`AdminBatcher::new`].
+    #[must_use]
+    pub fn observed(client: &KafkaClient, timeout: Duration, observer: &Observer) -> Self {
         Self {
-            create: Worker::start(client, timeout),
-            grow: Worker::start(client, timeout),
-            alter: Worker::start(client, timeout),
-            delete: Worker::start(client, timeout),
-            describe: Worker::start(client, timeout),
+            create: Worker::start(client, timeout, observer),
+            grow: Worker::start(client, timeout, observer),
+            alter: Worker::start(client, timeout, observer),
+            delete: Worker::start(client, timeout, observer),
+            describe: Worker::start(client, timeout, observer),
         }
     }
 

@@ -11,8 +11,8 @@ use tokio::time::{self, Instant};
 
 use super::super::client::{KafkaClient, PerObject};
 use super::super::error::{KafkaError, LOCAL_DESTROY, RawError};
-use super::Lane;
 use super::lanes::{Bounds, Lanes, Waiting};
+use super::{Lane, Observer};
 
 /// Requests of one kind under way at most.
 const IN_FLIGHT: usize = 2;
@@ -30,8 +30,10 @@ pub(super) trait Kind: Send + Sync + 'static {
 
     fn name(request: &Self::Request) -> &str;
     fn weight(request: &Self::Request) -> usize;
+    /// Sends one batch; `observer` hears of each request.
     fn send(
         client: &KafkaClient,
+        observer: &Observer,
         requests: Vec<Self::Request>,
         timeout: Duration,
     ) -> impl Future<Output = PerObject<Self::Outcome>> + Send;
@@ -68,9 +70,9 @@ impl<K: Kind> Waiting for Call<K> {
 }
 
 impl<K: Kind> Worker<K> {
-    pub fn start(client: &KafkaClient, timeout: Duration) -> Self {
+    pub fn start(client: &KafkaClient, timeout: Duration, observer: &Observer) -> Self {
         let (inbox, calls) = mpsc::unbounded_channel();
-        tokio::spawn(run::<K>(client.clone(), timeout, calls));
+        tokio::spawn(run::<K>(client.clone(), timeout, observer.clone(), calls));
         Self { inbox }
     }
 
@@ -92,6 +94,7 @@ fn operation<K: Kind>(name: &str) -> String {
 async fn run<K: Kind>(
     client: KafkaClient,
     timeout: Duration,
+    observer: Observer,
     mut inbox: mpsc::UnboundedReceiver<(Call<K>, Lane)>,
 ) {
     let mut lanes = Lanes::new();
@@ -112,7 +115,7 @@ async fn run<K: Kind>(
             let names: Vec<String> = batch.iter().map(|call: &Call<K>| call.name().to_owned()).collect();
             busy.extend(names.iter().cloned());
             flights.push(async {
-                fly(&client, timeout, batch).await;
+                fly(&client, &observer, timeout, batch).await;
                 names
             });
         }
@@ -133,14 +136,14 @@ async fn run<K: Kind>(
     }
 }
 
-async fn fly<K: Kind>(client: &KafkaClient, timeout: Duration, batch: Vec<Call<K>>) {
+async fn fly<K: Kind>(client: &KafkaClient, observer: &Observer, timeout: Duration, batch: Vec<Call<K>>) {
     let (mut requests, mut waiting) = (Vec::new(), Vec::new());
     for call in batch {
         waiting.push((call.name().to_owned(), call.answer));
         requests.push(call.request);
     }
     let started = Instant::now();
-    let outcomes = K::send(client, requests, timeout).await;
+    let outcomes = K::send(client, observer, requests, timeout).await;
     tracing::debug!(
         operation = K::OPERATION,
         topics = waiting.len(),
