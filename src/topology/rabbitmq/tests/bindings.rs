@@ -24,7 +24,7 @@ fn input<'a>(
 #[test]
 fn a_changed_binding_is_made_before_the_old_one_goes() {
     let want = DesiredBinding { id: bound("events", "new") };
-    let memory = BindingMemory { owned: true, applied: Some(bound("events", "old")) };
+    let memory = BindingMemory { owned: true, applied: vec![bound("events", "old")] };
     let (old, none) = (bound("events", "old"), BTreeSet::new());
     let plan = plan_binding(&input(&want, std::slice::from_ref(&old), &memory, &none)).unwrap();
     assert_eq!(
@@ -54,7 +54,7 @@ fn a_binding_that_is_there_is_adopted_or_left_alone() {
 #[test]
 fn a_vanished_binding_is_made_again_and_said() {
     let want = DesiredBinding { id: bound("events", "k") };
-    let memory = BindingMemory { owned: true, applied: Some(bound("events", "k")) };
+    let memory = BindingMemory { owned: true, applied: vec![bound("events", "k")] };
     let plan = plan_binding(&input(&want, &[], &memory, &BTreeSet::new())).unwrap();
     assert_eq!((plan.gate, plan.steps.len(), plan.loss), (Gate::Go, 1, Some(Loss::Vanished)));
 }
