@@ -1,8 +1,9 @@
 //! RabbitMQ: the planner's form of what was read, and the steps.
 
+use crate::brokers::lane::Lane;
 use crate::brokers::rabbitmq::{
     BindingInfo, ExchangeDeclaration, ExchangeInfo, Policy, QueueDeclaration, QueueInfo, QueueStatistics,
-    RabbitClient, RabbitError, Target as At, VhostPolicies as Policies,
+    RabbitClient, RabbitError, RabbitHandle, Target as At, VhostPolicies as Policies,
 };
 use crate::topology::rabbitmq::{
     BindingId, ObservedExchange, ObservedPolicy, ObservedQueue, Step, Target, VhostPolicies,
@@ -79,16 +80,17 @@ pub fn at(target: &Target) -> At {
     }
 }
 
-/// What a queue holds, asked of the broker and of its statistics: what either does not know is
-/// unknown.
+/// What a queue holds, asked of the broker, of its statistics and, where there is an AMQP address,
+/// over AMQP: what none of them knows is unknown, and the largest count is believed.
 pub async fn weigh(
-    client: &RabbitClient,
+    rabbit: &RabbitHandle,
     vhost: &str,
     name: &str,
+    lane: Lane,
 ) -> Result<Option<ObservedQueue>, RabbitError> {
+    let client = rabbit.client.on(lane);
     let (live, late) = (client.queue(vhost, name).await?, client.queue_statistics(vhost, name).await?);
     let Some(live) = live else { return Ok(None) };
-    // The larger count is believed: either source may be late.
     let larger = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a.max(b)).or(a).or(b);
     let (messages, unacked) = match &late {
         Some(QueueStatistics { messages, unacked, .. }) => {
@@ -102,6 +104,12 @@ pub async fn weigh(
     });
     seen.messages = messages;
     seen.unacked = unacked;
+    if let Some(amqp) = &rabbit.amqp
+        && let Some(depth) = amqp.depth(vhost, name).await?
+    {
+        seen.messages = seen.messages.map(|messages| messages.max(depth.ready.into()));
+        seen.consumers = seen.consumers.map(|consumers| consumers.max(depth.consumers.into()));
+    }
     Ok(Some(seen))
 }
 

@@ -180,7 +180,9 @@ async fn connect(ctx: &Arc<Context>, broker: &Broker, key: &BrokerKey) -> Result
         let settings = settings::kafka(connection, &key.namespace, &ctx.secrets).await?;
         let observer = || {
             let (metrics, name) = (ctx.metrics.clone(), key.to_string());
-            Observer::new(move |operation, result, took| metrics.broker_request(&name, operation, result, took))
+            Observer::new(move |operation, result, took| {
+                metrics.broker_request(&name, operation, result, took)
+            })
         };
         let kafka = ctx
             .kafka

@@ -129,8 +129,9 @@ impl TopologyKind for Queue {
     async fn remove(pass: &Pass<'_, Self>) -> Result<Removal, Failure> {
         let name = pass.object.queue_name();
         let vhost = pass.object.spec.vhost.as_str();
-        let client = pass.link.rabbitmq()?.client.on(pass.lane);
-        let observed = apply::weigh(&client, vhost, name).await?;
+        let rabbit = pass.link.rabbitmq()?;
+        let client = rabbit.client.on(pass.lane);
+        let observed = apply::weigh(rabbit, vhost, name, pass.lane).await?;
         let input = rabbitmq::removal(pass);
         let verdict = planner::deletion::decide_queue(&input, observed.as_ref(), empty_for(pass));
         remember_empty(pass, matches!(verdict, Removal::LookAgain));
@@ -290,8 +291,8 @@ fn claimed(pass: &Pass<'_, Queue>, bindings: &[BindingId]) -> BTreeSet<BindingId
 
 /// Proof that the queue may be deleted to be declared anew: empty and unused, seen twice.
 async fn may_recreate(pass: &Pass<'_, Queue>) -> Result<(), Failure> {
-    let client = pass.link.rabbitmq()?.client.on(pass.lane);
-    let observed = apply::weigh(&client, &pass.object.spec.vhost, pass.object.queue_name()).await?;
+    let rabbit = pass.link.rabbitmq()?;
+    let observed = apply::weigh(rabbit, &pass.object.spec.vhost, pass.object.queue_name(), pass.lane).await?;
     let Some(observed) = observed else { return Ok(()) };
     let verdict = planner::deletion::may_recreate(&observed, empty_for(pass));
     remember_empty(pass, matches!(verdict, Removal::LookAgain));
