@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /usr/bin/env bash
 
-.PHONY: help demo test test-fast lint deny generate image bed bed-down clean-bed bench bench-reaction bench-topology
+.PHONY: help demo test test-fast lint deny generate image bed bed-down clean-bed bench bench-reaction bench-topology bench-policies
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -47,3 +47,6 @@ bench-reaction: ## Seconds from a flood to the first patch and to full size, on 
 
 bench-topology: ## Thousands of objects made, changed and restored beside the limit of broker and API server (SCALE=0.1, REST=30)
 	@hack/bench-topology
+
+bench-policies: ## What one more policy costs RabbitMQ at 100, 1,000 and 5,000 queues
+	@hack/bench-policies

@@ -113,8 +113,8 @@ pub async fn weigh(
     Ok(Some(seen))
 }
 
-/// Takes one step.
-pub async fn take(client: &RabbitClient, vhost: &str, step: &Step) -> Result<(), RabbitError> {
+/// Takes one step. False: what was to be declared was there already, and equal.
+pub async fn take(client: &RabbitClient, vhost: &str, step: &Step) -> Result<bool, RabbitError> {
     match step {
         Step::DeclareExchange { name, kind, durable, auto_delete, internal, arguments } => {
             let exchange = ExchangeDeclaration {
@@ -125,7 +125,7 @@ pub async fn take(client: &RabbitClient, vhost: &str, step: &Step) -> Result<(),
                 internal: *internal,
                 arguments: arguments.clone(),
             };
-            client.declare_exchange(vhost, &exchange).await.map(drop)
+            client.declare_exchange(vhost, &exchange).await.map(|declared| declared.created)
         }
         Step::DeclareQueue { name, durable, arguments, .. } => {
             let queue = QueueDeclaration {
@@ -134,7 +134,7 @@ pub async fn take(client: &RabbitClient, vhost: &str, step: &Step) -> Result<(),
                 auto_delete: false,
                 arguments: arguments.clone(),
             };
-            client.declare_queue(vhost, &queue).await.map(drop)
+            client.declare_queue(vhost, &queue).await.map(|declared| declared.created)
         }
         Step::PutPolicy { policy, .. } => {
             let policy = Policy {
@@ -145,17 +145,17 @@ pub async fn take(client: &RabbitClient, vhost: &str, step: &Step) -> Result<(),
                 priority: policy.priority,
                 definition: policy.definition.clone(),
             };
-            client.put_policy(&policy).await.map(drop)
+            client.put_policy(&policy).await.map(|_| true)
         }
-        Step::DeletePolicy { name } => client.delete_policy(vhost, name).await.map(drop),
+        Step::DeletePolicy { name } => client.delete_policy(vhost, name).await.map(|_| true),
         Step::Bind(binding) => {
             let BindingId { source, target, routing_key, arguments } = binding;
-            client.bind(vhost, source, &at(target), routing_key, arguments).await
+            client.bind(vhost, source, &at(target), routing_key, arguments).await.map(|()| true)
         }
         Step::Unbind(binding) => {
             let BindingId { source, target, routing_key, arguments } = binding;
-            client.unbind(vhost, source, &at(target), routing_key, arguments).await.map(drop)
+            client.unbind(vhost, source, &at(target), routing_key, arguments).await.map(|_| true)
         }
-        Step::DeleteQueue { name } => client.delete_queue(vhost, name, false, false).await.map(drop),
+        Step::DeleteQueue { name } => client.delete_queue(vhost, name, false, false).await.map(|_| true),
     }
 }

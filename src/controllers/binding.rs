@@ -9,7 +9,7 @@ use super::cache::Cache;
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
 use super::rabbitmq::{self, Look, Rabbit};
-use super::reconciler::{Outcome, Pass, Rival, TopologyKind};
+use super::reconciler::{Outcome, Pass, Rival, TopologyKind, last_written};
 use super::wake::Wake;
 use super::{references, status};
 use crate::api::binding::AppliedBinding;
@@ -224,7 +224,7 @@ impl Rabbit for Binding {
     /// Which binding is new and which ones are to go is written down before the first step, so
     /// that none is forgotten after a crash.
     async fn prepare(pass: &Pass<'_, Self>, plan: &Plan, status: &mut BindingStatus) -> Result<(), Failure> {
-        let before = pass.object.status.clone().unwrap_or_default();
+        let before = last_written(pass.ctx, pass.object);
         let new = AppliedBinding::from(&resolved(pass.ctx, pass.object)?);
         let mut after = before.clone();
         if let Some(old) = before.applied.filter(|old| *old != new) {
@@ -235,7 +235,7 @@ impl Rabbit for Binding {
         status.applied.clone_from(&after.applied);
         status.stale.clone_from(&after.stale);
         if !after.stale.is_empty() && !plan.steps.is_empty() {
-            let before = pass.object.status.clone().unwrap_or_default();
+            let before = last_written(pass.ctx, pass.object);
             status::write(pass.ctx, pass.object, &before, &after).await?;
         }
         rabbitmq::claim_first(pass, plan, status).await

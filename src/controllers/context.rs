@@ -173,6 +173,13 @@ impl Context {
         }
     }
 
+    /// The form of an object that this process wrote last, where it is newer than the given one.
+    pub fn latest<K: Cached>(&self, object: &K) -> Option<K> {
+        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        let ours = written.get(object.meta().uid.as_ref()?)?.downcast_ref::<K>()?;
+        (version(ours)? > version(object)?).then(|| ours.clone())
+    }
+
     /// The newest form of an object: the cache's, or what was written since. Without this a pass
     /// that comes before the watch would work on a status that is already history.
     pub fn newest<K: Cached>(&self, cached: Arc<K>) -> Arc<K> {

@@ -11,7 +11,7 @@ use super::companions::{self, Parent, Wanted};
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
 use super::rabbitmq::{self, Look, Rabbit};
-use super::reconciler::{Outcome, Pass, Rival, TopologyKind};
+use super::reconciler::{Outcome, Pass, Rival, TopologyKind, last_written};
 use super::wake::Wake;
 use super::{references, status};
 use crate::api::binding::AppliedBinding;
@@ -316,7 +316,7 @@ async fn remember(
     recreates: bool,
     status: &mut QueueStatus,
 ) -> Result<(), Failure> {
-    let before = pass.object.status.clone().unwrap_or_default();
+    let before = last_written(pass.ctx, pass.object);
     let mut after = before.clone();
     let bound = plan.steps.iter().filter_map(|step| match step {
         Step::Bind(binding) => Some(AppliedBinding::from(binding)),

@@ -13,12 +13,13 @@ use super::broker;
 use super::context::Context;
 use super::failure::Failure;
 use super::gate::{self, Planned};
-use super::reconciler::{Outcome, Pass, TopologyKind};
+use super::reconciler::{Outcome, Pass, TopologyKind, last_written};
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::policy::Adoption;
 use crate::api::{Binding, Queue, QueueStatus, annotation};
 use crate::apply::rabbitmq as apply;
 use crate::brokers::rabbitmq::{ErrorKind, RabbitError, RabbitHandle, VhostPolicies as Policies};
+use crate::topology::gate::Gate;
 use crate::topology::rabbitmq::deletion::{self, Owned};
 use crate::topology::rabbitmq::{BindingId, Plan, Step, Target, VhostPolicies};
 
@@ -69,12 +70,19 @@ impl PolicyCache {
     }
 }
 
+/// How steps went.
+struct Done {
+    /// What was to be declared was there already, and equal.
+    was_there: bool,
+}
+
 /// Takes the steps, in order; each is told once.
-pub async fn carry_out<K: TopologyKind>(
+async fn carry_out<K: TopologyKind>(
     pass: &Pass<'_, K>,
     vhost: &str,
     steps: &[Step],
-) -> Result<(), Failure> {
+) -> Result<Done, Failure> {
+    let mut done = Done { was_there: false };
     let rabbit = pass.link.rabbitmq()?;
     let client = rabbit.client.on(pass.lane);
     let uid = pass.object.uid().unwrap_or_default();
@@ -93,7 +101,10 @@ pub async fn carry_out<K: TopologyKind>(
         );
         // Even a request that failed may have been carried out.
         pass.ctx.note(&uid, |notes| notes.wrote = Some(Instant::now()));
-        taken?;
+        if !taken? {
+            done.was_there = true;
+            continue;
+        }
         let words = conditions::cut(&step.to_string(), conditions::MAX_MESSAGE);
         tracing::info!(
             kind = K::KIND,
@@ -105,7 +116,7 @@ pub async fn carry_out<K: TopologyKind>(
         );
         pass.ctx.events.publish(pass.object.object_ref(&()), false, step.event(), "Apply", &words);
     }
-    Ok(())
+    Ok(done)
 }
 
 /// What one look and one plan brought.
@@ -158,11 +169,15 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
     let rabbit = pass.link.rabbitmq()?.clone();
     let vhost = pass.object.vhost().unwrap_or_default().to_owned();
     let what = format!("{} {:?}", K::KIND.to_lowercase(), pass.object.broker_name());
-    let until = Instant::now() + SHOWS_WITHIN;
+    let begun = Instant::now();
     let (mut since, mut rounds, mut lost) = (fresh(pass), 0, None);
     loop {
         let known = K::owned_since(status).is_some();
         let Look { plan, exists } = K::look(pass, &rabbit, since, known || rounds > 0, status).await?;
+        if since < begun && wants_a_fresh_look(pass, &plan, exists) {
+            since = begun;
+            continue;
+        }
         let words = super::status::words(&plan.steps);
         let (shown, hash) = K::plan_mut(status);
         shown.clone_from(&words);
@@ -187,7 +202,7 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
             K::prepare(pass, &plan, status).await?;
         }
         if !plan.steps.is_empty() {
-            if Instant::now() > until {
+            if begun.elapsed() > SHOWS_WITHIN {
                 let message =
                     format!("{what} was changed; the broker does not show it yet: {}", words.join("; "));
                 return Err(Failure::waiting(Reason::Progressing, message));
@@ -197,11 +212,15 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
             }
             match carry_out(pass, &vhost, &plan.steps).await {
                 // Somebody was faster than the look: look again, and plan from what is there.
-                Err(Failure::Rabbitmq(error)) if error.kind == ErrorKind::Inequivalent && rounds == 0 => {
-                    (since, rounds) = (Instant::now(), 1);
+                Err(Failure::Rabbitmq(error)) if error.kind == ErrorKind::Inequivalent && since < begun => {
+                    since = Instant::now();
                     continue;
                 }
-                done => done?,
+                Ok(Done { was_there: true }) if !known && rounds == 0 => {
+                    since = Instant::now();
+                    continue;
+                }
+                done => drop(done?),
             }
             if drift {
                 tell_drift(pass, &plan, &words, lost.as_ref());
@@ -225,6 +244,21 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
         K::finish(pass, &mut outcome, status).await?;
         return Ok(outcome);
     }
+}
+
+/// Whether a look from before the pass is too old for this plan. That an object is not there is
+/// believed only where its declaration, the one and only step, tells whether it was.
+fn wants_a_fresh_look<K: TopologyKind>(pass: &Pass<'_, K>, plan: &Plan, exists: bool) -> bool {
+    if pass.sweeping || exists {
+        return false;
+    }
+    let telling = match plan.steps.as_slice() {
+        [Step::DeclareExchange { .. } | Step::DeclareQueue { .. }] => true,
+        // What is there already is taken over without a word, unless it may not be.
+        [Step::Bind(_)] => pass.policies.adoption != Adoption::Never,
+        _ => false,
+    };
+    !(telling && plan.gate == Gate::Go)
 }
 
 /// Whether the broker's answer to a step is proof enough. What a policy brings about is not said
@@ -267,7 +301,7 @@ pub async fn claim_first<K: Rabbit>(
     if !makes || pass.policies.adoption != Adoption::Never || K::owned_since(status).is_some() {
         return Ok(());
     }
-    let before = pass.object.status().cloned().unwrap_or_default();
+    let before = last_written(pass.ctx, pass.object);
     let since = Timestamp::now().to_string();
     let mut after = before.clone();
     *K::owned_since(&mut after) = Some(since.clone());

@@ -240,7 +240,7 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
     let merged = conditions::merge(previous, &verdicts, object.meta().generation, Timestamp::now());
     announce(ctx, object, previous, &merged);
     K::set_conditions(&mut after, merged, object.meta().generation);
-    status::write(ctx, object, &before, &after).await?;
+    status::write(ctx, object, &last_written(ctx, object), &after).await?;
     let cleared = result.as_ref().is_ok_and(|outcome| outcome.data_lost.is_none());
     if annotated(object, annotation::ACKNOWLEDGE_DATA_LOSS) && cleared {
         acknowledged(ctx, object).await?;
@@ -261,6 +261,14 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
         K::turned(ctx, object, ready);
     }
     Ok(action)
+}
+
+/// The status as it was written last, in this pass or before it.
+pub fn last_written<K: TopologyKind>(ctx: &Context, object: &K) -> K::Status {
+    match ctx.latest(object) {
+        Some(latest) => latest.status().cloned().unwrap_or_default(),
+        None => object.status().cloned().unwrap_or_default(),
+    }
 }
 
 /// Steps 2 to 5.

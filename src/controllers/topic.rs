@@ -13,7 +13,7 @@ use super::companions::{self, Parent, Wanted};
 use super::context::Context;
 use super::failure::Failure;
 use super::gate::{self, Planned};
-use super::reconciler::{Outcome, Pass, TopologyKind};
+use super::reconciler::{Outcome, Pass, TopologyKind, last_written};
 use super::status;
 use super::wake::Wake;
 use crate::api::conditions::{self, Reason, Verdict};
@@ -318,7 +318,7 @@ async fn carry_out(
 /// else's. (An ordinary new topic needs no such note: it is identical, and adopted silently.)
 async fn remember(pass: &Pass<'_, Topic>, plan: &Plan, status: &mut TopicStatus) -> Result<(), Failure> {
     let known: BTreeSet<String> = status.applied_config_keys.iter().cloned().collect();
-    let before = pass.object.status.clone().unwrap_or_default();
+    let before = last_written(pass.ctx, pass.object);
     let mut after = before.clone();
     for step in &plan.steps {
         match step {

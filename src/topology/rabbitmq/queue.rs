@@ -66,20 +66,30 @@ pub struct QueueInput<'a> {
 /// Plans the steps from what was seen to what is wanted.
 pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
     let QueueInput { desired, observed, memory, management, adoption, drift, edited, approved, .. } = *input;
-    let recreate = observed.map_or(Ok(false), |seen| must_recreate(desired, seen))?;
+    let mut recreate = observed.map_or(Ok(false), |seen| must_recreate(desired, seen))?;
     let declaration = desired.declaration();
-    let stays = observed.filter(|_| !recreate);
     let in_force = observed.map(|seen| seen.policy.as_deref().filter(|name| !name.is_empty()));
     let said = observed.and_then(|seen| seen.operator_policy.as_deref());
-    let settled = settle(&Wish {
-        subject: desired.subject(),
-        settings: &desired.settings,
-        by_policy: desired.via == ApplyVia::Policy,
-        arguments: stays.map_or(&declaration, |seen| &seen.arguments),
-        in_force,
-        operator: said,
-        policies: input.policies,
-    });
+    let settled = |recreate: bool| {
+        settle(&Wish {
+            subject: desired.subject(),
+            settings: &desired.settings,
+            by_policy: desired.via == ApplyVia::Policy,
+            arguments: observed.filter(|_| !recreate).map_or(&declaration, |seen| &seen.arguments),
+            in_force,
+            operator: said,
+            policies: input.policies,
+        })
+    };
+    let mut settled_as = settled(recreate);
+    let overridden = settled_as.obstacles.iter().any(|obstacle| obstacle.reason == Reason::ArgumentOverrides);
+    if overridden && observed.is_some() && desired.on_immutable_change == OnImmutableChange::RecreateIfEmpty {
+        // An argument that is in the way goes with the queue.
+        recreate = true;
+        settled_as = settled(recreate);
+    }
+    let settled = settled_as;
+    let stays = observed.filter(|_| !recreate);
     let mut steps: Vec<Step> = settled.first.into_iter().collect();
     if recreate {
         steps.push(Step::DeleteQueue { name: desired.name.clone() });
@@ -89,7 +99,7 @@ pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
             name: desired.name.clone(),
             kind: desired.kind,
             durable: desired.durable,
-            arguments: declaration,
+            arguments: declaration.clone(),
         });
     }
     steps.extend(binding_steps(input, observed.is_some(), recreate));
