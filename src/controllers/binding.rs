@@ -47,10 +47,12 @@ impl TopologyKind for Binding {
         Some(&self.spec.vhost)
     }
 
-    fn refers_to(&self) -> Vec<String> {
-        let destination = &self.spec.destination;
-        let ends = [&self.spec.source, &destination.queue, &destination.exchange];
-        ends.into_iter().flatten().cloned().collect()
+    fn refers_to(&self, ctx: &Context) -> Vec<String> {
+        let ends = named(self).or_else(|| resolved(ctx, self).ok());
+        match ends {
+            Some(id) => planner::references::of_binding(&id.source, &id.target),
+            None => Vec::new(),
+        }
     }
 
     fn identity(&self) -> String {
@@ -90,8 +92,8 @@ impl TopologyKind for Binding {
         let bindings = bindings.iter().filter(|other| other.uid() != self.uid());
         let queues = ctx.queues.find(&key);
         bindings
-            .map(|other| Rival::of(other.as_ref()))
-            .chain(queues.iter().map(|other| Rival::of(other.as_ref())))
+            .map(|other| Rival::of(ctx, other.as_ref()))
+            .chain(queues.iter().map(|other| Rival::of(ctx, other.as_ref())))
             .collect()
     }
 
@@ -202,9 +204,7 @@ impl Rabbit for Binding {
         seen.dedup();
         let claimed = memory.applied.iter().filter(|binding| **binding != desired.id).filter(|binding| {
             let key = rabbitmq::binding_key(vhost, binding);
-            let others = pass.ctx.bindings.find(&key);
-            others.iter().any(|other| other.uid() != pass.object.uid())
-                || !pass.ctx.queues.find(&key).is_empty()
+            rabbitmq::claimed_by_others(pass, &key)
         });
         let claimed = claimed.cloned().collect();
         let plan = planner::plan_binding(&BindingInput {
@@ -279,7 +279,8 @@ async fn route(
 fn declared_and_not_ready(pass: &Pass<'_, Binding>, end: &Target) -> bool {
     fn waits<K: TopologyKind>(pass: &Pass<'_, Binding>, kind: char, name: &str) -> bool {
         let found = K::cache(pass.ctx).find(&rabbitmq::end_key(&pass.object.spec.vhost, kind, name));
-        let mut here = found.iter().filter(|object| Rival::of(object.as_ref()).broker == pass.link.key);
+        let mut here =
+            found.iter().filter(|object| Rival::of(pass.ctx, object.as_ref()).broker == pass.link.key);
         here.any(|object| {
             let ready = |status| conditions::is_true(K::conditions(status).0, conditions::READY);
             !object.status().is_some_and(ready)

@@ -67,9 +67,11 @@ pub async fn keep<K: Parent>(pass: &Pass<'_, K>, wanted: &[Wanted<K>]) -> Result
                 if is_companion(existing.as_ref()) {
                     share(pass, existing, companion).await?;
                 }
-                existing
-                    .status()
-                    .is_some_and(|status| conditions::is_true(K::conditions(status).0, conditions::READY))
+                let mut status = existing.status().cloned().unwrap_or_default();
+                let ready = conditions::is_true(K::conditions(&status).0, conditions::READY);
+                // One that a person declared may have this one for its own companion: it counts as
+                // soon as it is there.
+                ready || (!is_companion(existing.as_ref()) && K::owned_since(&mut status).is_some())
             }
         };
         if !ready {

@@ -35,7 +35,7 @@ impl TopologyKind for Exchange {
         Some(&self.spec.vhost)
     }
 
-    fn refers_to(&self) -> Vec<String> {
+    fn refers_to(&self, _ctx: &Context) -> Vec<String> {
         self.spec.alternate_exchange.iter().cloned().collect()
     }
 

@@ -33,27 +33,46 @@ pub struct Claims {
 /// Every CR that claims the same broker object as `object`. One that its Broker refuses claims
 /// nothing: nobody may block or redirect another's object by naming a Broker that is not theirs.
 pub fn claims<K: TopologyKind>(ctx: &Context, object: &K, cluster_id: &str) -> Claims {
-    let mut claims = Claims { same: vec![Rival::of(object).claim], unknown: 0 };
+    let mut claims = Claims { same: vec![Rival::of(ctx, object).claim], unknown: 0 };
     for rival in object.rivals(ctx) {
-        let Some(broker) = ctx.brokers.get(&rival.broker.namespace, &rival.broker.name) else { continue };
-        let policies = Policies::resolve(rival.policies, broker.spec.defaults);
-        let refused = known_to_be_refused(ctx, &broker.spec, &rival.broker.namespace, &rival.claim.namespace)
-            || access::rules_permit(
-                &broker.spec.rules,
-                &rival.claim.namespace,
-                &asked(&rival, &rival.refers_to(), policies),
-            )
-            .is_err();
-        if policies.management == ManagementPolicy::Observe || refused {
-            continue;
-        }
-        match ctx.cluster_id(&rival.broker) {
-            Some(id) if id == cluster_id => claims.same.push(rival.claim),
-            Some(_) => {}
-            None => claims.unknown += 1,
+        match standing(ctx, &rival, cluster_id) {
+            Standing::Same => claims.same.push(rival.claim),
+            Standing::Unknown => claims.unknown += 1,
+            Standing::None => {}
         }
     }
     claims
+}
+
+/// What a CR's claim is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It counts.
+    Same,
+    /// Its cluster is not known yet: perhaps it counts.
+    Unknown,
+    /// It is on another cluster, refused, or only observes.
+    None,
+}
+
+/// Judges another CR's claim on an object of this cluster.
+pub fn standing(ctx: &Context, rival: &Rival, cluster_id: &str) -> Standing {
+    let Some(broker) = ctx.brokers.get(&rival.broker.namespace, &rival.broker.name) else {
+        return Standing::None;
+    };
+    let policies = Policies::resolve(rival.policies, broker.spec.defaults);
+    let namespace = &rival.claim.namespace;
+    let refused = known_to_be_refused(ctx, &broker.spec, &rival.broker.namespace, namespace)
+        || access::rules_permit(&broker.spec.rules, namespace, &asked(rival, &rival.refers_to(), policies))
+            .is_err();
+    if policies.management == ManagementPolicy::Observe || refused {
+        return Standing::None;
+    }
+    match ctx.cluster_id(&rival.broker) {
+        Some(id) if id == cluster_id => Standing::Same,
+        Some(_) => Standing::None,
+        None => Standing::Unknown,
+    }
 }
 
 /// What a CR asks of the rules.
@@ -91,7 +110,7 @@ pub async fn permit<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> 
     let oldest =
         oldest_broker(pass.ctx, &pass.link.cluster_id).filter(|b| b.uid().as_deref() != Some(&pass.link.uid));
     let oldest = oldest.map(|broker| (broker.spec.clone(), broker.namespace().unwrap_or_default()));
-    let rival = Rival::of(pass.object);
+    let rival = Rival::of(pass.ctx, pass.object);
     let both = [Some((pass.link.spec.clone(), pass.link.key.namespace.clone())), oldest];
     for (spec, home) in both.iter().flatten() {
         let labels = labels(pass.ctx, spec, &namespace).await?;

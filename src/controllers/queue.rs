@@ -11,7 +11,7 @@ use super::companions::{self, Parent, Wanted};
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
 use super::rabbitmq::{self, Look, Rabbit};
-use super::reconciler::{Outcome, Pass, Rival, TopologyKind, last_written};
+use super::reconciler::{Outcome, Pass, TopologyKind, last_written};
 use super::wake::Wake;
 use super::{references, status};
 use crate::api::binding::AppliedBinding;
@@ -48,11 +48,15 @@ impl TopologyKind for Queue {
         Some(&self.spec.vhost)
     }
 
-    fn refers_to(&self) -> Vec<String> {
-        let dead_letter = self.spec.dead_letter.iter();
-        let targets = dead_letter.flat_map(|to| to.queue.iter().chain(&to.exchange)).cloned();
-        let sources = self.spec.bindings.iter().filter_map(|binding| binding.source.clone());
-        targets.chain(sources).collect()
+    fn refers_to(&self, ctx: &Context) -> Vec<String> {
+        let namespace = self.namespace().unwrap_or_default();
+        let broker = BrokerKey::of(&self.spec.broker_ref, &namespace);
+        let from = references::From { namespace: &namespace, broker: &broker, vhost: &self.spec.vhost };
+        // One that cannot be resolved is not bound either.
+        let bindings = self.spec.bindings.iter();
+        let sources = bindings
+            .filter_map(|b| references::source(ctx, &from, b.source.as_deref(), b.source_ref.as_ref()).ok());
+        planner::references::of_queue(self, &sources.collect::<Vec<_>>())
     }
 
     fn identity(&self) -> String {
@@ -278,13 +282,7 @@ pub fn remembered(status: &QueueStatus, owned: bool) -> QueueMemory {
 /// Those of the bindings that other CRs declare, too.
 fn claimed(pass: &Pass<'_, Queue>, bindings: &[BindingId]) -> BTreeSet<BindingId> {
     let claimed = bindings.iter().filter(|binding| {
-        let key = rabbitmq::binding_key(&pass.object.spec.vhost, binding);
-        let same =
-            |broker: &BrokerKey| pass.ctx.cluster_id(broker).is_none_or(|id| id == pass.link.cluster_id);
-        let others = pass.ctx.bindings.find(&key).iter().any(|other| same(&Rival::of(other.as_ref()).broker));
-        let queues = pass.ctx.queues.find(&key);
-        let mut queues = queues.iter().filter(|other| other.uid() != pass.object.uid());
-        others || queues.any(|other| same(&Rival::of(other.as_ref()).broker))
+        rabbitmq::claimed_by_others(pass, &rabbitmq::binding_key(&pass.object.spec.vhost, binding))
     });
     claimed.cloned().collect()
 }

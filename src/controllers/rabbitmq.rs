@@ -13,7 +13,8 @@ use super::broker;
 use super::context::Context;
 use super::failure::Failure;
 use super::gate::{self, Planned};
-use super::reconciler::{Outcome, Pass, TopologyKind, last_written};
+use super::guard::{self, Standing};
+use super::reconciler::{Outcome, Pass, Rival, TopologyKind, last_written};
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::policy::Adoption;
 use crate::api::{Binding, Queue, QueueStatus, annotation};
@@ -252,13 +253,12 @@ fn wants_a_fresh_look<K: TopologyKind>(pass: &Pass<'_, K>, plan: &Plan, exists: 
     if pass.sweeping || exists {
         return false;
     }
-    let telling = match plan.steps.as_slice() {
-        [Step::DeclareExchange { .. } | Step::DeclareQueue { .. }] => true,
-        // What is there already is taken over without a word, unless it may not be.
-        [Step::Bind(_)] => pass.policies.adoption != Adoption::Never,
-        _ => false,
-    };
-    !(telling && plan.gate == Gate::Go)
+    // What is there already and equal is taken over without a word, unless nothing may be.
+    let alone = matches!(
+        plan.steps.as_slice(),
+        [Step::DeclareExchange { .. } | Step::DeclareQueue { .. } | Step::Bind(_)]
+    );
+    !(alone && plan.gate == Gate::Go && pass.policies.adoption != Adoption::Never)
 }
 
 /// Whether the broker's answer to a step is proof enough. What a policy brings about is not said
@@ -288,6 +288,20 @@ fn tell_drift<K: Rabbit>(pass: &Pass<'_, K>, plan: &Plan, words: &[String], lost
     if let Some(verdict) = lost {
         pass.ctx.events.publish(about(), true, "DataLost", "Observe", &verdict.message);
     }
+}
+
+/// Whether another CR declares the binding, too: then it stays. One that its Broker refuses does not
+/// count.
+pub fn claimed_by_others<K: TopologyKind>(pass: &Pass<'_, K>, key: &str) -> bool {
+    let ctx = pass.ctx;
+    let bindings = ctx.bindings.find(key);
+    let queues = ctx.queues.find(key);
+    let rivals = bindings
+        .iter()
+        .map(|other| Rival::of(ctx, other.as_ref()))
+        .chain(queues.iter().map(|other| Rival::of(ctx, other.as_ref())));
+    let mut others = rivals.filter(|rival| Some(&rival.claim.uid) != pass.object.meta().uid.as_ref());
+    others.any(|rival| guard::standing(ctx, &rival, &pass.link.cluster_id) != Standing::None)
 }
 
 /// Writes down whose the object will be before it is made, where a crash in between would leave it

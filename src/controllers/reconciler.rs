@@ -59,8 +59,8 @@ pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Seri
     fn vhost(&self) -> Option<&str> {
         None
     }
-    /// Other objects at the broker that it touches: rules must permit them, too.
-    fn refers_to(&self) -> Vec<String> {
+    /// Other objects at the broker that it touches, references resolved: rules must permit them, too.
+    fn refers_to(&self, _ctx: &Context) -> Vec<String> {
         Vec::new()
     }
     /// Under which one broker object is found in the cache, whoever claims it.
@@ -74,7 +74,7 @@ pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Seri
         let same = Self::cache(ctx).find(&self.identity());
         same.iter()
             .filter(|other| other.uid() != self.meta().uid)
-            .map(|other| Rival::of(other.as_ref()))
+            .map(|other| Rival::of(ctx, other.as_ref()))
             .collect()
     }
     /// The three choices as the object gives them.
@@ -136,13 +136,13 @@ impl Rival {
     }
 
     /// What an object claims under its own name.
-    pub fn of<K: TopologyKind>(object: &K) -> Self {
+    pub fn of<K: TopologyKind>(ctx: &Context, object: &K) -> Self {
         let namespace = object.namespace().unwrap_or_default();
         Self {
             broker: BrokerKey::of(object.broker_ref(), &namespace),
             broker_name: object.broker_name(),
             vhost: object.vhost().map(str::to_owned),
-            refers_to: object.refers_to(),
+            refers_to: object.refers_to(ctx),
             policies: object.policies(),
             claim: Claim {
                 kind: K::KIND,
