@@ -164,12 +164,14 @@ pub fn plan_binding(input: &BindingInput<'_>) -> Result<Plan, Rejection> {
     let seen = |id: &BindingId| input.present.iter().find(|present| *present == id);
     let there = seen(wanted).is_some();
     let old = memory.applied.iter().filter(|applied| *applied != wanted && !input.claimed.contains(applied));
+    let old: BTreeSet<_> = old.collect();
     let mut steps = Vec::new();
     if !there {
         steps.push(Step::Bind(wanted.clone()));
     }
-    steps.extend(old.filter_map(seen).map(|old| Step::Unbind(old.clone())));
-    let vanished = memory.owned && !there && (memory.applied.is_empty() || memory.applied.contains(wanted));
+    steps.extend(old.into_iter().filter_map(seen).map(|old| Step::Unbind(old.clone())));
+    // While one binding takes the place of another, the new one may not have been made yet.
+    let vanished = memory.owned && !there && memory.applied.iter().all(|applied| applied == wanted);
     let hash = hash(&wanted.to_string(), &steps);
     let gate: Gate = gate(&Question {
         management,

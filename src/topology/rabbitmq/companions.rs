@@ -139,3 +139,6 @@ fn plain(parent: &Queue, name: String) -> QueueSpec {
         deletion_policy: Some(DeletionPolicy::Retain),
     }
 }
+
+#[cfg(test)]
+mod tests;

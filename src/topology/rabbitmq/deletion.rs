@@ -187,3 +187,6 @@ pub fn exchange_policy_goes(input: &Input, exchange: &str, policies: &VhostPolic
 pub fn decide_binding(input: &Input, there: bool) -> Verdict {
     input.release(there, &BINDING).unwrap_or(Verdict::Delete)
 }
+
+#[cfg(test)]
+mod tests;

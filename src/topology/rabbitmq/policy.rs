@@ -268,9 +268,11 @@ fn literal_matches(pattern: &str, name: &str) -> Option<bool> {
 /// What other policies mean for an object.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Others<'a> {
+    /// The one that would be in force without Spillway's own.
+    pub next: Option<&'a ObservedPolicy>,
     /// The one that Spillway's own displaces: the winner of those with a lower priority.
     pub lower: Option<&'a ObservedPolicy>,
-    /// The one that wins over Spillway's own.
+    /// The one that wins over Spillway's own, or shall: which of equals wins is chance.
     pub higher: Option<&'a ObservedPolicy>,
 }
 
@@ -286,22 +288,29 @@ impl<'a> Others<'a> {
     ) -> Self {
         let own_name = subject.policy_name();
         let own = policies.iter().find(|policy| policy.name == own_name);
-        let carried = |policy: &ObservedPolicy| evidence(own, policy, ours);
-        let own_rules = own.is_some_and(|own| own.priority <= PRIORITY)
-            && in_force.flatten().is_some_and(|name| name == own_name);
-        let named = in_force.flatten().and_then(|name| policies.iter().find(|policy| policy.name == name));
+        let own_rules =
+            own.filter(|own| own.priority <= PRIORITY && in_force.flatten() == Some(own.name.as_str()));
+        let named = in_force
+            .flatten()
+            .filter(|name| *name != own_name)
+            .and_then(|name| policies.iter().find(|policy| policy.name == name));
         match (in_force, named) {
             // RabbitMQ says that nothing applies.
             (Some(None), _) => return Self::default(),
-            (_, Some(named)) if named.name != own_name && named.priority < PRIORITY => {
-                return Self { lower: Some(named), higher: None };
+            (_, Some(named)) if named.priority < PRIORITY => {
+                return Self { next: Some(named), lower: Some(named), higher: None };
             }
             _ => {}
         }
+        let carried = |policy: &ObservedPolicy| carried_before(own, policy, ours);
         let mut met: Vec<_> = policies
             .iter()
             .filter(|policy| policy.name != own_name)
-            .filter(|policy| subject.is_met_by(policy).unwrap_or_else(|| carried(policy) > 0))
+            // What RabbitMQ did not prefer to ours has no higher priority, or does not apply.
+            .filter(|policy| own_rules.is_none_or(|own| policy.priority <= own.priority))
+            .filter(|policy| {
+                subject.is_met_by(policy).unwrap_or_else(|| carried(policy).is_some_and(|keys| keys > 0))
+            })
             .collect();
         // Which of equals wins is RabbitMQ's secret: what was carried over before stays.
         met.sort_by(|a, b| {
@@ -310,31 +319,30 @@ impl<'a> Others<'a> {
                 .then_with(|| carried(b).cmp(&carried(a)))
                 .then_with(|| a.name.cmp(&b.name))
         });
-        let higher = match named {
-            Some(named) if named.name != own_name => Some(named),
-            _ if own_rules => None,
-            _ => met.iter().copied().find(|policy| policy.priority >= PRIORITY),
-        };
-        Self { lower: met.into_iter().find(|policy| policy.priority < PRIORITY), higher }
-    }
-
-    /// The one that would be in force without Spillway's own.
-    #[must_use]
-    pub fn winner(&self) -> Option<&'a ObservedPolicy> {
-        self.higher.or(self.lower)
+        let higher = named.or_else(|| met.iter().copied().find(|policy| policy.priority >= PRIORITY));
+        let next = named.or_else(|| met.first().copied());
+        Self { next, lower: met.into_iter().find(|policy| policy.priority < PRIORITY), higher }
     }
 }
 
-/// How many keys our own policy has that it can have from `policy`; 0 where it lacks one.
-fn evidence(own: Option<&ObservedPolicy>, policy: &ObservedPolicy, ours: &Definition) -> usize {
-    let Some(own) = own else { return 0 };
-    let carried: Definition = policy
-        .definition
+/// How many keys our own policy has that it can have from `policy`; none: it lacks one, so they
+/// are not from there.
+fn carried_before(own: Option<&ObservedPolicy>, policy: &ObservedPolicy, ours: &Definition) -> Option<usize> {
+    let carried = carried_over(&policy.definition, ours);
+    own.filter(|own| holds(&own.definition, &carried)).map(|_| carried.len())
+}
+
+/// What our own policy, which sets `ours`, has from one that it displaces. Where dead letters go is
+/// one setting: its routing key and strategy mean nothing with another exchange.
+#[must_use]
+pub fn carried_over(lower: &Definition, ours: &Definition) -> Definition {
+    let exchange = "dead-letter-exchange";
+    let elsewhere = ours.contains_key(exchange) && ours.get(exchange) != lower.get(exchange);
+    lower
         .iter()
-        .filter(|(key, _)| !ours.contains_key(*key))
+        .filter(|(key, _)| !ours.contains_key(*key) && !(elsewhere && key.starts_with("dead-letter-")))
         .map(|(key, value)| (key.clone(), value.clone()))
-        .collect();
-    if holds(&own.definition, &carried) { carried.len() } else { 0 }
+        .collect()
 }
 
 /// The operator policy that applies: the one that RabbitMQ names, else the one computed.

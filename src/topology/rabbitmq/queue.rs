@@ -10,6 +10,8 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::json;
+
 use super::binding::BindingId;
 use super::desired::DesiredQueue;
 use super::force::same_setting;
@@ -145,8 +147,11 @@ fn binding_steps(input: &QueueInput<'_>, exists: bool, recreate: bool) -> Vec<St
     wanted.extend(pending.filter(|binding| !binding.source.is_empty() && !dropped.contains(binding)));
     wanted.extend(&desired.bindings);
     let bind = wanted.difference(&there).map(|binding| Step::Bind((*binding).clone()));
-    // As RabbitMQ has it: to remove `1.0` is not to remove `1`.
-    let unbind = there.intersection(&dropped).map(|binding| Step::Unbind((*binding).clone()));
+    // To remove `1.0` is not to remove `1`: what is the same to us goes in each way it is there.
+    let mut stale: Vec<_> =
+        input.bindings.iter().filter(|is| there.contains(is) && dropped.contains(is)).collect();
+    stale.sort_by_key(|is| ((*is).clone(), json!(is.arguments).to_string()));
+    let unbind = stale.into_iter().map(|is| Step::Unbind(is.clone()));
     bind.chain(unbind).collect()
 }
 
@@ -215,7 +220,7 @@ fn expires(input: &QueueInput<'_>) -> bool {
     let others = Others::of(&subject, &input.policies.policies, None, &desired.settings);
     desired.settings.contains_key(key)
         || desired.arguments.contains_key(&Kind::Queue(desired.kind).argument(key))
-        || others.winner().is_some_and(|policy| policy.definition.contains_key(key))
+        || others.next.is_some_and(|policy| policy.definition.contains_key(key))
         || operator(&subject, &input.policies.operator, None)
             .is_some_and(|policy| policy.definition.contains_key(key))
 }

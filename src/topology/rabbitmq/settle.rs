@@ -5,12 +5,12 @@
 //! of the policy that applied before: policies replace, they do not merge. So what that one set is
 //! carried over.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
 
 use super::force::{in_force, merged, same_setting};
-use super::policy::{Definition, ObservedPolicy, Others, Subject, VhostPolicies, operator};
+use super::policy::{
+    Definition, ObservedPolicy, Others, PRIORITY, Subject, VhostPolicies, carried_over, operator,
+};
 use super::step::Step;
 use super::value::bare;
 use crate::api::arguments::Arguments;
@@ -18,7 +18,7 @@ use crate::api::conditions::Reason;
 use crate::topology::Rejection;
 
 /// An object's settings by a policy's keys: `max-length`, `alternate-exchange`, ….
-pub type Settings = BTreeMap<String, Value>;
+pub type Settings = Definition;
 
 /// All that the answer depends on.
 #[derive(Clone, Copy, Debug)]
@@ -56,9 +56,13 @@ pub fn settle(wish: &Wish<'_>) -> Settled {
     let subject = &wish.subject;
     let others = Others::of(subject, &wish.policies.policies, wish.in_force, wish.settings);
     let present = wish.policies.policies.iter().find(|policy| policy.name == subject.policy_name());
-    let needed =
-        wish.by_policy && wish.settings.iter().any(|(key, value)| wish.would_help(key, value, &others));
-    let carried = others.lower.map(|lower| carried(&lower.definition, wish.settings)).unwrap_or_default();
+    // Beside one of the same priority ours would win by chance, and that is no way to yield.
+    let yields = others.higher.is_some_and(|higher| higher.priority == PRIORITY);
+    let needed = wish.by_policy
+        && !yields
+        && wish.settings.iter().any(|(key, value)| wish.would_help(key, value, &others));
+    let carried =
+        others.lower.map(|lower| carried_over(&lower.definition, wish.settings)).unwrap_or_default();
     let policy = needed.then(|| {
         let definition = carried.iter().chain(wish.settings).map(|(k, v)| (k.clone(), v.clone())).collect();
         subject.policy(definition)
@@ -81,21 +85,9 @@ pub fn settle(wish: &Wish<'_>) -> Settled {
         (Some(policy), Some(is)) if ignored && is != Some(&policy.name) => {
             vec![not_applied(subject, policy, is)]
         }
-        _ => wish.obstacles(others.higher.or(policy.as_ref()).or(others.lower)),
+        _ => wish.obstacles(others.higher.or(policy.as_ref()).or(others.next)),
     };
     settled
-}
-
-/// What is carried over from a displaced policy. Where dead letters go is one setting: its routing
-/// key and strategy mean nothing with another exchange.
-fn carried(lower: &Definition, ours: &Settings) -> Definition {
-    let exchange = "dead-letter-exchange";
-    let elsewhere = ours.contains_key(exchange) && ours.get(exchange) != lower.get(exchange);
-    lower
-        .iter()
-        .filter(|(key, _)| !ours.contains_key(*key) && !(elsewhere && key.starts_with("dead-letter-")))
-        .map(|(key, value)| (key.clone(), value.clone()))
-        .collect()
 }
 
 impl Wish<'_> {
@@ -106,7 +98,7 @@ impl Wish<'_> {
     /// Whether a policy of Spillway's own would change what is in force.
     fn would_help(&self, key: &str, wanted: &Value, others: &Others<'_>) -> bool {
         let value = |policy| in_force(self.subject.kind, key, policy, self.argument(key));
-        let without = value(others.winner().and_then(|policy| policy.definition.get(key)));
+        let without = value(others.next.and_then(|policy| policy.definition.get(key)));
         let with = value(Some(wanted));
         match (without, with) {
             (Some(without), Some(with)) => !same_setting(key, &without, &with),
@@ -154,7 +146,7 @@ impl Wish<'_> {
                     Reason::PolicyShadowed,
                     format!(
                         "{wants}: policy {:?} with priority {} applies to {}; lower it below {}, or exclude the {} from it",
-                        winner.name, winner.priority, self.object(), super::policy::PRIORITY, self.noun()
+                        winner.name, winner.priority, self.object(), PRIORITY, self.noun()
                     ),
                 ),
                 (_, _, None) => Rejection::new(Reason::PolicyShadowed, wants),

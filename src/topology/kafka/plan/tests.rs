@@ -231,6 +231,45 @@ proptest! {
     }
 
     #[test]
+    fn a_crash_after_any_step_ends_the_same(
+        partitions in prop::option::of(1i32..8),
+        config in configs(),
+        observed in prop::option::of(topics()),
+        applied in prop::collection::btree_set("[a-d]", 0..4),
+    ) {
+        let want = DesiredTopic { name: "t".into(), partitions, replication_factor: None, config };
+        let memory = Memory { topic_id: observed.as_ref().map(|o| o.id.clone()), applied_keys: applied, creating: observed.is_none() };
+        let Ok(first) = plan(&input(&want, observed.as_ref(), &memory)) else { return Ok(()) };
+        let end = apply(observed.clone(), &first.steps);
+        for steps in 0..=first.steps.len() {
+            let crashed = if steps == 0 { observed.clone() } else { Some(apply(observed.clone(), &first.steps[..steps])) };
+            let rest = plan(&input(&want, crashed.as_ref(), &memory)).unwrap();
+            prop_assert_eq!(rest.gate, Gate::Go);
+            prop_assert_eq!(apply(crashed, &rest.steps), end.clone(), "after {} steps", steps);
+        }
+    }
+
+    #[test]
+    fn a_plan_and_its_hash_are_the_same_in_whatever_order_configs_were_read(
+        mut wanted in prop::collection::vec(("[a-d]", "[0-3]"), 0..4),
+        mut seen_config in prop::collection::vec(("[a-d]", "[0-3]"), 0..4),
+    ) {
+        let plan_of = |wanted: &[(String, String)], config: &[(String, String)]| {
+            let want = DesiredTopic { config: wanted.iter().cloned().collect(), ..desired(Some(3), &[]) };
+            let is = ObservedTopic { config: config.iter().cloned().collect(), ..seen(1, &[]) };
+            plan(&input(&want, Some(&is), &ours(&["a", "b"]))).unwrap()
+        };
+        wanted.sort();
+        wanted.dedup_by(|a, b| a.0 == b.0);
+        seen_config.sort();
+        seen_config.dedup_by(|a, b| a.0 == b.0);
+        let one = plan_of(&wanted, &seen_config);
+        wanted.reverse();
+        seen_config.reverse();
+        prop_assert_eq!(one, plan_of(&wanted, &seen_config));
+    }
+
+    #[test]
     fn a_plan_never_shrinks_and_names_no_key_that_is_not_ours(
         partitions in prop::option::of(1i32..8),
         config in configs(),

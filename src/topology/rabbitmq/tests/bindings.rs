@@ -35,6 +35,8 @@ fn a_changed_binding_is_made_before_the_old_one_goes() {
         ]
     );
     assert_eq!(plan.loss, None, "an edit is no loss");
+    let begun = BindingMemory { owned: true, applied: vec![bound("events", "new"), old.clone()] };
+    assert_eq!(plan_binding(&input(&want, &[], &begun, &none)).unwrap().loss, None, "nor is one half done");
     let claimed = BTreeSet::from([old.clone()]);
     let shared = plan_binding(&input(&want, &[old], &memory, &claimed)).unwrap();
     assert_eq!(words(&shared), ["bind queue \"q\" to exchange \"events\" with key \"new\""]);

@@ -1,0 +1,146 @@
+use super::super::policy::ObservedPolicy;
+use super::*;
+use proptest::prelude::*;
+use serde_json::json;
+
+const INPUT: Input = Input {
+    policy: DeletionPolicy::DeleteIfEmpty,
+    management: ManagementPolicy::Manage,
+    owner: true,
+    heir: false,
+    forced: false,
+    owned: Owned::Yes,
+};
+
+fn empty(kind: &str) -> ObservedQueue {
+    ObservedQueue {
+        kind: kind.into(),
+        state: Some("running".into()),
+        leader_online: (kind != "classic").then_some(true),
+        messages: Some(0),
+        unacked: Some(0),
+        consumers: Some(0),
+        ..ObservedQueue::default()
+    }
+}
+
+#[test]
+fn an_empty_queue_is_deleted_at_the_second_look() {
+    for kind in ["classic", "quorum", "stream"] {
+        let decide = |empty_for| decide_queue(&INPUT, Some(&empty(kind)), empty_for);
+        assert_eq!(decide(None), Verdict::LookAgain);
+        assert_eq!(decide(Some(6.9)), Verdict::LookAgain);
+        assert_eq!(decide(Some(7.0)), Verdict::Delete);
+    }
+}
+
+#[test]
+fn what_is_not_known_is_not_empty() {
+    let quorum = || empty("quorum");
+    for (queue, said) in [
+        (ObservedQueue { messages: None, ..quorum() }, "does not tell how many messages"),
+        (ObservedQueue { unacked: None, ..quorum() }, "does not tell how many messages"),
+        (ObservedQueue { state: None, ..quorum() }, "state is not known"),
+        (ObservedQueue { state: Some("down".into()), ..quorum() }, "state is down"),
+        (ObservedQueue { leader_online: None, ..quorum() }, "does not tell whether the queue's leader"),
+        (ObservedQueue { leader_online: Some(false), ..quorum() }, "leader is not online"),
+        (ObservedQueue { kind: String::new(), ..quorum() }, "does not tell the queue's type"),
+        (ObservedQueue { messages: Some(3), ..quorum() }, "holds 3 messages"),
+        (ObservedQueue { unacked: Some(2), ..quorum() }, "holds 2 messages"),
+    ] {
+        let verdict = decide_queue(&INPUT, Some(&queue), Some(99.0));
+        assert!(matches!(&verdict, Verdict::Keep(why) if why.contains(said)), "{verdict:?} {said}");
+        assert!(matches!(may_recreate(&queue, Some(99.0)), Verdict::Keep(_)));
+    }
+}
+
+#[test]
+fn a_queue_with_consumers_is_not_recreated_but_may_be_deleted() {
+    for consumers in [Some(1), None] {
+        let queue = ObservedQueue { consumers, ..empty("classic") };
+        assert!(matches!(may_recreate(&queue, Some(99.0)), Verdict::Keep(why) if why.contains("consumers")));
+        assert_eq!(decide_queue(&INPUT, Some(&queue), Some(99.0)), Verdict::Delete);
+    }
+    assert_eq!(may_recreate(&empty("classic"), Some(99.0)), Verdict::Delete);
+}
+
+#[test]
+fn a_policy_goes_with_a_queue_that_goes_and_stays_with_one_that_stays() {
+    let ours = ObservedPolicy { name: "spillway.q.q".into(), ..ObservedPolicy::default() };
+    let policies = VhostPolicies { policies: vec![ours], operator: Vec::new() };
+    let goes = |input: &Input| policy_goes(input, "q", &policies);
+    assert_eq!(goes(&INPUT), Some("spillway.q.q".into()));
+    assert_eq!(policy_goes(&INPUT, "other", &policies), None);
+    for stays in [
+        Input { policy: DeletionPolicy::Retain, ..INPUT },
+        Input { management: ManagementPolicy::Observe, ..INPUT },
+        Input { owner: false, ..INPUT },
+        Input { heir: true, ..INPUT },
+        Input { forced: true, ..INPUT },
+        Input { owned: Owned::Never, ..INPUT },
+    ] {
+        assert_eq!(goes(&stays), None, "{stays:?}");
+    }
+}
+
+#[test]
+fn an_exchange_in_use_is_kept_and_so_is_one_that_may_be() {
+    let exchange = ObservedExchange::default();
+    let none = VhostPolicies::default();
+    let unused = Uses { from: Some(0), to: Some(0), policies: Some(&none) };
+    let decide = |uses: &Uses<'_>| decide_exchange(&INPUT, "x", Some(&exchange), uses);
+    assert_eq!(decide(&unused), Verdict::Delete);
+    let definition = [("dead-letter-exchange".to_owned(), json!("x"))].into();
+    let sends = ObservedPolicy { name: "all".into(), definition, ..ObservedPolicy::default() };
+    let named = VhostPolicies { policies: vec![sends], operator: Vec::new() };
+    for used in [
+        Uses { from: Some(1), ..unused },
+        Uses { to: Some(1), ..unused },
+        Uses { from: None, ..unused },
+        Uses { to: None, ..unused },
+        Uses { policies: None, ..unused },
+        Uses { policies: Some(&named), ..unused },
+    ] {
+        assert!(matches!(decide(&used), Verdict::Keep(_)), "{used:?}");
+    }
+    let delete = Input { policy: DeletionPolicy::Delete, ..INPUT };
+    assert_eq!(decide_exchange(&delete, "x", Some(&exchange), &Uses::default()), Verdict::Delete);
+}
+
+#[test]
+fn the_words_name_the_object() {
+    let gone = |verdict| matches!(verdict, Verdict::Release(why) if why.contains("gone already"));
+    assert!(gone(decide_queue(&INPUT, None, None)) && gone(decide_binding(&INPUT, false)));
+    let retain = Input { policy: DeletionPolicy::Retain, ..INPUT };
+    assert_eq!(decide_binding(&retain, true), Verdict::Release("the binding stays at the broker"));
+    assert_eq!(decide_binding(&INPUT, true), Verdict::Delete);
+}
+
+proptest! {
+    #[test]
+    fn nothing_is_deleted_unless_told_in_so_many_words(
+        policy in prop::sample::select(vec![DeletionPolicy::Retain, DeletionPolicy::Delete, DeletionPolicy::DeleteIfEmpty]),
+        management in prop::sample::select(vec![ManagementPolicy::Manage, ManagementPolicy::Observe]),
+        owner: bool, heir: bool, forced: bool, owned: bool,
+        kind in prop::sample::select(vec!["quorum", "classic", "stream", ""]),
+        state in prop::sample::select(vec![None, Some("running"), Some("down")]),
+        leader_online: Option<bool>,
+        messages in prop::option::of(0u64..2), unacked in prop::option::of(0u64..2), consumers in prop::option::of(0u64..2),
+        empty_for in prop::option::of(0.0f64..20.0),
+    ) {
+        let owned = if owned { Owned::Yes } else { Owned::Never };
+        let input = Input { policy, management, owner, heir, forced, owned };
+        let queue = ObservedQueue {
+            kind: kind.into(), state: state.map(Into::into), leader_online, messages, unacked, consumers,
+            ..ObservedQueue::default()
+        };
+        let online = leader_online == Some(true) || kind == "classic" && leader_online.is_none();
+        let empty = !kind.is_empty() && state == Some("running") && online
+            && messages == Some(0) && unacked == Some(0) && empty_for.is_some_and(|s| s >= SECOND_LOOK_RABBIT);
+        if decide_queue(&input, Some(&queue), empty_for) == Verdict::Delete {
+            prop_assert!(owner && !heir && !forced && management == ManagementPolicy::Manage && owned == Owned::Yes);
+            prop_assert!(policy == DeletionPolicy::Delete || policy == DeletionPolicy::DeleteIfEmpty && empty);
+        }
+        prop_assert_eq!(may_recreate(&queue, empty_for) == Verdict::Delete, empty && consumers == Some(0));
+    }
+}
