@@ -5,6 +5,8 @@ BED_DIR=${SPILLWAY_TESTBED_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/spillway-testbed
 RUN=${SPILLWAY_TESTBED_RUN:-$BED_DIR/run}
 ARTEFACTS=$BED_DIR/artefacts
 BED_ID=$(printf %s "$RUN" | sha256sum | cut -c1-8)
+# Data that may be lost with the machine's memory; `down` deletes it like the rest.
+MEMORY=/dev/shm/spillway-testbed-$BED_ID
 # Every process of this bed lives in a control group below this name, so that none is missed or mistaken.
 CGROUP_NAME=spillway-testbed-$BED_ID
 
@@ -57,6 +59,13 @@ folder_ready() {
   fi
   mkdir -p "$dir"
   touch "$dir/.spillway-testbed"
+}
+
+# memory_has_room: 2 GiB in the memory file system, and 8 GiB of memory beside what runs.
+memory_has_room() {
+  local free
+  free=$(df --output=avail -k /dev/shm 2>/dev/null | tail -n 1) || return 1
+  ((free >= 2 << 20)) && (($(awk '$1 == "MemAvailable:" { print $2 }' /proc/meminfo) >= 8 << 20))
 }
 
 # lock SECONDS: one command at a time changes the bed. Ends by itself with this process: children close fd 9.

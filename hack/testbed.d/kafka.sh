@@ -79,7 +79,7 @@ kafka_broker_configure() {
   controller=127.0.0.1:$(kafka_port "$broker" 4)
   mkdir -p "$dir"
   {
-    kafka_common_properties "$broker" "$voters" "$dir/log" "$replicas"
+    kafka_common_properties "$broker" "$voters" "$(kafka_log_dir "kafka-$broker")" "$replicas"
     cat <<CONF
 listeners=PLAINTEXT://$plaintext,SASL://$sasl,SASLSSL://$sasl_ssl,MUTUAL://$mutual,CONTROLLER://$controller
 advertised.listeners=PLAINTEXT://$plaintext,SASL://$sasl,SASLSSL://$sasl_ssl,MUTUAL://$mutual
@@ -137,14 +137,23 @@ kafka_format() {
   local dir=$1 id
   id=$(<"$2")
   shift 2
-  rm -rf "$dir/log"
+  rm -rf "$(kafka_property "$dir/server.properties.new" log.dirs)"
   quiet "${KAFKA_JAVA[@]}" -cp "$(kafka_class_path)" -Dlog4j2.configurationFile="$BED_SOURCE/kafka/log4j2.properties" \
     kafka.tools.StorageTool format -t "$id" -c "$dir/server.properties.new" "$@" ||
     die "could not format Kafka's folder $dir"
   mv "$dir/server.properties.new" "$dir/server.properties"
 }
 
-kafka_unit_ports() { grep -oP '^listeners=\K.*' "$KAFKA_DATA/$1/server.properties" | grep -oP '127\.0\.0\.1:\K[0-9]+'; }
+# kafka_property FILE KEY
+kafka_property() { sed -n "s/^$2=//p" "$1"; }
+
+# kafka_log_dir UNIT: where a new one keeps its data: in memory if there is room. Each partition is several files and
+# as many fsyncs, and a test makes thousands of them.
+kafka_log_dir() {
+  if memory_has_room; then echo "$MEMORY/$1"; else echo "$KAFKA_DATA/$1/log"; fi
+}
+
+kafka_unit_ports() { kafka_property "$KAFKA_DATA/$1/server.properties" listeners | grep -oP '127\.0\.0\.1:\K[0-9]+'; }
 
 # kafka_unit_start PART UNIT
 kafka_unit_start() {
@@ -159,7 +168,7 @@ kafka_unit_start() {
 kafka_unit_ready() {
   local voters running
   voters=$(kafka_unit_voters "$1")
-  running=$(kafka_unit_peers "$1")
+  running=$(unit_peers "$1")
   if ((running * 2 <= voters)); then
     say "$1" "started; $running of $voters controllers run, a majority must before it can serve"
     return 0
@@ -167,18 +176,9 @@ kafka_unit_ready() {
   unit_ready "$1" 90 kafka_unit_answers "$1"
 }
 
-kafka_unit_answers() { kafka_answers "$(kafka_unit_ports "$1" | head -n 1)" "$(kafka_unit_peers "$1")"; }
+kafka_unit_answers() { kafka_answers "$(kafka_unit_ports "$1" | head -n 1)" "$(unit_peers "$1")"; }
 
-kafka_unit_voters() { grep -oP '^controller.quorum.voters=\K.*' "$KAFKA_DATA/$1/server.properties" | tr ',' '\n' | wc -l; }
-
-# kafka_unit_peers UNIT: how many of its part's brokers run, itself included.
-kafka_unit_peers() {
-  local unit count=0
-  while read -r unit; do
-    ! unit_runs "$unit" || count=$((count + 1))
-  done < <(units_of "$(<"$RUN/units/$1/part")")
-  echo "$count"
-}
+kafka_unit_voters() { kafka_property "$KAFKA_DATA/$1/server.properties" controller.quorum.voters | tr ',' '\n' | wc -l; }
 
 # kafka_answers PORT BROKERS: sends Metadata (version 1, no topics) and reads the number of live brokers.
 kafka_answers() {
@@ -193,33 +193,44 @@ kafka_answers() {
   (($# == 5 && $5 >= $1))
 }
 
-# kafka_extra NAME PORT: a further Kafka of its own, PLAINTEXT only; its controller listens on PORT + 1.
+# kafka_extra NAME PORT [--nodes 3]: a further Kafka of its own, PLAINTEXT only; its controller listens on PORT + 1. Of
+# three brokers each listens two ports after the one before it.
 kafka_extra() {
-  [[ $# -eq 2 ]] || die "usage: extra-kafka NAME PORT"
-  local name=$1 port=$2 unit=kafka-$1 dir=$KAFKA_DATA/kafka-$1
-  [[ $name =~ ^[a-z][a-z0-9-]{0,30}$ ]] || die "the name '$name' must be lower-case letters, digits and '-', and begin with a letter"
-  [[ $port =~ ^[0-9]{1,5}$ ]] || die "'$port' is no port number"
-  ((port > 0 && port < 65535)) || die "'$port' is no port number"
+  local name port nodes units=() n servers=() id
+  extra_arguments extra-kafka "$@"
   need_root
   lock 60
   packages_ready kafka
   kafka_install
-  if [[ ! -e $dir/server.properties ]]; then
-    mkdir -p "$dir"
-    kafka_cluster_id | write_file "$dir/cluster-id"
-    {
-      kafka_common_properties 1 "1@127.0.0.1:$((port + 1))" "$dir/log" 1
-      cat <<CONF
+  mapfile -t units < <(extra_units "kafka-$name" "$nodes")
+  id=$KAFKA_DATA/${units[0]}/cluster-id
+  for ((n = 1; n <= nodes; n++)); do
+    servers+=("127.0.0.1:$((port + 2 * (n - 1)))")
+    kafka_extra_configure "${units[n - 1]}" "$n" "$nodes" "$port" "$id"
+  done
+  for n in "${units[@]}"; do kafka_unit_start "kafka-$name" "$n"; done
+  for n in "${units[@]}"; do kafka_unit_ready "$n"; done
+  say "kafka-$name" "ready: $(paste -sd, <<<"$(printf '%s\n' "${servers[@]}")"), cluster $(<"$id")"
+}
+
+# kafka_extra_configure UNIT NODE NODES PORT CLUSTER_ID_FILE: writes its properties and formats its folder, once.
+kafka_extra_configure() {
+  local unit=$1 node=$2 nodes=$3 first=$4 id=$5 dir=$KAFKA_DATA/$1 port=$(($4 + 2 * ($2 - 1))) voters='' n
+  if [[ -e $dir/server.properties ]]; then
+    [[ $(kafka_unit_ports "$unit" | head -n 1) == "$port" && $(kafka_unit_voters "$unit") == "$nodes" ]] ||
+      die "$unit already exists on port $(kafka_unit_ports "$unit" | head -n 1), one of $(kafka_unit_voters "$unit"): choose another name"
+    return
+  fi
+  mkdir -p "$dir"
+  [[ -e $id ]] || kafka_cluster_id | write_file "$id"
+  for ((n = 1; n <= nodes; n++)); do voters+="${voters:+,}$n@127.0.0.1:$((first + 2 * (n - 1) + 1))"; done
+  {
+    kafka_common_properties "$node" "$voters" "$(kafka_log_dir "$unit")" "$nodes"
+    cat <<CONF
 listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))
 advertised.listeners=PLAINTEXT://127.0.0.1:$port
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 CONF
-    } >"$dir/server.properties.new"
-    kafka_format "$dir" "$dir/cluster-id"
-  elif [[ $(kafka_unit_ports "$unit" | head -n 1) != "$port" ]]; then
-    die "$unit already exists on port $(kafka_unit_ports "$unit" | head -n 1): choose another name"
-  fi
-  kafka_unit_start "$unit" "$unit"
-  kafka_unit_ready "$unit"
-  say "$unit" "ready: 127.0.0.1:$port, cluster $(<"$dir/cluster-id")"
+  } >"$dir/server.properties.new"
+  kafka_format "$dir" "$id"
 }

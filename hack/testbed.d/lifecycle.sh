@@ -100,7 +100,7 @@ bed_wipe() {
   cgroup_end "${groups[@]}"
   node_clean
   network_down
-  rm -rf --one-file-system "$RUN"
+  rm -rf --one-file-system "$RUN" "$MEMORY"
   rm -f "$BED_DIR/beds/$BED_ID"
 }
 
@@ -140,9 +140,11 @@ bed_act() {
       for unit in "${units[@]}"; do
         unit_begin "$unit"
         # Brokers wait for each other; Kubernetes' processes need the one before them.
-        [[ $unit == kafka-* ]] || unit_await "$unit"
+        [[ $unit == kafka-* || $unit == rabbitmq-* ]] || unit_await "$unit"
       done
-      for unit in "${units[@]}"; do [[ $unit != kafka-* ]] || unit_await "$unit"; done
+      for unit in "${units[@]}"; do
+        [[ $unit != kafka-* && $unit != rabbitmq-* ]] || unit_await "$unit"
+      done
       ;;
     stop)
       for unit in "${units[@]}"; do reversed=("$unit" "${reversed[@]}"); done
@@ -167,7 +169,7 @@ unit_begin() {
   ! unit_runs "$1" || return 0
   case $1 in
     kafka-*) kafka_unit_start "$(<"$RUN/units/$1/part")" "$1" ;;
-    rabbitmq) rabbitmq_unit_start ;;
+    rabbitmq | rabbitmq-*) rabbitmq_unit_start "$(<"$RUN/units/$1/part")" "$1" ;;
     *)
       network_up
       kubernetes_unit_start "$1"
@@ -178,7 +180,29 @@ unit_begin() {
 unit_await() {
   case $1 in
     kafka-*) kafka_unit_ready "$1" ;;
-    rabbitmq) rabbitmq_unit_ready ;;
+    rabbitmq | rabbitmq-*) rabbitmq_unit_ready "$1" ;;
     *) kubernetes_unit_ready "$1" ;;
   esac
+}
+
+# extra_arguments COMMAND NAME PORT [--nodes 3]: sets name, port and nodes of the caller.
+extra_arguments() {
+  local usage="usage: $1 NAME PORT [--nodes 3]"
+  [[ $# -eq 3 || ($# -eq 5 && $4 == --nodes) ]] || die "$usage"
+  name=$2 port=$3 nodes=${5:-1}
+  [[ $name =~ ^[a-z][a-z0-9-]{0,30}$ ]] || die "the name '$name' must be lower-case letters, digits and '-', and begin with a letter"
+  [[ $port =~ ^[0-9]{1,5}$ ]] || die "'$port' is no port number"
+  ((port > 0 && port < 65500)) || die "'$port' is no port number"
+  [[ $nodes == 1 || $nodes == 3 ]] || die "--nodes is '$nodes': it can be 1 or 3"
+}
+
+# extra_units PART NODES: PART itself, or PART-1 to PART-3.
+extra_units() {
+  local n unit units=("$1")
+  (($2 == 1)) || units=("$1"-{1..3})
+  for unit in "${units[@]}"; do
+    n=$(cat "$RUN/units/$unit/part" 2>/dev/null || echo "$1")
+    [[ $n == "$1" ]] || die "there is a $unit already, and it belongs to $n: choose another name"
+    echo "$unit"
+  done
 }

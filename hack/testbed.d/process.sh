@@ -146,7 +146,16 @@ units_of() {
   for unit in "${KUBERNETES_UNITS[@]}" rabbitmq; do
     if [[ $(cat "$RUN/units/$unit/part" 2>/dev/null) == "$1" ]]; then echo "$unit"; fi
   done
-  for dir in "$RUN"/units/kafka-*; do
+  for dir in "$RUN"/units/{kafka,rabbitmq}-*; do
     if [[ $(cat "$dir/part" 2>/dev/null) == "$1" ]]; then echo "${dir##*/}"; fi
   done
+}
+
+# unit_peers UNIT: how many units of its part run, itself included.
+unit_peers() {
+  local unit count=0
+  while read -r unit; do
+    ! unit_runs "$unit" || count=$((count + 1))
+  done < <(units_of "$(<"$RUN/units/$1/part")")
+  echo "$count"
 }

@@ -2,6 +2,8 @@
 # status, env, logs: what only reads. They need no lock.
 
 rabbitmq_url() { echo "http://$RABBITMQ_USER:$RABBITMQ_PASSWORD@127.0.0.1:$PORT_RABBITMQ_MANAGEMENT"; }
+rabbitmq_tls() { echo "https://127.0.0.1:$PORT_RABBITMQ_MANAGEMENT_TLS"; }
+rabbitmq_amqps() { echo "amqps://127.0.0.1:$PORT_RABBITMQ_AMQPS"; }
 rabbitmq_amqp() { echo "amqp://$RABBITMQ_USER:$RABBITMQ_PASSWORD@127.0.0.1:$PORT_RABBITMQ_AMQP/%2f"; }
 
 export_line() { printf 'export %s=%q\n' "$1" "$2"; }
@@ -35,6 +37,13 @@ bed_env() {
   elif [[ -e $RUN/up-rabbitmq ]]; then
     export_line SPILLWAY_TEST_RABBITMQ "$(rabbitmq_url)"
     export_line SPILLWAY_TEST_AMQP "$(rabbitmq_amqp)"
+    if [[ -e $RABBITMQ_DATA/pki/client.crt ]]; then
+      export_line SPILLWAY_TEST_RABBITMQ_TLS "$(rabbitmq_tls)"
+      export_line SPILLWAY_TEST_AMQPS "$(rabbitmq_amqps)"
+      export_line SPILLWAY_TEST_RABBITMQ_CA "$RABBITMQ_DATA/pki/ca.crt"
+      export_line SPILLWAY_TEST_RABBITMQ_CERT "$RABBITMQ_DATA/pki/client.crt"
+      export_line SPILLWAY_TEST_RABBITMQ_KEY "$RABBITMQ_DATA/pki/client.key"
+    fi
   fi
   # Left as a variable in the line, so that it joins whatever PATH its reader has.
   # shellcheck disable=SC2016
@@ -63,10 +72,10 @@ bed_status() {
 
 extra_parts() {
   local dir part
-  for dir in "$RUN"/units/kafka-*; do
+  for dir in "$RUN"/units/{kafka,rabbitmq}-*; do
     part=$(cat "$dir/part" 2>/dev/null) || continue
     [[ $part == kafka ]] || echo "$part"
-  done
+  done | sort -u
 }
 
 unit_state() {
@@ -87,7 +96,7 @@ unit_answers() {
     kube-scheduler) healthz_ok "$PORT_KUBE_SCHEDULER" ;;
     containerd) containerd_answers ;;
     kubelet) node_ready 2>/dev/null ;;
-    rabbitmq) rabbitmq_answers ;;
+    rabbitmq | rabbitmq-*) rabbitmq_answers "$1" ;;
     *) kafka_unit_answers "$1" ;;
   esac
 }
@@ -99,7 +108,7 @@ unit_port() {
     kube-controller-manager) echo "$PORT_KUBE_CONTROLLER_MANAGER" ;;
     kube-scheduler) echo "$PORT_KUBE_SCHEDULER" ;;
     kubelet) echo "$PORT_KUBELET" ;;
-    rabbitmq) echo "$PORT_RABBITMQ_AMQP,$PORT_RABBITMQ_MANAGEMENT" ;;
+    rabbitmq | rabbitmq-*) rabbitmq_load "$1" && echo "$R_AMQP,$R_MANAGEMENT" ;;
     kafka-*) kafka_unit_ports "$1" | head -n -1 | paste -sd, ;;
     *) echo - ;;
   esac
@@ -109,7 +118,7 @@ unit_version() {
   case $1 in
     etcd) "$(trixie_artefact)/usr/bin/etcd" --version | awk 'NR == 1 { print $3 }' ;;
     containerd) "$(containerd_artefact)/usr/bin/containerd" --version | awk '{ print $3 }' ;;
-    rabbitmq) rabbitmq_version ;;
+    rabbitmq | rabbitmq-*) rabbitmq_version ;;
     kafka-*) echo "$KAFKA_VERSION" ;;
     *) echo "$K8S_VERSION" ;;
   esac
@@ -121,8 +130,8 @@ unit_data() {
     containerd) echo "$K8S_DATA/node/containerd" ;;
     kubelet) echo "$K8S_DATA/node/kubelet" ;;
     kube-apiserver) echo "$AUDIT_LOG" ;;
-    rabbitmq) echo "$RABBITMQ_DATA/lib" ;;
-    kafka-*) echo "$KAFKA_DATA/$1/log" ;;
+    rabbitmq | rabbitmq-*) rabbitmq_load "$1" && echo "$R_DATA/lib" ;;
+    kafka-*) kafka_property "$KAFKA_DATA/$1/server.properties" log.dirs ;;
     *) echo - ;;
   esac
 }

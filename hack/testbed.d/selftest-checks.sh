@@ -184,6 +184,15 @@ rabbitmq_works() {
   rabbitmqctl list_queues name | grep -x selftest >/dev/null
 }
 
+rabbitmq_speaks_tls() {
+  local tls=(curl -sf -o /dev/null --noproxy '*' -u guest:guest "$SPILLWAY_TEST_RABBITMQ_TLS/api/vhosts")
+  "${tls[@]}" --cacert "$SPILLWAY_TEST_RABBITMQ_CA"
+  "${tls[@]}" --cacert "$SPILLWAY_TEST_RABBITMQ_CA" --cert "$SPILLWAY_TEST_RABBITMQ_CERT" --key "$SPILLWAY_TEST_RABBITMQ_KEY"
+  ! "${tls[@]}" || return 1
+  ! "${tls[@]}" --cacert "$SPILLWAY_TEST_RABBITMQ_CA" --cert "$SPILLWAY_TEST_KAFKA_CERT" --key "$SPILLWAY_TEST_KAFKA_KEY" || return 1
+  openssl s_client -connect "${SPILLWAY_TEST_AMQPS#amqps://}" -CAfile "$SPILLWAY_TEST_RABBITMQ_CA" -verify_return_error </dev/null
+}
+
 # mark, marked PART: leaves something in the part, and finds it again.
 mark() {
   case $1 in
@@ -235,6 +244,47 @@ extra_kafka_works() {
   "$BED" logs kafka-other | grep 'Kafka Server started' >/dev/null
 }
 
+extra_kafka_cluster_works() {
+  local topics=(kafka-topics --bootstrap-server 127.0.0.1:25980,127.0.0.1:25982,127.0.0.1:25984)
+  "$BED" extra-kafka tri 25980 --nodes 3
+  "${topics[@]}" --create --topic there --partitions 3 --replication-factor 3
+  refused "one of 3: choose another name" "$BED" extra-kafka tri 25980
+  refused "belongs to kafka-tri" "$BED" extra-kafka tri-2 25990
+  "$BED" kill kafka-tri-2
+  led() { [[ -z $("${topics[@]}" --describe --unavailable-partitions) ]]; }
+  eventually 30 led
+  "$BED" start kafka-tri-2
+  in_sync() { [[ -z $("${topics[@]}" --describe --under-replicated-partitions) ]]; }
+  eventually 30 in_sync
+}
+
+extra_management() { curl -sf -m 40 --noproxy '*' -u guest:guest "http://127.0.0.1:$1/api/$2" "${@:3}"; }
+
+extra_rabbitmq_works() {
+  "$BED" extra-rabbitmq other 25940
+  extra_management 25940 queues/%2F/there -X PUT -d '{"durable":true}'
+  refused "already exists with 1 node(s) on port 25940" "$BED" extra-rabbitmq other 25945
+  [[ $(extra_management 25940 global-parameters/internal_cluster_id) != "$(management GET global-parameters/internal_cluster_id)" ]]
+  "$BED" stop rabbitmq-other
+  "$BED" start rabbitmq-other
+  "$BED" kill rabbitmq-other
+  "$BED" status | grep 'rabbitmq-other.*dead'
+  "$BED" start rabbitmq-other
+  extra_management 25940 queues/%2F/there >/dev/null
+  rabbitmqctl-other list_queues name | grep -x there >/dev/null
+}
+
+extra_rabbitmq_cluster_works() {
+  "$BED" extra-rabbitmq tri 25950 --nodes 3
+  extra_management 25960 queues/%2F/there -X PUT -d '{"durable":true,"arguments":{"x-queue-type":"quorum"}}'
+  "$BED" kill rabbitmq-tri-2
+  "$BED" kill rabbitmq-tri-3
+  state() { [[ $(extra_management 25950 queues/%2F/there | jq -r .state) == "$1" ]]; }
+  eventually 30 state minority
+  "$BED" start rabbitmq-tri
+  eventually 30 state running
+}
+
 # shared_places: what every bed uses, if it is there.
 shared_places() {
   local place
@@ -261,6 +311,7 @@ leaves_nothing() {
   none groups find /sys/fs/cgroup -maxdepth 3 -name "spillway-testbed-$(printf %s "$RUN" | sha256sum | cut -c1-8)"
   none sockets comm -23 <(find /run/containerd/s -type s 2>/dev/null | sort) <(ss -lxH | awk '{ print $5 }' | sort)
   none folder ls -d "$RUN" 2>/dev/null
+  none memory ls -d "/dev/shm/spillway-testbed-$(printf %s "$RUN" | sha256sum | cut -c1-8)" 2>/dev/null
   # What the machine had before stays, and while another node runs these places are its own.
   { pgrep -x kubelet || pgrep -x containerd; } >/dev/null || none folders comm -13 "$SCRATCH/before" <(shared_places)
   return $left

@@ -23,7 +23,6 @@ tools_path() {
 
 # tools_link PART: the part's own commands.
 tools_link() {
-  local environment
   mkdir -p "$RUN/bin"
   case $1 in
     kubernetes)
@@ -39,13 +38,20 @@ tools_link() {
       kafka_tool kafka-console-consumer org.apache.kafka.tools.consumer.ConsoleConsumer
       ;;
     rabbitmq)
-      environment=$(rabbitmq_environment | grep -v SYSTEMD | tr '\n' ' ')
-      # In the server's own mount namespace, where its cookie is.
-      # shellcheck disable=SC2016
-      tool_write rabbitmqctl "$(printf 'exec nsenter --mount --target "$(cut -d" " -f1 %q)" chroot --userspec=rabbitmq:rabbitmq %q /usr/bin/env -i %s/usr/lib/rabbitmq/bin/rabbitmqctl' \
-        "$RUN/units/rabbitmq/pid" "$(trixie_artefact)" "$environment")"
+      tool_rabbitmqctl rabbitmq
       ;;
   esac
+}
+
+# tool_rabbitmqctl UNIT: rabbitmqctl for the bed's own node, rabbitmqctl-NAME for a further one.
+tool_rabbitmqctl() {
+  local environment
+  mkdir -p "$RUN/bin"
+  environment=$(rabbitmq_environment "$1" | grep -v SYSTEMD | tr '\n' ' ')
+  # In the server's own mount namespace, where its cookie is.
+  # shellcheck disable=SC2016
+  tool_write "rabbitmqctl${1#rabbitmq}" "$(printf 'exec nsenter --mount --target "$(cut -d" " -f1 %q)" chroot --userspec=rabbitmq:rabbitmq %q /usr/bin/env -i %s/usr/lib/rabbitmq/bin/rabbitmqctl' \
+    "$RUN/units/$1/pid" "$(trixie_artefact)" "$environment")"
 }
 
 # tool_write NAME LINE

@@ -18,15 +18,20 @@ use super::types::{
 use crate::api::arguments::Arguments;
 use crate::brokers::lane::Lane;
 
-/// How long a request may take unless told otherwise.
-const TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a request may take unless told otherwise. RabbitMQ itself gives up after 15 seconds on a quorum queue for
+/// which no majority is up, and says why.
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// An exchange that is in every virtual host and that nobody can delete.
 const EVERYWHERE: &str = "amq.direct";
-/// The cheap form of queues: no statistics are put together, but type, policy and totals are there at once.
+/// Of one queue: no statistics are put together, but type, policy and totals are there at once. A listing in this form
+/// leaves out the queues whose node is down.
 const LIVE: &[(&str, &str)] = &[("disable_stats", "true"), ("enable_queue_totals", "true")];
+/// Of one queue, this form lacks the policy.
 const NO_STATS: &[(&str, &str)] = &[("disable_stats", "true")];
-const STATISTICS: &[(&str, &str)] =
-    &[("columns", "vhost,name,operator_policy,leader,online,messages,messages_unacknowledged,consumers")];
+const STATISTICS: &[(&str, &str)] = &[(
+    "columns",
+    "vhost,name,operator_policy,state,leader,online,messages,messages_unacknowledged,consumers",
+)];
 
 /// A client of one RabbitMQ cluster. Clones share its connections and its limit of 16 requests under way.
 ///
@@ -40,7 +45,7 @@ pub struct RabbitClient {
 }
 
 impl RabbitClient {
-    /// A client with these settings, in [`Lane::User`], with 15 seconds for each request. Sends nothing.
+    /// A client with these settings, in [`Lane::User`], with 20 seconds for each request. Sends nothing.
     ///
     /// # Errors
     /// Settings that cannot be used.
@@ -100,10 +105,10 @@ impl RabbitClient {
         Ok(vhosts.into_iter().map(|vhost| vhost.name).collect())
     }
 
-    /// The queues of a virtual host, or of all that the user may use, without what only statistics know:
-    /// operator policy, consumers, and what a stream holds.
+    /// The queues of a virtual host, or of all that the user may use, also those whose node is down. What they hold,
+    /// consumers and operator policies are not in it.
     pub async fn list_queues(&self, vhost: Option<&str>) -> Result<Vec<QueueInfo>, RabbitError> {
-        self.list::<QueueRecord>("queues", vhost, LIVE)
+        self.list::<QueueRecord>("queues", vhost, NO_STATS)
             .await
             .map(|all| all.into_iter().map(QueueInfo::from).collect())
     }
@@ -138,7 +143,9 @@ impl RabbitClient {
         self.list("operator-policies", vhost, &[]).await
     }
 
-    /// A queue as it is now, without what only statistics know; `None` when it does not exist.
+    /// A queue as it is now, without what only statistics know: operator policy, consumers, and of a stream what it
+    /// holds and whether its leader is up. `None` when it does not exist. A classic queue whose node is down is
+    /// [`ErrorKind::Unavailable`].
     pub async fn queue(&self, vhost: &str, name: &str) -> Result<Option<QueueInfo>, RabbitError> {
         let found = self.find::<QueueRecord>(&Target::Queue(name.to_owned()), vhost, LIVE).await?;
         Ok(found.map(QueueInfo::from))
@@ -152,6 +159,13 @@ impl RabbitClient {
     ) -> Result<Option<QueueStatistics>, RabbitError> {
         let found = self.find::<QueueRecord>(&Target::Queue(name.to_owned()), vhost, STATISTICS).await?;
         Ok(found.map(QueueStatistics::from))
+    }
+
+    /// A queue with all that is known of it: what to decide on whether it may be deleted.
+    pub async fn queue_in_full(&self, vhost: &str, name: &str) -> Result<Option<QueueInfo>, RabbitError> {
+        let (live, statistics) =
+            futures::try_join!(self.queue(vhost, name), self.queue_statistics(vhost, name))?;
+        Ok(live.zip(statistics).map(|(live, statistics)| live.with_statistics(statistics)))
     }
 
     /// An exchange; `None` when it does not exist.

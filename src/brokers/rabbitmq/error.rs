@@ -118,7 +118,7 @@ fn bad_request(words: Option<&String>) -> ErrorKind {
         "unsupported",
         "key_missing",
     ];
-    const REFUSED: [&str; 4] = ["not empty", "in use", "limit", "reserved"];
+    const REFUSED: [&str; 4] = ["not empty", "in use", "limit", "not supported"];
     if said(words, "inequivalent arg") {
         ErrorKind::Inequivalent
     } else if INVALID.iter().any(|text| said(words, text)) {
@@ -202,6 +202,18 @@ mod tests {
             (400, "bad_request", "Validation failed\n\nnot recognised", ErrorKind::Invalid),
             (400, "bad_request", "queue 'q' in vhost '/' not empty", ErrorKind::Refused),
             (400, "bad_request", "exchange 'e' in vhost '/' in use", ErrorKind::Refused),
+            (
+                400,
+                "bad_request",
+                "queue.delete operations with if-empty are not supported",
+                ErrorKind::Refused,
+            ),
+            (
+                400,
+                "bad_request",
+                "Cannot declare quorum queue 'q': cluster_not_formed",
+                ErrorKind::Unavailable,
+            ),
             (400, "bad_request", "cannot declare queue 'q': queue limit (1) is reached", ErrorKind::Refused),
             (400, "bad_request", "cannot obtain exclusive access to locked queue 'q'", ErrorKind::Locked),
             (400, "bad_request", "operation queue.declare timed out", ErrorKind::Unavailable),

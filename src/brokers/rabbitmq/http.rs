@@ -171,6 +171,11 @@ impl Http {
         }
         let body = read(&mut response, REFUSAL_BYTES).await.map_err(broken)?.unwrap_or_default();
         let (kind, words) = judge(status.as_u16(), &body, self.password.expose());
+        // RabbitMQ's own words for it are "Not_Authorized".
+        let words = words.map(|words| match kind {
+            ErrorKind::Authentication => format!("user name or password refused: {words}"),
+            _ => words,
+        });
         let message = words.unwrap_or_else(|| {
             let told = if status.is_redirection() { ", a redirect, which is not followed" } else { "" };
             format!("it answered HTTP {status}{told}")
@@ -220,7 +225,8 @@ fn causes(error: &reqwest::Error) -> String {
     let mut cause = error.source();
     while let Some(error) = cause {
         let text = error.to_string();
-        if !told.iter().any(|before| before.contains(&text)) {
+        // hyper's own outermost words tell nothing but that it was a client.
+        if !text.starts_with("client error (") && !told.iter().any(|before| before.contains(&text)) {
             told.push(text);
         }
         cause = error.source();

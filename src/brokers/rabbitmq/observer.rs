@@ -1,11 +1,11 @@
 //! What is there, for many who ask at once.
 //!
-//! A listing of a virtual host costs about as much as asking for some dozens of its objects. So few who ask get
-//! requests of their own, and as soon as many ask in one virtual host, one listing serves them all:
+//! A listing of a virtual host costs about as much as asking for a sixteenth of its queues one by one. So few who ask
+//! get requests of their own, and as soon as many ask in one virtual host, one listing serves them all:
 //!
 //! ```text
-//! passes ──▶ fewer than 16 in the virtual host ──▶ one request per object ──▶ client
-//!    │  └──▶ more ──▶ slot: one listing at a time, shared ───────────────────▶ client
+//! passes ──▶ few in the virtual host ──▶ one request per object ──▶ client
+//!    │  └──▶ many ──▶ slot: one listing at a time, shared ────────▶ client
 //!    └─ a kept answer that is young enough ◀── slot ◀── sweep: all virtual hosts, one request per kind
 //! ```
 //!
@@ -25,8 +25,11 @@ use super::slot::{KEEP, Slot};
 use super::types::{BindingInfo, ExchangeInfo, Policy, QueueInfo, QueueStatistics, Target, VhostPolicies};
 use crate::brokers::lane::Lane;
 
-/// From how many who ask in one virtual host on a listing serves them.
+/// From how many who ask in one virtual host on a listing serves them, at least.
 const MANY: usize = 16;
+/// The same as a share of the virtual host's queues. Measured with 2,500: a queue with its bindings takes 1.7 ms, the
+/// listings of both take 0.25 s, which is 147 queues.
+const SHARE: usize = 16;
 
 /// A queue, and what leads to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -80,6 +83,8 @@ struct Shared {
 #[derive(Default)]
 struct Desk {
     asking: AtomicUsize,
+    /// How many queues there were when they were listed last.
+    size: AtomicUsize,
     queues: Slot<HashMap<String, QueueInfo>>,
     statistics: Slot<HashMap<String, QueueStatistics>>,
     exchanges: Slot<HashMap<String, ExchangeInfo>>,
@@ -218,6 +223,7 @@ impl Observer {
         }
         for (vhost, seen) in seen {
             let desk = self.desk(vhost);
+            desk.size.store(seen.queues.len(), Ordering::Relaxed);
             desk.queues.put(sweep.begun, seen.queues);
             desk.exchanges.put(sweep.begun, seen.exchanges);
             desk.bindings.put(sweep.begun, seen.bindings);
@@ -231,7 +237,8 @@ impl Observer {
 
     fn look<'a>(&'a self, vhost: &'a str, not_before: Instant, lane: Lane) -> Look<'a> {
         let desk = self.desk(vhost);
-        let many = desk.asking.fetch_add(1, Ordering::Relaxed) + 1 >= MANY;
+        let many = MANY.max(desk.size.load(Ordering::Relaxed) / SHARE);
+        let many = desk.asking.fetch_add(1, Ordering::Relaxed) + 1 >= many;
         Look { shared: &self.shared, client: self.shared.client.on(lane), desk, vhost, not_before, many }
     }
 
@@ -344,6 +351,7 @@ impl Look<'_> {
         let listed = self
             .shared(&self.desk.queues, async || {
                 let queues = self.client.list_queues(Some(self.vhost)).await?;
+                self.desk.size.store(queues.len(), Ordering::Relaxed);
                 Ok(queues.into_iter().map(|queue| (queue.name.clone(), queue)).collect())
             })
             .await?;

@@ -86,9 +86,9 @@ pub struct QueueInfo {
     pub state: Option<String>,
     /// Whether the node that leads a quorum queue or a stream is up.
     pub leader_online: Option<bool>,
-    /// Messages in it, ready and not acknowledged. A quorum queue without a leader says 0.
+    /// Messages in it, ready and not acknowledged; not in listings. A quorum queue without a leader says 0.
     pub messages: Option<u64>,
-    /// Messages given to consumers and not acknowledged yet.
+    /// Messages given to consumers and not acknowledged yet; not in listings.
     pub unacked: Option<u64>,
     /// Consumers. Only statistics have them.
     pub consumers: Option<u64>,
@@ -103,6 +103,8 @@ pub struct QueueStatistics {
     pub name: String,
     /// The operator policy in force, by name.
     pub operator_policy: Option<String>,
+    /// `running`, `down`, `minority`, `stopped`, ….
+    pub state: Option<String>,
     /// Whether the node that leads a quorum queue or a stream is up.
     pub leader_online: Option<bool>,
     /// Messages in it.
@@ -114,12 +116,19 @@ pub struct QueueStatistics {
 }
 
 impl QueueInfo {
-    /// Adds what only statistics know; what is known at first hand stays.
+    /// Adds what only statistics know. What is known at first hand stays; but of two states the worse one holds, and
+    /// a leader that either calls down is down: RabbitMQ is late with one or the other, depending on the type.
     #[must_use]
     pub fn with_statistics(self, statistics: QueueStatistics) -> Self {
+        let up = |state: &String| state == "running" || state == "idle";
+        let leader_online = match (self.leader_online, statistics.leader_online) {
+            (Some(false), _) | (_, Some(false)) => Some(false),
+            (one, other) => one.or(other),
+        };
         Self {
             operator_policy: self.operator_policy.or(statistics.operator_policy),
-            leader_online: self.leader_online.or(statistics.leader_online),
+            leader_online,
+            state: self.state.filter(|state| !up(state) || statistics.state.is_none()).or(statistics.state),
             messages: self.messages.or(statistics.messages),
             unacked: self.unacked.or(statistics.unacked),
             consumers: self.consumers.or(statistics.consumers),
@@ -139,9 +148,21 @@ fn arguments<'de, D: Deserializer<'de>>(from: D) -> Result<Arguments, D::Error> 
     known(from).map(Option::unwrap_or_default)
 }
 
-/// A queue as the management interface writes it.
+/// A queue as the management interface writes it: with some keys twice, of which the last one counts.
 #[derive(Deserialize)]
-pub(super) struct QueueRecord {
+#[serde(try_from = "BTreeMap<String, Value>")]
+pub(super) struct QueueRecord(Record);
+
+impl TryFrom<BTreeMap<String, Value>> for QueueRecord {
+    type Error = serde_json::Error;
+
+    fn try_from(keys: BTreeMap<String, Value>) -> Result<Self, Self::Error> {
+        serde_json::from_value(Value::Object(keys.into_iter().collect())).map(Self)
+    }
+}
+
+#[derive(Deserialize)]
+struct Record {
     vhost: String,
     name: String,
     #[serde(rename = "type", default, deserialize_with = "known")]
@@ -172,7 +193,7 @@ pub(super) struct QueueRecord {
     consumers: Option<u64>,
 }
 
-impl QueueRecord {
+impl Record {
     fn leader_online(&self) -> Option<bool> {
         let online = self.online.as_ref()?;
         let leader = self.leader.as_deref()?;
@@ -185,7 +206,7 @@ impl QueueRecord {
 }
 
 impl From<QueueRecord> for QueueInfo {
-    fn from(record: QueueRecord) -> Self {
+    fn from(QueueRecord(record): QueueRecord) -> Self {
         Self {
             leader_online: record.leader_online(),
             vhost: record.vhost,
@@ -195,8 +216,8 @@ impl From<QueueRecord> for QueueInfo {
             auto_delete: record.auto_delete,
             exclusive: record.exclusive.unwrap_or_default(),
             arguments: record.arguments,
-            policy: QueueRecord::named(record.policy),
-            operator_policy: QueueRecord::named(record.operator_policy),
+            policy: Record::named(record.policy),
+            operator_policy: Record::named(record.operator_policy),
             state: record.state,
             messages: record.messages,
             unacked: record.messages_unacknowledged,
@@ -206,12 +227,13 @@ impl From<QueueRecord> for QueueInfo {
 }
 
 impl From<QueueRecord> for QueueStatistics {
-    fn from(record: QueueRecord) -> Self {
+    fn from(QueueRecord(record): QueueRecord) -> Self {
         Self {
             leader_online: record.leader_online(),
             vhost: record.vhost,
             name: record.name,
-            operator_policy: QueueRecord::named(record.operator_policy),
+            operator_policy: Record::named(record.operator_policy),
+            state: record.state,
             messages: record.messages,
             unacked: record.messages_unacknowledged,
             consumers: record.consumers,
@@ -399,6 +421,32 @@ mod tests {
         let record = |online: &[&str]| serde_json::json!({"name": "q", "vhost": "/", "type": "quorum", "leader": "rabbit@a", "online": online});
         assert_eq!(queue(record(&["rabbit@a", "rabbit@b"])).leader_online, Some(true));
         assert_eq!(queue(record(&["rabbit@b"])).leader_online, Some(false));
+    }
+
+    #[test]
+    fn of_a_key_that_rabbitmq_writes_twice_the_last_one_counts() {
+        let text = r#"{"name": "q", "vhost": "/", "leader": "rabbit@a", "online": ["rabbit@a"], "online": ["rabbit@b"],
+            "state": "down", "state": "minority"}"#;
+        let queue = QueueInfo::from(serde_json::from_str::<QueueRecord>(text).expect("it is a record"));
+        assert_eq!((queue.state.as_deref(), queue.leader_online), (Some("minority"), Some(false)));
+    }
+
+    #[test]
+    fn of_two_states_the_worse_one_holds() {
+        let record = |state: &str, online: &[&str]| {
+            let record = serde_json::json!({
+                "name": "q", "vhost": "/", "state": state, "leader": "rabbit@a", "online": online
+            });
+            serde_json::from_value::<QueueRecord>(record).expect("it is a record")
+        };
+        let (well, ill) = (("running", &["rabbit@a"][..]), ("minority", &[][..]));
+        for (live, late) in [(well, ill), (ill, well), (ill, ill)] {
+            let queue =
+                QueueInfo::from(record(live.0, live.1)).with_statistics(record(late.0, late.1).into());
+            assert_eq!((queue.state.as_deref(), queue.leader_online), (Some("minority"), Some(false)));
+        }
+        let queue = QueueInfo::from(record(well.0, well.1)).with_statistics(record(well.0, well.1).into());
+        assert_eq!((queue.state.as_deref(), queue.leader_online), (Some("running"), Some(true)));
     }
 
     #[test]
