@@ -202,7 +202,7 @@ kafka_extra() {
   lock 60
   packages_ready kafka
   kafka_install
-  mapfile -t units < <(extra_units "kafka-$name" "$nodes")
+  extra_units "kafka-$name" "$nodes"
   id=$KAFKA_DATA/${units[0]}/cluster-id
   for ((n = 1; n <= nodes; n++)); do
     servers+=("127.0.0.1:$((port + 2 * (n - 1)))")

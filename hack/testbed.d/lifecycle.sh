@@ -196,13 +196,16 @@ extra_arguments() {
   [[ $nodes == 1 || $nodes == 3 ]] || die "--nodes is '$nodes': it can be 1 or 3"
 }
 
-# extra_units PART NODES: PART itself, or PART-1 to PART-3.
+# extra_units PART NODES: sets the caller's units: PART itself, or PART-1 to PART-3.
 extra_units() {
-  local n unit units=("$1")
+  local unit owner there
+  units=("$1")
   (($2 == 1)) || units=("$1"-{1..3})
+  mapfile -t there < <(units_of "$1")
+  ((${#there[@]} == 0 || ${#there[@]} == ${#units[@]})) ||
+    die "$1 already exists with ${#there[@]} process(es): choose another name"
   for unit in "${units[@]}"; do
-    n=$(cat "$RUN/units/$unit/part" 2>/dev/null || echo "$1")
-    [[ $n == "$1" ]] || die "there is a $unit already, and it belongs to $n: choose another name"
-    echo "$unit"
+    owner=$(cat "$RUN/units/$unit/part" 2>/dev/null || echo "$1")
+    [[ $owner == "$1" ]] || die "there is a $unit already, and it belongs to $owner: choose another name"
   done
 }

@@ -181,7 +181,7 @@ rabbitmq_extra() {
   lock 60
   packages_ready rabbitmq
   trixie_install "rabbitmq-$name"
-  mapfile -t units < <(extra_units "rabbitmq-$name" "$nodes")
+  extra_units "rabbitmq-$name" "$nodes"
   if [[ ! -e $RABBITMQ_DATA/${units[-1]}/configured ]]; then
     rabbitmq_extra_configure "$port" "${units[@]}"
   fi

@@ -245,10 +245,10 @@ extra_kafka_works() {
 }
 
 extra_kafka_cluster_works() {
-  local topics=(kafka-topics --bootstrap-server 127.0.0.1:25980,127.0.0.1:25982,127.0.0.1:25984)
+  local topics=(kafka-topics --bootstrap-server "127.0.0.1:25980,127.0.0.1:25982,127.0.0.1:25984")
   "$BED" extra-kafka tri 25980 --nodes 3
   "${topics[@]}" --create --topic there --partitions 3 --replication-factor 3
-  refused "one of 3: choose another name" "$BED" extra-kafka tri 25980
+  refused "kafka-tri already exists with 3 process(es)" "$BED" extra-kafka tri 25980
   refused "belongs to kafka-tri" "$BED" extra-kafka tri-2 25990
   "$BED" kill kafka-tri-2
   led() { [[ -z $("${topics[@]}" --describe --unavailable-partitions) ]]; }
