@@ -6,8 +6,16 @@ use clap::Parser as _;
 use spillway_operator::cli::{self, Cli};
 
 fn main() -> ExitCode {
-    match cli::execute(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Not clap's own 2: that says "changes pending" to whoever runs a plan.
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli::execute(cli) {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("spillway: {error}");
             ExitCode::FAILURE

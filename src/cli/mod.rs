@@ -1,9 +1,15 @@
 //! The command line: one file per verb.
 
+pub mod apply;
 pub mod crds;
+pub mod import;
+pub mod offline;
+pub mod plan;
 pub mod replay;
 pub mod run;
 pub mod simulate;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -30,6 +36,12 @@ pub struct Cli {
 pub enum Verb {
     /// Run the operator
     Run(RunArgs),
+    /// Show what an apply would change at the brokers, without a cluster
+    Plan(plan::Args),
+    /// Bring the brokers in step with manifests, without a cluster
+    Apply(apply::Args),
+    /// Write manifests for what a broker already has
+    Import(import::Args),
     /// Print the custom resource definitions, for kubectl apply --server-side -f -
     Crds(crds::Args),
     /// Compare the autoscaler with others under named workloads, without a cluster
@@ -55,18 +67,22 @@ pub(crate) fn closed_is_fine(error: std::io::Error) -> std::io::Result<()> {
     if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
 }
 
-/// Runs the verb.
-pub fn execute(cli: Cli) -> Result<(), CliError> {
+/// Runs the verb. The exit code says more than success only for `plan` and `apply`.
+pub fn execute(cli: Cli) -> Result<ExitCode, CliError> {
     match cli.verb {
-        Verb::Crds(args) => crds::execute(&args),
-        Verb::Simulate(args) => simulate::execute(&args),
+        Verb::Plan(args) => return plan::execute(&args),
+        Verb::Apply(args) => return apply::execute(&args),
+        Verb::Import(args) => import::execute(&args)?,
+        Verb::Crds(args) => crds::execute(&args)?,
+        Verb::Simulate(args) => simulate::execute(&args)?,
         Verb::Replay => replay::run(std::io::stdin().lock(), std::io::stdout().lock())
             .or_else(closed_is_fine)
-            .map_err(|error| CliError::new("replay", error)),
+            .map_err(|error| CliError::new("replay", error))?,
         Verb::Run(args) => {
             telemetry::init(cli.log_format, &cli.log)
                 .map_err(|error| CliError::new("start logging", error))?;
-            run::execute(args.into())
+            run::execute(args.into())?;
         }
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,119 @@
+//! `spillway apply`: shows the plan, asks, and takes the steps.
+//!
+//! Objects go in the order in which they need each other: companions first, then all others.
+//! One that fails stops no other. Each is planned again right before its steps are taken, and
+//! left alone when the plan is not the one that was shown. Nothing is ever deleted.
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use futures::{StreamExt as _, stream};
+
+use super::CliError;
+use super::offline::entry::{Entry, Summary};
+use super::offline::progress::Progress;
+use super::offline::session::Session;
+use super::offline::{SourceArgs, block_on, show};
+use super::plan::{PENDING, say, tell_wrong, words};
+use crate::topology::Rejection;
+
+/// Objects that are changed at once.
+const AT_ONCE: usize = 1_000;
+
+const EXAMPLES: &str = "\
+Examples:
+  spillway apply -f topology/          shows the plan and asks
+  spillway apply -f topology/ --yes    in CI: shows the plan and goes ahead
+  cat topics.yaml broker.yaml | spillway apply -f - --yes
+
+Nothing is ever deleted. Exit code: 0 all is in step now, 2 the answer was no, 1 error.";
+
+/// The arguments of `spillway apply`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Where objects and credentials come from
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// Go ahead without asking
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// Runs the verb.
+pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
+    if !args.yes && !std::io::stdin().is_terminal() {
+        return Err(CliError("failed to ask for a yes: standard input is no terminal; use --yes".into()));
+    }
+    let objects = args.source.read()?;
+    if !objects.wrong.is_empty() {
+        tell_wrong(&objects);
+        let count = objects.wrong.len();
+        let documents = if count == 1 { "1 document is" } else { &format!("{count} documents are") };
+        return Err(CliError(format!("failed to read the input: {documents} wrong; nothing was changed")));
+    }
+    block_on(async {
+        let progress = Progress::new();
+        let session = Session::open(&objects).await;
+        let entries = session.plan(&progress).await;
+        say(&words(&session, &entries, &objects, false))?;
+        let summary = Summary::of(&entries, 0);
+        let count = summary.pending();
+        if count > 0 && !args.yes && !agreed(count)? {
+            say("Nothing was changed.")?;
+            return Ok(ExitCode::from(PENDING));
+        }
+        let failed = if count > 0 { carry_out(&session, &entries, &progress).await? } else { 0 };
+        Ok(if failed + summary.errors > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    })
+}
+
+fn agreed(count: usize) -> Result<bool, CliError> {
+    let failed = |error| CliError::new("ask for a yes", error);
+    let changes = if count == 1 { "this change" } else { &format!("these {count} changes") };
+    let mut out = std::io::stdout();
+    write!(out, "Apply {changes}? [y/N] ").and_then(|()| out.flush()).map_err(failed)?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(failed)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// Takes all steps. Returns how many objects failed.
+async fn carry_out(session: &Session<'_>, entries: &[Entry], progress: &Progress) -> Result<usize, CliError> {
+    let pending: Vec<&Entry> = entries.iter().filter(|entry| entry.action().pending()).collect();
+    // Somebody may have thought about the question for a while.
+    let changed = session.changed_clusters(&pending).await;
+    let mut phases: BTreeMap<u8, Vec<&Entry>> = BTreeMap::new();
+    for entry in &pending {
+        phases.entry(entry.candidate.phase()).or_default().push(entry);
+    }
+    progress.begin("done", pending.len());
+    let mut failures = Vec::new();
+    for entries in phases.values() {
+        let results: Vec<(&Entry, Result<(), Rejection>)> = stream::iter(entries)
+            .map(async |entry| {
+                let result = match changed.get(&entry.candidate.broker) {
+                    Some(rejection) => Err(rejection.clone()),
+                    None => session.carry_out(entry).await,
+                };
+                progress.one();
+                (*entry, result)
+            })
+            .buffered(AT_ONCE)
+            .collect()
+            .await;
+        failures.extend(results.into_iter().filter_map(|(entry, result)| Some((entry, result.err()?))));
+    }
+    progress.end();
+    for (entry, error) in &failures {
+        eprintln!("spillway: {}: {}", show::title(entry), show::printable(&error.message));
+    }
+    let done = pending.len() - failures.len();
+    let applied = if done == 1 { "1 object was".into() } else { format!("{done} objects were") };
+    say(&match failures.len() {
+        0 => format!("Applied: {applied} changed."),
+        failed => format!("Applied: {applied} changed, {failed} failed."),
+    })?;
+    Ok(failures.len())
+}

@@ -1,0 +1,188 @@
+//! Who may, and who owns: the operator's rules on the objects of the input. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::candidates::Candidate;
+use super::links::{Link, Links};
+use crate::api::conditions::Reason;
+use crate::api::policy::{ManagementPolicy, Policies};
+use crate::topology::Rejection;
+use crate::topology::access::{Asking, namespace_allowed, rules_permit};
+use crate::topology::ownership::{Claim, owner};
+
+/// A broker object: (cluster id, kind, virtual host, name).
+type Identity<'a> = (&'a str, &'static str, Option<&'a str>, &'a str);
+
+/// What each candidate may do: the choices in force, or why it may nothing.
+pub fn judge<C>(
+    candidates: &[Candidate],
+    links: &Links<C>,
+    namespaces: &BTreeMap<String, BTreeMap<String, String>>,
+) -> Vec<Result<Policies, Rejection>> {
+    let mut verdicts: Vec<_> =
+        candidates.iter().map(|candidate| permit(candidate, links, namespaces)).collect();
+    // A companion is made by its parent: one that may nothing has none.
+    let refused: BTreeSet<usize> =
+        verdicts.iter().enumerate().filter(|(_, verdict)| verdict.is_err()).map(|(place, _)| place).collect();
+    let orphan = |candidate: &Candidate| {
+        !candidate.parents.is_empty() && candidate.parents.iter().all(|parent| refused.contains(parent))
+    };
+    let mut claims: BTreeMap<Identity<'_>, Vec<Claim>> = BTreeMap::new();
+    for (candidate, verdict) in candidates.iter().zip(&verdicts) {
+        let manages = verdict.as_ref().is_ok_and(|policies| policies.management == ManagementPolicy::Manage);
+        if manages
+            && !orphan(candidate)
+            && let Some(identity) = identity(candidate, links)
+        {
+            claims.entry(identity).or_default().push(candidate.claim.clone());
+        }
+    }
+    for (candidate, verdict) in candidates.iter().zip(&mut verdicts) {
+        let Ok(policies) = verdict else { continue };
+        let rivals = identity(candidate, links).and_then(|identity| claims.get(&identity));
+        if policies.management == ManagementPolicy::Manage
+            && let Some(first) = rivals.and_then(|claims| owner(claims))
+            && *first != candidate.claim
+        {
+            let (kind, name) = (candidate.kind, &candidate.name);
+            let message = format!(
+                "{} {name:?} is owned by {kind} {}/{}, which comes first: delete one of the two",
+                kind.to_lowercase(),
+                first.namespace,
+                first.name
+            );
+            *verdict = Err(Rejection::new(Reason::Conflict, message));
+        }
+    }
+    verdicts
+}
+
+fn identity<'a, C>(candidate: &'a Candidate, links: &'a Links<C>) -> Option<Identity<'a>> {
+    let link = links.get(&candidate.broker).ok()?;
+    Some((&link.cluster_id, candidate.kind, candidate.vhost.as_deref(), &candidate.name))
+}
+
+/// Whether the Broker, and the oldest Broker of the same cluster, permit it.
+fn permit<C>(
+    candidate: &Candidate,
+    links: &Links<C>,
+    namespaces: &BTreeMap<String, BTreeMap<String, String>>,
+) -> Result<Policies, Rejection> {
+    let link = links.get(&candidate.broker)?;
+    let policies = Policies::resolve(candidate.policies, link.spec.defaults);
+    let oldest = links.oldest(&link.cluster_id).filter(|oldest| oldest.key != link.key);
+    if let Some(oldest) = oldest {
+        claimed(link, oldest, namespaces)?;
+    }
+    for link in std::iter::once(link).chain(oldest) {
+        let asking = Asking { namespace: &candidate.namespace, labels: namespaces.get(&candidate.namespace) };
+        namespace_allowed(&link.spec, &link.namespace, asking)?;
+        rules_permit(&link.spec.rules, &candidate.namespace, &candidate.name, policies.deletion)?;
+    }
+    Ok(policies)
+}
+
+/// Two Brokers for one cluster: the oldest decides whose namespaces may come.
+fn claimed<C>(
+    link: &Link<C>,
+    oldest: &Link<C>,
+    namespaces: &BTreeMap<String, BTreeMap<String, String>>,
+) -> Result<(), Rejection> {
+    let asking = Asking { namespace: &link.namespace, labels: namespaces.get(&link.namespace) };
+    namespace_allowed(&oldest.spec, &oldest.namespace, asking).map_err(|_| {
+        let message = format!(
+            "cluster {} is declared by Broker {} before, and that one does not allow namespace {}",
+            link.cluster_id, oldest.key, link.namespace
+        );
+        Rejection::new(Reason::ClusterClaimed, message)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::candidates;
+    use super::super::input::{self, Input};
+    use super::super::objects::Objects;
+    use super::*;
+
+    /// The reasons, by candidate, of objects on Brokers of these clusters.
+    fn reasons(text: &str, clusters: &[&str]) -> Vec<Option<Reason>> {
+        let mut input = Input::default();
+        input::parse("a.yaml", text, &mut input);
+        let objects = Objects::of(input, "default", None);
+        assert_eq!(objects.wrong, []);
+        let candidates = candidates::of(&objects);
+        let links = Links::fake(&objects.brokers, clusters);
+        let verdicts = judge(&candidates, &links, &objects.namespaces);
+        verdicts.iter().map(|verdict| verdict.as_ref().err().map(|rejection| rejection.reason)).collect()
+    }
+
+    fn broker(name: &str, more: &str) -> String {
+        format!(
+            "---\n{{apiVersion: spillway.dev/v1alpha1, kind: Broker, metadata: {{name: {name}, namespace: kafka}}, spec: {{kafka: {{bootstrapServers: ['a:1']}}{more}}}}}\n"
+        )
+    }
+
+    fn topic(namespace: &str, name: &str, broker: &str, more: &str) -> String {
+        format!(
+            "---\n{{apiVersion: spillway.dev/v1alpha1, kind: Topic, metadata: {{name: {name}, namespace: {namespace}}}, spec: {{brokerRef: {{name: {broker}, namespace: kafka}}{more}}}}}\n"
+        )
+    }
+
+    #[test]
+    fn a_broker_serves_its_own_namespace_unless_it_says_more() {
+        let topics = topic("kafka", "a", "k", "") + &topic("team-a", "b", "k", "");
+        let refused = Some(Reason::NamespaceNotAllowed);
+        assert_eq!(reasons(&(broker("k", "") + &topics), &["x"]), [None, refused]);
+        let all = broker("k", ", allowedNamespaces: {from: All}");
+        assert_eq!(reasons(&(all + &topics), &["x"]), [None, None]);
+    }
+
+    #[test]
+    fn a_selector_needs_the_namespace_in_the_input() {
+        let broker =
+            broker("k", ", allowedNamespaces: {from: Selector, selector: {matchLabels: {kafka: 'yes'}}}");
+        let text = broker + &topic("team-a", "b", "k", "");
+        assert_eq!(reasons(&text, &["x"]), [Some(Reason::NamespaceNotAllowed)]);
+        let namespace =
+            "---\n{apiVersion: v1, kind: Namespace, metadata: {name: team-a, labels: {kafka: 'yes'}}}\n";
+        assert_eq!(reasons(&(text + namespace), &["x"]), [None]);
+    }
+
+    #[test]
+    fn rules_hold_for_companions_too() {
+        let rules = ", rules: [{namespaces: [kafka], names: ['a', 'a.*']}]";
+        let text = broker("k", rules)
+            + &topic("kafka", "a", "k", ", deadLetter: {}")
+            + &topic("kafka", "b", "k", "");
+        assert_eq!(reasons(&text, &["x"]), [None, None, Some(Reason::RuleViolated)]);
+        let text = broker("k", rules) + &topic("kafka", "a", "k", ", deadLetter: {name: dead}");
+        assert_eq!(reasons(&text, &["x"]), [Some(Reason::RuleViolated), None]);
+    }
+
+    #[test]
+    fn the_first_of_two_owns_whatever_broker_they_name() {
+        let text = broker("k", "")
+            + &broker("l", "")
+            + &topic("kafka", "a", "k", ", name: orders")
+            + &topic("kafka", "b", "l", ", name: orders");
+        assert_eq!(reasons(&text, &["x", "x"]), [None, Some(Reason::Conflict)]);
+        assert_eq!(reasons(&text, &["x", "y"]), [None, None]);
+        let observing = text.replace("name: orders}", "name: orders, managementPolicy: Observe}");
+        assert_eq!(reasons(&observing, &["x", "x"]), [None, None]);
+    }
+
+    #[test]
+    fn a_second_broker_is_no_way_around_the_guard_rails_of_the_first() {
+        let text = broker("k", ", rules: [{namespaces: ['*'], names: ['a']}]")
+            + &broker("l", "")
+            + &topic("kafka", "b", "l", "");
+        assert_eq!(reasons(&text, &["x", "x"]), [Some(Reason::RuleViolated)]);
+        assert_eq!(reasons(&text, &["x", "y"]), [None]);
+    }
+
+    #[test]
+    fn a_broker_that_is_not_in_the_input_is_told() {
+        assert_eq!(reasons(&topic("kafka", "b", "l", ""), &[]), [Some(Reason::BrokerNotFound)]);
+    }
+}

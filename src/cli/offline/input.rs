@@ -1,0 +1,218 @@
+//! Files in, documents out. This step only reads: what a document means is [`super::schema`]'s.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use crate::cli::CliError;
+
+/// Folders inside folders at most: more is a loop of links.
+const MAX_DEPTH: usize = 32;
+
+/// Where a document stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The file as it was given, or as it was found below a folder; `-` is standard input.
+    pub file: Arc<str>,
+    /// The document's number in the file, from 1.
+    pub document: usize,
+    /// Its number in a `kind: List`, from 1.
+    pub item: Option<usize>,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = if &*self.file == "-" { "standard input" } else { &self.file };
+        write!(f, "{file}: document {}", self.document)?;
+        self.item.map_or(Ok(()), |item| write!(f, ", item {item}"))
+    }
+}
+
+/// One document.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// Where it stands.
+    pub origin: Origin,
+    /// What it says.
+    pub value: Value,
+}
+
+/// A document that cannot be used: one line for a person.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{origin}: {}{what}", object.as_ref().map(|object| format!("{object}: ")).unwrap_or_default())]
+pub struct Wrong {
+    /// Where it stands.
+    pub origin: Origin,
+    /// Its kind and name, where it has them.
+    pub object: Option<String>,
+    /// What is wrong.
+    pub what: String,
+}
+
+/// What the files hold, in their order: the order of the arguments, then of the paths below a folder.
+#[derive(Debug, Default)]
+pub struct Input {
+    /// Documents that could be read.
+    pub documents: Vec<Document>,
+    /// Documents that are not YAML.
+    pub wrong: Vec<Wrong>,
+}
+
+/// Reads files, folders (all `*.yaml`, `*.yml` and `*.json` below them; hidden ones are left out)
+/// and standard input (`-`).
+///
+/// # Errors
+/// A file or folder that cannot be read.
+pub fn read(paths: &[String]) -> Result<Input, CliError> {
+    let mut input = Input::default();
+    let mut seen = BTreeSet::new();
+    for path in paths {
+        if path == "-" {
+            if !seen.insert(PathBuf::from("-")) {
+                continue;
+            }
+            let mut text = String::new();
+            std::io::stdin()
+                .read_to_string(&mut text)
+                .map_err(|error| CliError::new("read standard input", error))?;
+            parse("-", &text, &mut input);
+            continue;
+        }
+        let mut files = Vec::new();
+        find(Path::new(path), 0, &mut files)
+            .map_err(|error| CliError::new(&format!("read {path}"), error))?;
+        for file in files {
+            let shown = file.display().to_string();
+            // A file that is named twice, as itself and by its folder, is read once.
+            let identity = file.canonicalize().unwrap_or_else(|_| file.clone());
+            if !seen.insert(identity) {
+                continue;
+            }
+            let text = std::fs::read_to_string(&file)
+                .map_err(|error| CliError::new(&format!("read {shown}"), error))?;
+            parse(&shown, &text, &mut input);
+        }
+    }
+    Ok(input)
+}
+
+fn find(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    if !path.metadata()?.is_dir() {
+        files.push(path.to_owned());
+        return Ok(());
+    }
+    if depth > MAX_DEPTH {
+        return Err(std::io::Error::other(format!("{} is too deep: a link in a circle?", path.display())));
+    }
+    let mut entries: Vec<_> = path.read_dir()?.collect::<Result<_, _>>()?;
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        let name = entry.file_name();
+        if name.to_string_lossy().starts_with('.') {
+            continue;
+        }
+        let wanted = path
+            .extension()
+            .and_then(|extension| extension.to_str())
+            .is_some_and(|extension| matches!(extension, "yaml" | "yml" | "json"));
+        if path.metadata()?.is_dir() || wanted {
+            find(&path, depth + 1, files)?;
+        }
+    }
+    Ok(())
+}
+
+/// Takes a text apart. A text that is no YAML from some place on is wrong from there on.
+pub fn parse(file: &str, text: &str, input: &mut Input) {
+    let file: Arc<str> = file.into();
+    for (number, document) in (1..).zip(serde_yaml::Deserializer::from_str(text)) {
+        let origin = Origin { file: file.clone(), document: number, item: None };
+        // serde_yaml's own value refuses a key that stands there twice; JSON's takes the last.
+        let value = serde_yaml::Value::deserialize(document)
+            .map_err(|error| error.to_string())
+            .and_then(|value| serde_json::to_value(value).map_err(|error| error.to_string()));
+        match value {
+            Ok(Value::Null) => {}
+            Ok(value) => unfold(Document { origin, value }, input),
+            Err(error) => {
+                let what = format!("not YAML: {}", error.replace('\n', " "));
+                input.wrong.push(Wrong { origin, object: None, what });
+                return;
+            }
+        }
+    }
+}
+
+/// Takes a `kind: List` apart.
+fn unfold(document: Document, input: &mut Input) {
+    let Document { origin, mut value } = document;
+    if value.get("kind").and_then(Value::as_str) != Some("List") || origin.item.is_some() {
+        input.documents.push(Document { origin, value });
+        return;
+    }
+    match value.get_mut("items").map(Value::take) {
+        Some(Value::Array(items)) => {
+            for (number, value) in (1..).zip(items) {
+                let origin = Origin { item: Some(number), ..origin.clone() };
+                input.documents.push(Document { origin, value });
+            }
+        }
+        _ => input.wrong.push(Wrong {
+            origin,
+            object: Some("List".into()),
+            what: "items: must be a list".into(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Input {
+        let mut input = Input::default();
+        parse("a.yaml", text, &mut input);
+        input
+    }
+
+    #[test]
+    fn documents_are_counted_as_a_person_counts_them() {
+        let input = parsed("# a comment\n---\nkind: A\n---\n---\nkind: B\n");
+        let places: Vec<_> = input.documents.iter().map(|document| document.origin.to_string()).collect();
+        assert_eq!(places, ["a.yaml: document 1", "a.yaml: document 3"]);
+        assert!(input.wrong.is_empty());
+    }
+
+    #[test]
+    fn a_list_is_taken_apart() {
+        let input = parsed("kind: List\nitems: [{kind: A}, {kind: B}]\n");
+        assert_eq!(input.documents[1].origin.to_string(), "a.yaml: document 1, item 2");
+        assert_eq!(input.documents[1].value["kind"], "B");
+    }
+
+    #[test]
+    fn json_is_yaml() {
+        assert_eq!(parsed("{\"kind\": \"A\"}").documents.len(), 1);
+    }
+
+    #[test]
+    fn what_comes_before_a_broken_document_is_kept() {
+        let input = parsed("kind: A\n---\nkind: [\n---\nkind: C\n");
+        assert_eq!(input.documents.len(), 1);
+        let wrong = input.wrong[0].to_string();
+        assert!(wrong.starts_with("a.yaml: document 2: not YAML: "), "{wrong}");
+        assert!(!wrong.contains('\n'));
+    }
+
+    #[test]
+    fn a_key_that_stands_there_twice_is_wrong() {
+        let wrong = parsed("kind: A\nspec: {a: 1, a: 2}\n").wrong;
+        assert!(wrong[0].what.contains("duplicate"), "{}", wrong[0]);
+    }
+}

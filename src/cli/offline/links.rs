@@ -1,0 +1,176 @@
+//! The way to each Broker that is named: settings, a client, and who the cluster says it is.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use kube::ResourceExt as _;
+
+use super::objects::{Declared, Objects};
+use super::secrets::Secrets;
+use super::settings;
+use crate::api::broker::BrokerSpec;
+use crate::api::conditions::Reason;
+use crate::api::{Broker, annotation};
+use crate::apply;
+use crate::brokers::kafka::{AdminBatcher, KafkaClient, KafkaError, KafkaHandle};
+use crate::controllers::failure::Failure;
+use crate::topology::Rejection;
+use crate::topology::ownership::Claim;
+
+/// How long a broker may take to say who it is.
+const TIMEOUT: Duration = Duration::from_secs(4);
+
+/// The way to one Broker.
+pub struct Link<C = Client> {
+    /// `namespace/name`.
+    pub key: String,
+    /// The Broker's namespace.
+    pub namespace: String,
+    /// What it declares.
+    pub spec: BrokerSpec,
+    /// Frozen by an annotation.
+    pub paused: bool,
+    /// How old it is, beside others of the same cluster.
+    pub claim: Claim,
+    /// The cluster's id, as it says itself.
+    pub cluster_id: String,
+    /// How to speak to it.
+    pub client: C,
+}
+
+/// A client of one family of brokers.
+pub enum Client {
+    /// Kafka.
+    Kafka(Arc<KafkaHandle>),
+}
+
+impl Client {
+    /// Asks the cluster who it is.
+    pub async fn cluster_id(&self) -> Result<String, Rejection> {
+        match self {
+            Self::Kafka(kafka) => {
+                Ok(kafka.client.describe_cluster(TIMEOUT).await.map_err(kafka_said)?.cluster_id)
+            }
+        }
+    }
+
+    /// The Kafka behind it.
+    pub fn kafka(&self) -> Result<&KafkaHandle, Rejection> {
+        match self {
+            Self::Kafka(kafka) => Ok(kafka),
+        }
+    }
+}
+
+/// A Kafka error with its reason.
+#[must_use]
+pub fn kafka_said(error: KafkaError) -> Rejection {
+    let message = error.to_string();
+    Rejection::new(Failure::from(error).reason(), message)
+}
+
+/// All ways, good and bad.
+pub struct Links<C = Client>(BTreeMap<String, Result<Link<C>, Rejection>>);
+
+impl Links {
+    /// Connects to all Brokers that are named in `wanted`, at once.
+    pub async fn open(objects: &Objects, wanted: &BTreeSet<String>) -> Self {
+        let named = objects.brokers.iter().filter(|broker| wanted.contains(&broker.key()));
+        let links = stream::iter(named)
+            .map(async |broker| (broker.key(), open(broker, &objects.secrets).await))
+            .buffer_unordered(64)
+            .collect()
+            .await;
+        Self(links)
+    }
+}
+
+impl<C> Links<C> {
+    /// The way to a Broker.
+    pub fn get(&self, key: &str) -> Result<&Link<C>, Rejection> {
+        match self.0.get(key) {
+            Some(Ok(link)) => Ok(link),
+            Some(Err(rejection)) => Err(rejection.clone()),
+            None => {
+                let message = format!("Broker {key} is not in the input");
+                Err(Rejection::new(Reason::BrokerNotFound, message))
+            }
+        }
+    }
+
+    /// Brokers that cannot be reached or used.
+    pub fn broken(&self) -> impl Iterator<Item = (&str, &Rejection)> {
+        self.0.iter().filter_map(|(key, link)| Some((key.as_str(), link.as_ref().err()?)))
+    }
+
+    /// The oldest Broker of a cluster: its guard rails hold for every other.
+    #[must_use]
+    pub fn oldest(&self, cluster_id: &str) -> Option<&Link<C>> {
+        let same: Vec<_> = self.0.values().flatten().filter(|link| link.cluster_id == cluster_id).collect();
+        let claims: Vec<_> = same.iter().map(|link| link.claim.clone()).collect();
+        let owner = crate::topology::ownership::owner(&claims)?;
+        same.into_iter().find(|link| link.claim == *owner)
+    }
+}
+
+#[cfg(test)]
+impl Links<()> {
+    /// Ways that lead nowhere: each Broker with its cluster's id.
+    pub fn fake(brokers: &[Declared<Broker>], cluster_ids: &[&str]) -> Self {
+        let link = |(broker, id): (&Declared<Broker>, &&str)| {
+            let link = Link {
+                key: broker.key(),
+                namespace: broker.object.namespace().unwrap_or_default(),
+                spec: broker.object.spec.clone(),
+                paused: paused(&broker.object),
+                claim: broker.claim(),
+                cluster_id: (*id).to_owned(),
+                client: (),
+            };
+            (broker.key(), Ok(link))
+        };
+        Self(brokers.iter().zip(cluster_ids).map(link).collect())
+    }
+}
+
+async fn open(broker: &Declared<Broker>, secrets: &Secrets) -> Result<Link, Rejection> {
+    let key = broker.key();
+    let begin = |rejection: Rejection| {
+        let message = secrets.redact(&format!("Broker {key}: {}", rejection.message));
+        Rejection::new(rejection.reason, message)
+    };
+    let namespace = broker.object.namespace().unwrap_or_default();
+    let client = client(&broker.object.spec, &namespace, secrets).map_err(begin)?;
+    let cluster_id = tokio::time::timeout(TIMEOUT + Duration::from_millis(500), client.cluster_id())
+        .await
+        .map_err(|_| Rejection::new(Reason::BrokerUnreachable, "failed to ask the broker: no answer in time"))
+        .flatten()
+        .map_err(begin)?;
+    Ok(Link {
+        namespace,
+        paused: paused(&broker.object),
+        claim: broker.claim(),
+        spec: broker.object.spec.clone(),
+        cluster_id,
+        client,
+        key: broker.key(),
+    })
+}
+
+fn client(spec: &BrokerSpec, namespace: &str, secrets: &Secrets) -> Result<Client, Rejection> {
+    if let Some(connection) = &spec.kafka {
+        let settings = settings::kafka(connection, namespace, secrets)?;
+        let client = KafkaClient::connect(&settings)
+            .map_err(|error| Rejection::new(Reason::InvalidSettings, error.to_string()))?;
+        let batcher = AdminBatcher::new(&client, apply::kafka::TIMEOUT);
+        return Ok(Client::Kafka(Arc::new(KafkaHandle { client, batcher })));
+    }
+    Err(Rejection::new(Reason::InvalidSettings, "only Kafka is reached from the command line so far"))
+}
+
+/// Whether an annotation freezes the object.
+pub fn paused<K: kube::Resource>(object: &K) -> bool {
+    object.annotations().get(annotation::PAUSED).is_some_and(|value| value == "true")
+}

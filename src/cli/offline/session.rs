@@ -1,0 +1,168 @@
+//! Brokers connected, objects judged: what a plan is made from and what an apply goes through.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::{StreamExt as _, stream};
+
+use super::candidates::{self, Candidate, Wanted};
+use super::entry::{Action, Change, Entry};
+use super::guard;
+use super::links::Links;
+use super::objects::Objects;
+use super::{progress::Progress, topics};
+use crate::api::conditions::Reason;
+use crate::api::policy::{ManagementPolicy, Policies};
+use crate::topology::Rejection;
+use crate::topology::kafka::Step;
+
+/// Objects that are looked at or changed at once. The clients put single calls together into
+/// requests of a few hundred: what is asked at once goes out at once.
+const AT_ONCE: usize = 1_000;
+
+/// Objects, and the ways to their Brokers.
+pub struct Session<'a> {
+    objects: &'a Objects,
+    candidates: Vec<Candidate>,
+    links: Links,
+}
+
+impl<'a> Session<'a> {
+    /// Connects to every Broker that an object names.
+    pub async fn open(objects: &'a Objects) -> Self {
+        let candidates = candidates::of(objects);
+        let wanted = candidates.iter().map(|candidate| candidate.broker.clone()).collect();
+        Self { objects, candidates, links: Links::open(objects, &wanted).await }
+    }
+
+    /// The ways to the Brokers.
+    #[must_use]
+    pub const fn links(&self) -> &Links {
+        &self.links
+    }
+
+    /// What is to be done, object by object, in the order of the input.
+    pub async fn plan(&self, progress: &Progress) -> Vec<Entry> {
+        let verdicts = guard::judge(&self.candidates, &self.links, &self.objects.namespaces);
+        progress.begin("looked at", self.candidates.len());
+        let mut entries: Vec<(usize, Entry)> = stream::iter(self.candidates.iter().zip(verdicts).enumerate())
+            .map(async |(place, (candidate, verdict))| {
+                let policies = verdict.as_ref().ok().copied();
+                let outcome = match verdict {
+                    Ok(policies) => self.look(candidate, policies).await,
+                    Err(rejection) => Err(rejection),
+                };
+                progress.one();
+                (
+                    place,
+                    Entry {
+                        candidate: candidate.clone(),
+                        policies,
+                        outcome: outcome.map_err(|error| self.redact(error)),
+                    },
+                )
+            })
+            .buffer_unordered(AT_ONCE)
+            .collect()
+            .await;
+        progress.end();
+        entries.sort_by_key(|(place, _)| *place);
+        let mut entries = without_orphans(entries.into_iter().map(|(_, entry)| entry).collect());
+        self.rehearse(&mut entries).await;
+        entries
+    }
+
+    /// What a broker would refuse is found before the first write.
+    async fn rehearse(&self, entries: &mut [Entry]) {
+        let mut topics: BTreeMap<&str, Vec<(&str, &[Step])>> = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| entry.action().pending()) {
+            if let Ok(change) = &entry.outcome {
+                let Candidate { broker, name, .. } = &entry.candidate;
+                topics.entry(broker).or_default().push((name, &change.rehearsal));
+            }
+        }
+        let mut refused = BTreeMap::new();
+        for (broker, topics) in topics {
+            let Ok(kafka) = self.links.get(broker).and_then(|link| link.client.kafka()) else { continue };
+            let refusals = topics::rehearse(kafka, &topics).await;
+            refused.extend(refusals.into_iter().map(|(name, why)| ((broker.to_owned(), name), why)));
+        }
+        for entry in entries {
+            let Candidate { broker, name, .. } = &entry.candidate;
+            if entry.action().pending()
+                && let Some(why) = refused.remove(&(broker.clone(), name.clone()))
+            {
+                entry.outcome = Err(self.redact(why));
+            }
+        }
+    }
+
+    async fn look(&self, candidate: &Candidate, policies: Policies) -> Result<Change, Rejection> {
+        let wanted = candidate.wanted.as_ref().map_err(Clone::clone)?;
+        let link = self.links.get(&candidate.broker)?;
+        let mut change = match wanted {
+            Wanted::Topic(desired) => topics::plan(link.client.kafka()?, desired, policies).await?.0,
+        };
+        if (link.paused || candidate.paused) && change.action.pending() {
+            change.action = Action::Paused;
+        }
+        Ok(change)
+    }
+
+    /// Takes the steps of one object, if they are still those that were shown.
+    pub async fn carry_out(&self, entry: &Entry) -> Result<(), Rejection> {
+        let (Ok(wanted), Ok(change), Some(policies)) =
+            (&entry.candidate.wanted, &entry.outcome, entry.policies)
+        else {
+            return Err(Rejection::new(Reason::InvalidSpec, "the object could not be planned"));
+        };
+        let link = self.links.get(&entry.candidate.broker)?;
+        let done = match wanted {
+            Wanted::Topic(desired) => {
+                topics::carry_out(link.client.kafka()?, desired, policies, &change.hash).await
+            }
+        };
+        done.map_err(|error| self.redact(error))
+    }
+
+    /// Which Brokers are not the clusters any more that the plan was made from.
+    pub async fn changed_clusters(&self, entries: &[&Entry]) -> BTreeMap<String, Rejection> {
+        let keys: BTreeSet<&str> = entries.iter().map(|entry| entry.candidate.broker.as_str()).collect();
+        let ask = async |key: &str| {
+            let link = self.links.get(key)?;
+            let now = link.client.cluster_id().await?;
+            if now == link.cluster_id {
+                return Ok(());
+            }
+            let message = format!("Broker {key}: the cluster's id is {now} and was {}", link.cluster_id);
+            Err(Rejection::new(Reason::ClusterChanged, message))
+        };
+        stream::iter(keys)
+            .map(async |key| (key.to_owned(), ask(key).await))
+            .buffer_unordered(64)
+            .filter_map(async |(key, answer)| Some((key, self.redact(answer.err()?))))
+            .collect()
+            .await
+    }
+
+    fn redact(&self, rejection: Rejection) -> Rejection {
+        let message = self.objects.secrets.redact(&rejection.message).replace(['\r', '\n'], " ");
+        Rejection::new(rejection.reason, message)
+    }
+}
+
+/// A parent that is refused, cannot be planned or is only observed makes no companions.
+fn without_orphans(entries: Vec<Entry>) -> Vec<Entry> {
+    let goes: Vec<bool> = entries
+        .iter()
+        .map(|entry| {
+            let manages =
+                entry.policies.is_some_and(|policies| policies.management == ManagementPolicy::Manage);
+            manages && entry.action() != Action::Error
+        })
+        .collect();
+    let kept = |entry: &Entry| {
+        let parents = &entry.candidate.parents;
+        parents.is_empty() || parents.iter().any(|parent| goes.get(*parent) == Some(&true))
+    };
+    entries.into_iter().filter(kept).collect()
+}

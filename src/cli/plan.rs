@@ -1,0 +1,96 @@
+//! `spillway plan`: what an apply would change.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use super::offline::entry::{Entry, Summary};
+use super::offline::objects::Objects;
+use super::offline::progress::Progress;
+use super::offline::session::Session;
+use super::offline::{SourceArgs, block_on, show};
+use super::{CliError, closed_is_fine};
+
+/// The exit code of a plan that leaves something to do.
+pub const PENDING: u8 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  spillway plan -f topology/                     Brokers, Secrets and all objects in one folder
+  spillway plan -f topics.yaml -f broker.yaml    or in several files
+  SPILLWAY_SECRET_KAFKA_USER_PASSWORD=… spillway plan -f topology/
+  kubectl get brokers,topics -o yaml | spillway plan --secrets /run/secrets -f -
+
+Exit code: 0 in step, 2 changes pending, 1 error.";
+
+/// The arguments of `spillway plan`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Where objects and credentials come from
+    #[command(flatten)]
+    pub source: SourceArgs,
+    /// How to print the plan
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
+    /// Show what is in step, too
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// How a plan is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// A table for people.
+    #[default]
+    Table,
+    /// JSON for programs.
+    Json,
+}
+
+/// Runs the verb.
+pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
+    let objects = args.source.read()?;
+    block_on(async {
+        let session = Session::open(&objects).await;
+        let entries = session.plan(&Progress::new()).await;
+        let text = match args.output {
+            Format::Json => {
+                show::json(&entries, &objects).map_err(|error| CliError::new("print the plan", error))?
+            }
+            Format::Table => words(&session, &entries, &objects, args.all),
+        };
+        say(&text)?;
+        if args.output == Format::Table {
+            tell_wrong(&objects);
+        }
+        let summary = Summary::of(&entries, objects.wrong.len());
+        Ok(match (summary.errors, summary.pending()) {
+            (0, 0) => ExitCode::SUCCESS,
+            (0, _) => ExitCode::from(PENDING),
+            _ => ExitCode::FAILURE,
+        })
+    })
+}
+
+/// The plan as a table with its last line.
+pub(super) fn words(session: &Session<'_>, entries: &[Entry], objects: &Objects, all: bool) -> String {
+    let mut text = show::table(entries, session.links(), all, show::colours());
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text + &show::summary(&Summary::of(entries, objects.wrong.len()), objects)
+}
+
+/// Says on standard error which documents are wrong, a line each.
+pub(super) fn tell_wrong(objects: &Objects) {
+    for wrong in &objects.wrong {
+        eprintln!("spillway: {}", show::printable(&wrong.to_string()));
+    }
+}
+
+/// Prints a text and a line end.
+pub(super) fn say(text: &str) -> Result<(), CliError> {
+    writeln!(std::io::stdout(), "{text}")
+        .or_else(closed_is_fine)
+        .map_err(|error| CliError::new("write to standard output", error))
+}

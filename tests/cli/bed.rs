@@ -1,0 +1,159 @@
+//! What the tests share: a folder of manifests, the binary, the brokers.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use spillway_operator::brokers::kafka::{KafkaClient, KafkaSettings};
+
+pub const TIMEOUT: Duration = Duration::from_secs(20);
+
+pub fn environment(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: these tests need the test bed"))
+}
+
+/// A name no other test and no other run uses.
+pub fn unique(what: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_micros();
+    format!("cli-{now:x}-{}-{}-{what}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A folder of manifests that goes with the test.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(unique("folder"));
+        std::fs::create_dir_all(&path).expect("a folder");
+        Self(path)
+    }
+
+    /// A folder with a Broker `kafka` for the bed's Kafka.
+    pub fn with_kafka() -> Self {
+        let folder = Self::new();
+        folder.write("broker.yaml", &kafka_broker("kafka", ""));
+        folder
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn write(&self, file: &str, text: &str) {
+        let path = self.0.join(file);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, text).expect("written");
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A Broker for the bed's Kafka without credentials; `more` goes into its spec.
+pub fn kafka_broker(name: &str, more: &str) -> String {
+    let server = environment("SPILLWAY_TEST_KAFKA");
+    object("Broker", name, &format!("kafka: {{bootstrapServers: ['{server}']}}, {more}"))
+}
+
+/// A document; `spec` is the inside of a flow map.
+pub fn object(kind: &str, name: &str, spec: &str) -> String {
+    format!(
+        "---\napiVersion: spillway.dev/v1alpha1\nkind: {kind}\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n"
+    )
+}
+
+/// A Topic on the Broker `kafka`.
+pub fn topic(name: &str, more: &str) -> String {
+    object("Topic", name, &format!("brokerRef: {{name: kafka}}, {more}"))
+}
+
+/// What the binary said.
+pub struct Said {
+    pub code: i32,
+    pub out: String,
+    pub err: String,
+}
+
+impl Said {
+    fn of(output: Output) -> Self {
+        Self {
+            code: output.status.code().expect("it ended by itself"),
+            out: String::from_utf8(output.stdout).expect("UTF-8"),
+            err: String::from_utf8(output.stderr).expect("UTF-8"),
+        }
+    }
+
+    /// Both outputs, for a message.
+    pub fn all(&self) -> String {
+        format!("exit code {}\n{}{}", self.code, self.out, self.err)
+    }
+
+    /// Asserts the exit code.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}", self.all());
+        self
+    }
+
+    /// Asserts that the output says something.
+    #[track_caller]
+    pub fn says(self, text: &str) -> Self {
+        assert!(self.out.contains(text) || self.err.contains(text), "no {text:?} in\n{}", self.all());
+        self
+    }
+}
+
+/// Runs the binary with these arguments.
+pub fn spillway(arguments: &[&str]) -> Said {
+    spillway_with(arguments, &[], None)
+}
+
+/// Runs the binary on a folder.
+pub fn on(verb: &str, folder: &Folder, more: &[&str]) -> Said {
+    let path = folder.path().to_str().expect("UTF-8");
+    spillway(&[&[verb, "-f", path], more].concat())
+}
+
+/// Runs the binary with variables and a text on standard input.
+pub fn spillway_with(arguments: &[&str], variables: &[(&str, &str)], input: Option<&str>) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_spillway"));
+    command
+        .args(arguments)
+        .envs(variables.iter().copied())
+        .stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() })
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the binary starts");
+    if let Some(text) = input {
+        child.stdin.take().expect("piped").write_all(text.as_bytes()).expect("it reads");
+    }
+    Said::of(child.wait_with_output().expect("it ends"))
+}
+
+/// Topics that go when the test ends.
+pub struct Topics(pub Vec<String>);
+
+impl Drop for Topics {
+    fn drop(&mut self) {
+        run(async {
+            let _ = client().delete_topics(&self.0, TIMEOUT).await;
+        });
+    }
+}
+
+/// A client of the bed's Kafka; inside of [`run`] only.
+pub fn client() -> KafkaClient {
+    let settings = KafkaSettings::plaintext(vec![environment("SPILLWAY_TEST_KAFKA")], "spillway-test");
+    KafkaClient::connect(&settings).expect("plain settings are valid")
+}
+
+/// Runs async work.
+pub fn run<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Runtime::new().expect("a runtime").block_on(work)
+}

@@ -1,0 +1,8 @@
+//! The command line against real brokers, without a cluster: `plan`, `apply`, `import`.
+//!
+//! Each test runs the binary as a person does and reads what it prints. Names are unique: tests run
+//! beside each other and beside others on the same brokers.
+
+mod bed;
+mod kafka;
+mod options;
