@@ -1,12 +1,14 @@
 //! `spillway apply`: shows the plan, asks, and takes the steps.
 //!
-//! Objects go in the order in which they need each other: companions first, then all others.
+//! Objects go in the order in which they need each other: companions and exchanges, then topics and
+//! queues (a policy before its queue), then bindings.
 //! One that fails stops no other. Each is planned again right before its steps are taken, and
 //! left alone when the plan is not the one that was shown. Nothing is ever deleted.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use futures::{StreamExt as _, stream};
 
@@ -91,11 +93,12 @@ async fn carry_out(session: &Session<'_>, entries: &[Entry], progress: &Progress
     progress.begin("done", pending.len());
     let mut failures = Vec::new();
     for entries in phases.values() {
+        let since = Instant::now();
         let results: Vec<(&Entry, Result<(), Rejection>)> = stream::iter(entries)
             .map(async |entry| {
                 let result = match changed.get(&entry.candidate.broker) {
                     Some(rejection) => Err(rejection.clone()),
-                    None => session.carry_out(entry).await,
+                    None => session.carry_out(entry, since).await,
                 };
                 progress.one();
                 (*entry, result)

@@ -277,7 +277,7 @@ fn a_topic_that_changed_since_the_plan_was_shown_is_left_alone() {
         let set = BTreeMap::from([("retention.ms".to_owned(), "65000".to_owned())]);
         let change = TopicConfigChange { topic: name.clone(), set, delete: Default::default() };
         client().incremental_alter_configs(&[change], false, TIMEOUT).await.expect("it answers");
-        session.carry_out(&entries[0]).await
+        session.carry_out(&entries[0], std::time::Instant::now()).await
     });
     let refused = refused.expect_err("the plan is another one now").message;
     assert!(refused.contains("changed since the plan was shown"), "{refused}");

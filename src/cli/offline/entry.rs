@@ -63,14 +63,15 @@ pub struct Change {
 }
 
 impl Change {
-    /// Refuses steps that are not those that were shown.
+    /// Refuses steps that are not those that were shown. Nothing left to do is no other plan: another
+    /// object, or somebody else, brought it about.
     pub fn still(&self, shown: &str) -> Result<(), Rejection> {
-        if self.hash == shown {
+        if self.hash == shown || self.steps.is_empty() {
             return Ok(());
         }
-        let now = if self.steps.is_empty() { "nothing".into() } else { self.steps.join("; ") };
         let message = format!(
-            "the broker changed since the plan was shown, so nothing was done: what is left now is {now}; plan again"
+            "the broker changed since the plan was shown, so nothing was done: what is left now is {}; plan again",
+            self.steps.join("; ")
         );
         Err(Rejection::new(Reason::Differs, message))
     }

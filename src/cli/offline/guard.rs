@@ -7,11 +7,11 @@ use super::links::{Link, Links};
 use crate::api::conditions::Reason;
 use crate::api::policy::{ManagementPolicy, Policies};
 use crate::topology::Rejection;
-use crate::topology::access::{Asking, namespace_allowed, rules_permit};
+use crate::topology::access::{Asked, Asking, namespace_allowed, rules_permit};
 use crate::topology::ownership::{Claim, owner};
 
-/// A broker object: (cluster id, kind, virtual host, name).
-type Identity<'a> = (&'a str, &'static str, Option<&'a str>, &'a str);
+/// A broker object: the cluster's id, and what tells it from others there.
+type Identity<'a> = (&'a str, &'a str);
 
 /// What each candidate may do: the choices in force, or why it may nothing.
 pub fn judge<C>(
@@ -32,9 +32,12 @@ pub fn judge<C>(
         let manages = verdict.as_ref().is_ok_and(|policies| policies.management == ManagementPolicy::Manage);
         if manages
             && !orphan(candidate)
-            && let Some(identity) = identity(candidate, links)
+            && let Ok(link) = links.get(&candidate.broker)
         {
-            claims.entry(identity).or_default().push(candidate.claim.clone());
+            for identity in std::iter::once(&candidate.identity).chain(&candidate.keeps) {
+                let identity = (link.cluster_id.as_str(), identity.as_str());
+                claims.entry(identity).or_default().push(candidate.claim.clone());
+            }
         }
     }
     for (candidate, verdict) in candidates.iter().zip(&mut verdicts) {
@@ -44,10 +47,11 @@ pub fn judge<C>(
             && let Some(first) = rivals.and_then(|claims| owner(claims))
             && *first != candidate.claim
         {
-            let (kind, name) = (candidate.kind, &candidate.name);
             let message = format!(
-                "{} {name:?} is owned by {kind} {}/{}, which comes first: delete one of the two",
-                kind.to_lowercase(),
+                "{} {:?} is owned by {} {}/{}, which comes first: delete one of the two",
+                candidate.kind.to_lowercase(),
+                candidate.name,
+                first.kind,
                 first.namespace,
                 first.name
             );
@@ -59,7 +63,7 @@ pub fn judge<C>(
 
 fn identity<'a, C>(candidate: &'a Candidate, links: &'a Links<C>) -> Option<Identity<'a>> {
     let link = links.get(&candidate.broker).ok()?;
-    Some((&link.cluster_id, candidate.kind, candidate.vhost.as_deref(), &candidate.name))
+    Some((&link.cluster_id, &candidate.identity))
 }
 
 /// Whether the Broker, and the oldest Broker of the same cluster, permit it.
@@ -74,10 +78,19 @@ fn permit<C>(
     if let Some(oldest) = oldest {
         claimed(link, oldest, namespaces)?;
     }
+    let refers_to: Vec<_> = candidate.refers_to.iter().map(String::as_str).collect();
+    // A binding has no name of its own, and holds nothing: rules about deletion are not for it.
+    let named = candidate.kind != "Binding";
+    let asked = Asked {
+        vhost: candidate.vhost.as_deref(),
+        name: if named { &candidate.name } else { "" },
+        refers_to: &refers_to,
+        deletion: named.then_some(policies.deletion),
+    };
     for link in std::iter::once(link).chain(oldest) {
         let asking = Asking { namespace: &candidate.namespace, labels: namespaces.get(&candidate.namespace) };
         namespace_allowed(&link.spec, &link.namespace, asking)?;
-        rules_permit(&link.spec.rules, &candidate.namespace, &candidate.name, policies.deletion)?;
+        rules_permit(&link.spec.rules, &candidate.namespace, &asked)?;
     }
     Ok(policies)
 }

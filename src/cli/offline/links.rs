@@ -15,6 +15,7 @@ use crate::api::conditions::Reason;
 use crate::api::{Broker, annotation};
 use crate::apply;
 use crate::brokers::kafka::{AdminBatcher, KafkaClient, KafkaError, KafkaHandle};
+use crate::brokers::rabbitmq::{Observer, RabbitClient, RabbitError, RabbitHandle};
 use crate::controllers::failure::Failure;
 use crate::topology::Rejection;
 use crate::topology::ownership::Claim;
@@ -44,6 +45,8 @@ pub struct Link<C = Client> {
 pub enum Client {
     /// Kafka.
     Kafka(Arc<KafkaHandle>),
+    /// RabbitMQ.
+    Rabbitmq(Arc<RabbitHandle>),
 }
 
 impl Client {
@@ -53,6 +56,9 @@ impl Client {
             Self::Kafka(kafka) => {
                 Ok(kafka.client.describe_cluster(TIMEOUT).await.map_err(kafka_said)?.cluster_id)
             }
+            Self::Rabbitmq(rabbit) => {
+                rabbit.client.with_timeout(TIMEOUT).cluster_id().await.map_err(rabbitmq_said)
+            }
         }
     }
 
@@ -60,6 +66,15 @@ impl Client {
     pub fn kafka(&self) -> Result<&KafkaHandle, Rejection> {
         match self {
             Self::Kafka(kafka) => Ok(kafka),
+            Self::Rabbitmq(_) => Err(other_family("Kafka", "RabbitMQ")),
+        }
+    }
+
+    /// The RabbitMQ behind it.
+    pub fn rabbitmq(&self) -> Result<&RabbitHandle, Rejection> {
+        match self {
+            Self::Rabbitmq(rabbit) => Ok(rabbit),
+            Self::Kafka(_) => Err(other_family("RabbitMQ", "Kafka")),
         }
     }
 }
@@ -69,6 +84,17 @@ impl Client {
 pub fn kafka_said(error: KafkaError) -> Rejection {
     let message = error.to_string();
     Rejection::new(Failure::from(error).reason(), message)
+}
+
+/// A RabbitMQ error with its reason.
+#[must_use]
+pub fn rabbitmq_said(error: RabbitError) -> Rejection {
+    let message = error.to_string();
+    Rejection::new(Failure::from(error).reason(), message)
+}
+
+fn other_family(wanted: &str, is: &str) -> Rejection {
+    Rejection::new(Reason::InvalidSpec, format!("the object is for {wanted}, and its Broker is a {is}"))
 }
 
 /// All ways, good and bad.
@@ -125,7 +151,7 @@ impl Links<()> {
                 namespace: broker.object.namespace().unwrap_or_default(),
                 spec: broker.object.spec.clone(),
                 paused: paused(&broker.object),
-                claim: broker.claim(),
+                claim: broker.claim("Broker"),
                 cluster_id: (*id).to_owned(),
                 client: (),
             };
@@ -151,7 +177,7 @@ async fn open(broker: &Declared<Broker>, secrets: &Secrets) -> Result<Link, Reje
     Ok(Link {
         namespace,
         paused: paused(&broker.object),
-        claim: broker.claim(),
+        claim: broker.claim("Broker"),
         spec: broker.object.spec.clone(),
         cluster_id,
         client,
@@ -167,7 +193,14 @@ fn client(spec: &BrokerSpec, namespace: &str, secrets: &Secrets) -> Result<Clien
         let batcher = AdminBatcher::new(&client, apply::kafka::TIMEOUT);
         return Ok(Client::Kafka(Arc::new(KafkaHandle { client, batcher })));
     }
-    Err(Rejection::new(Reason::InvalidSettings, "only Kafka is reached from the command line so far"))
+    if let Some(connection) = &spec.rabbitmq {
+        let settings = settings::rabbitmq(connection, namespace, secrets)?;
+        let client = RabbitClient::connect(&settings)
+            .map_err(|error| Rejection::new(Reason::InvalidSettings, error.to_string()))?;
+        let observer = Observer::new(&client);
+        return Ok(Client::Rabbitmq(Arc::new(RabbitHandle { client, observer, amqp: None })));
+    }
+    Err(Rejection::new(Reason::InvalidSpec, "the Broker has no connection: set kafka or rabbitmq"))
 }
 
 /// Whether an annotation freezes the object.

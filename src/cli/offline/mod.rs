@@ -12,10 +12,10 @@
 //!
 //! * [`input`]: files into documents; [`schema`]: what the API server would check; [`objects`]: both
 //!   together; [`secrets`]: credentials from three places
-//! * [`candidates`]: objects and their companions as broker objects that are wanted; [`guard`]: who
-//!   may and who owns
+//! * [`candidates`]: objects and their companions as broker objects that are wanted;
+//!   [`references`]: objects that name each other; [`guard`]: who may and who owns
 //! * [`settings`], [`links`]: the way to brokers
-//! * [`session`]: planning and doing; [`topics`]: how that is done for topics
+//! * [`session`]: planning and doing; [`topics`], [`rabbitmq`]: how that is done
 //! * [`export`]: what a broker has as manifests
 //! * [`entry`]: the plan as data; [`show`]: the plan on paper; [`progress`]: how far work has come
 
@@ -27,6 +27,8 @@ pub mod input;
 pub mod links;
 pub mod objects;
 pub mod progress;
+pub mod rabbitmq;
+pub mod references;
 pub mod schema;
 pub mod secrets;
 pub mod session;

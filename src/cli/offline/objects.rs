@@ -30,9 +30,10 @@ pub struct Declared<K> {
 impl<K: Resource<DynamicType = ()>> Declared<K> {
     /// What it claims.
     #[must_use]
-    pub fn claim(&self) -> Claim {
+    pub fn claim(&self, kind: &'static str) -> Claim {
         let meta = self.object.meta();
         Claim {
+            kind,
             created: meta.creation_timestamp.as_ref().map(|time| time.0),
             uid: format!("{:08}", self.place),
             namespace: meta.namespace.clone().unwrap_or_default(),
@@ -265,7 +266,7 @@ mod tests {
     fn what_stands_first_is_the_oldest_unless_times_say_otherwise() {
         let later = TOPIC.replace("name: orders", "name: b, creationTimestamp: 2024-01-01T00:00:00Z");
         let objects = objects(&format!("{TOPIC}\n---\n{later}\n---\n{}", TOPIC.replace("orders", "c")));
-        let claims: Vec<_> = objects.topics.iter().map(Declared::claim).collect();
+        let claims: Vec<_> = objects.topics.iter().map(|topic| topic.claim("Topic")).collect();
         assert_eq!(crate::topology::ownership::owner(&claims).unwrap().name, "b");
         assert_eq!(
             crate::topology::ownership::owner(&[claims[2].clone(), claims[0].clone()]).unwrap().name,

@@ -1,15 +1,18 @@
 //! Brokers connected, objects judged: what a plan is made from and what an apply goes through.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
 
 use futures::{StreamExt as _, stream};
 
 use super::candidates::{self, Candidate, Wanted};
 use super::entry::{Action, Change, Entry};
 use super::guard;
-use super::links::Links;
+use super::links::{Link, Links};
 use super::objects::Objects;
-use super::{progress::Progress, topics};
+use super::progress::Progress;
+use super::rabbitmq::Site;
+use super::topics;
 use crate::api::conditions::Reason;
 use crate::api::policy::{ManagementPolicy, Policies};
 use crate::topology::Rejection;
@@ -24,6 +27,7 @@ pub struct Session<'a> {
     objects: &'a Objects,
     candidates: Vec<Candidate>,
     links: Links,
+    begun: Instant,
 }
 
 impl<'a> Session<'a> {
@@ -31,7 +35,20 @@ impl<'a> Session<'a> {
     pub async fn open(objects: &'a Objects) -> Self {
         let candidates = candidates::of(objects);
         let wanted = candidates.iter().map(|candidate| candidate.broker.clone()).collect();
-        Self { objects, candidates, links: Links::open(objects, &wanted).await }
+        let links = Links::open(objects, &wanted).await;
+        Self { objects, candidates, links, begun: Instant::now() }
+    }
+
+    /// Goes on with the ways to Brokers that are there, and other objects.
+    #[must_use]
+    pub fn with(links: Links, objects: &'a Objects) -> Self {
+        Self { objects, candidates: candidates::of(objects), links, begun: Instant::now() }
+    }
+
+    /// Gives back the ways to the Brokers.
+    #[must_use]
+    pub fn into_links(self) -> Links {
+        self.links
     }
 
     /// The ways to the Brokers.
@@ -43,12 +60,13 @@ impl<'a> Session<'a> {
     /// What is to be done, object by object, in the order of the input.
     pub async fn plan(&self, progress: &Progress) -> Vec<Entry> {
         let verdicts = guard::judge(&self.candidates, &self.links, &self.objects.namespaces);
+        let coming = self.coming(&verdicts);
         progress.begin("looked at", self.candidates.len());
         let mut entries: Vec<(usize, Entry)> = stream::iter(self.candidates.iter().zip(verdicts).enumerate())
             .map(async |(place, (candidate, verdict))| {
                 let policies = verdict.as_ref().ok().copied();
                 let outcome = match verdict {
-                    Ok(policies) => self.look(candidate, policies).await,
+                    Ok(policies) => self.look(candidate, policies, &coming).await,
                     Err(rejection) => Err(rejection),
                 };
                 progress.one();
@@ -96,11 +114,31 @@ impl<'a> Session<'a> {
         }
     }
 
-    async fn look(&self, candidate: &Candidate, policies: Policies) -> Result<Change, Rejection> {
+    /// What will be at the brokers once all is applied: (cluster id, identity).
+    fn coming(&self, verdicts: &[Result<Policies, Rejection>]) -> BTreeSet<(String, String)> {
+        let goes = self.candidates.iter().zip(verdicts).filter(|(candidate, verdict)| {
+            let manages =
+                verdict.as_ref().is_ok_and(|policies| policies.management == ManagementPolicy::Manage);
+            manages && candidate.wanted.is_ok()
+        });
+        goes.filter_map(|(candidate, _)| {
+            let link = self.links.get(&candidate.broker).ok()?;
+            Some((link.cluster_id.clone(), candidate.identity.clone()))
+        })
+        .collect()
+    }
+
+    async fn look(
+        &self,
+        candidate: &Candidate,
+        policies: Policies,
+        coming: &BTreeSet<(String, String)>,
+    ) -> Result<Change, Rejection> {
         let wanted = candidate.wanted.as_ref().map_err(Clone::clone)?;
         let link = self.links.get(&candidate.broker)?;
         let mut change = match wanted {
             Wanted::Topic(desired) => topics::plan(link.client.kafka()?, desired, policies).await?.0,
+            wanted => site(link, candidate, policies, coming)?.plan(wanted, self.begun).await?.0,
         };
         if (link.paused || candidate.paused) && change.action.pending() {
             change.action = Action::Paused;
@@ -108,17 +146,22 @@ impl<'a> Session<'a> {
         Ok(change)
     }
 
-    /// Takes the steps of one object, if they are still those that were shown.
-    pub async fn carry_out(&self, entry: &Entry) -> Result<(), Rejection> {
-        let (Ok(wanted), Ok(change), Some(policies)) =
-            (&entry.candidate.wanted, &entry.outcome, entry.policies)
+    /// Takes the steps of one object, if they are still those that were shown. What is seen as of
+    /// `since` or later is good enough for that.
+    pub async fn carry_out(&self, entry: &Entry, since: Instant) -> Result<(), Rejection> {
+        let candidate = &entry.candidate;
+        let (Ok(wanted), Ok(change), Some(policies)) = (&candidate.wanted, &entry.outcome, entry.policies)
         else {
             return Err(Rejection::new(Reason::InvalidSpec, "the object could not be planned"));
         };
-        let link = self.links.get(&entry.candidate.broker)?;
+        let link = self.links.get(&candidate.broker)?;
         let done = match wanted {
             Wanted::Topic(desired) => {
                 topics::carry_out(link.client.kafka()?, desired, policies, &change.hash).await
+            }
+            wanted => {
+                let none = BTreeSet::new();
+                site(link, candidate, policies, &none)?.carry_out(wanted, since, &change.hash).await
             }
         };
         done.map_err(|error| self.redact(error))
@@ -150,14 +193,29 @@ impl<'a> Session<'a> {
     }
 }
 
-/// A parent that is refused, cannot be planned or is only observed makes no companions.
+fn site<'a>(
+    link: &'a Link,
+    candidate: &'a Candidate,
+    policies: Policies,
+    coming: &'a BTreeSet<(String, String)>,
+) -> Result<Site<'a>, Rejection> {
+    Ok(Site {
+        rabbit: link.client.rabbitmq()?,
+        vhost: candidate.vhost.as_deref().unwrap_or("/"),
+        policies,
+        coming,
+        cluster_id: &link.cluster_id,
+    })
+}
+
+/// A parent that is refused, cannot be planned, is frozen or only observed makes no companions.
 fn without_orphans(entries: Vec<Entry>) -> Vec<Entry> {
     let goes: Vec<bool> = entries
         .iter()
         .map(|entry| {
             let manages =
                 entry.policies.is_some_and(|policies| policies.management == ManagementPolicy::Manage);
-            manages && entry.action() != Action::Error
+            manages && !matches!(entry.action(), Action::Error | Action::Paused)
         })
         .collect();
     let kept = |entry: &Entry| {

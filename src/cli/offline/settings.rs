@@ -1,8 +1,11 @@
 //! From a Broker's spec and Secrets to a client's settings. Reads Secrets, connects to nothing.
 
 use super::secrets::Secrets;
-use crate::api::broker::{KafkaConnection, SaslMechanism as ApiMechanism, Tls};
-use crate::brokers::kafka::{KafkaSettings, SaslMechanism, SaslSettings, Secret, TlsSettings};
+use crate::api::broker::{KafkaConnection, RabbitmqConnection, SaslMechanism as ApiMechanism, Tls};
+use crate::api::conditions::Reason;
+use crate::brokers::kafka::{KafkaSettings, SaslMechanism, SaslSettings};
+use crate::brokers::rabbitmq::RabbitSettings;
+use crate::brokers::settings::{Secret, TlsSettings};
 use crate::topology::Rejection;
 
 /// How the command line names itself to brokers: their logs and quotas show it.
@@ -34,6 +37,32 @@ pub fn kafka(
         tls: connection.tls.as_ref().map(|tls| self::tls(tls, namespace, secrets)).transpose()?,
         sasl,
         client_id: CLIENT_ID.into(),
+    })
+}
+
+/// Settings for RabbitMQ's management interface. `namespace` is the Broker's own.
+pub fn rabbitmq(
+    connection: &RabbitmqConnection,
+    namespace: &str,
+    secrets: &Secrets,
+) -> Result<RabbitSettings, Rejection> {
+    let (name, username_key, password_key) =
+        match (&connection.credentials_secret_ref, &connection.connection_secret_ref) {
+            (Some(from), _) => (&from.name, from.username_key.as_str(), from.password_key.as_str()),
+            (None, Some(from)) => (&from.name, "username", "password"),
+            (None, None) => {
+                let message =
+                    "the Broker has no credentials: set credentialsSecretRef or connectionSecretRef";
+                return Err(Rejection::new(Reason::InvalidSpec, message));
+            }
+        };
+    Ok(RabbitSettings {
+        management_url: connection.management_url.clone(),
+        // Depths are the operator's: nothing here needs AMQP.
+        amqp_url: None,
+        username: line(secrets, namespace, name, username_key)?,
+        password: Secret::new(line(secrets, namespace, name, password_key)?),
+        tls: connection.tls.as_ref().map(|tls| self::tls(tls, namespace, secrets)).transpose()?,
     })
 }
 

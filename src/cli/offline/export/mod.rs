@@ -1,10 +1,14 @@
 //! From what a broker has to manifests: names that Kubernetes takes, explicit types. Pure.
+//!
+//! * here: topics, and what all kinds share; [`rabbitmq`]: exchanges, queues, bindings
+
+pub mod rabbitmq;
 
 use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::api::policy::{ManagementPolicy, PolicyDefaults};
+use crate::api::policy::ManagementPolicy;
 use crate::api::{BrokerRef, Topic, TopicSpec};
 use crate::digest;
 use crate::topology::kafka::ObservedTopic;
@@ -31,12 +35,6 @@ impl Exporter {
         Self { namespace: namespace.to_owned(), broker, management, taken: BTreeSet::new() }
     }
 
-    /// The choices that every object makes.
-    #[must_use]
-    pub fn policies(&self) -> PolicyDefaults {
-        PolicyDefaults { management_policy: Some(self.management), ..PolicyDefaults::default() }
-    }
-
     /// A topic as a Topic.
     pub fn topic(&mut self, name: &str, seen: &ObservedTopic) -> Topic {
         let spec = TopicSpec {
@@ -52,21 +50,20 @@ impl Exporter {
             adoption: None,
             deletion_policy: None,
         };
-        let mut topic = Topic::new(&self.name("Topic", &[name]), spec);
+        let mut topic = Topic::new(&self.name("Topic", &metadata_name(name), &[name]), spec);
         topic.metadata.namespace = Some(self.namespace.clone());
         topic
     }
 
-    /// A name that no other object of this kind has: the last part as it is, if it can be; else with a hash of
-    /// all parts, which tell it from every other object of the kind.
-    pub fn name(&mut self, kind: &'static str, parts: &[&str]) -> String {
-        let readable = metadata_name(parts.last().copied().unwrap_or_default());
-        if self.taken.insert((kind, readable.clone())) {
-            return readable;
+    /// A name that no other object of this kind has: `readable`, or with a hash of `parts`, which tell
+    /// the object from every other of its kind.
+    pub fn name(&mut self, kind: &'static str, readable: &str, parts: &[&str]) -> String {
+        if self.taken.insert((kind, readable.to_owned())) {
+            return readable.to_owned();
         }
         let short: String = readable.chars().take(200).collect();
-        let name =
-            format!("{}-{}", short.trim_end_matches(['-', '.']), digest::short(parts.iter().copied(), 4));
+        let hash = digest::short(parts.iter().copied(), 4);
+        let name = format!("{}-{hash}", short.trim_end_matches(['-', '.']));
         self.taken.insert((kind, name.clone()));
         name
     }
@@ -91,10 +88,10 @@ mod tests {
     #[test]
     fn a_name_that_is_taken_gets_a_hash() {
         let mut exporter = exporter();
-        assert_eq!(exporter.name("Queue", &["/", "orders"]), "orders");
-        let other = exporter.name("Queue", &["staging", "orders"]);
+        assert_eq!(exporter.name("Queue", "orders", &["/", "orders"]), "orders");
+        let other = exporter.name("Queue", "orders", &["staging", "orders"]);
         assert!(other.starts_with("orders-") && other.len() == 15, "{other}");
-        assert_eq!(exporter.name("Exchange", &["/", "orders"]), "orders");
+        assert_eq!(exporter.name("Exchange", "orders", &["/", "orders"]), "orders");
     }
 
     proptest! {

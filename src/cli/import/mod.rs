@@ -1,0 +1,298 @@
+//! `spillway import`: manifests for what a broker already has.
+//!
+//! What belongs to the broker itself or to a client is left out. What is written plans empty at
+//! once: it is planned before it is written, and what does not is left out, too, and told.
+//!
+//! ```text
+//!  broker ──▶ gather ──▶ export (pure) ──▶ plan ──▶ manifests
+//! ```
+//!
+//! * [`gather`]: what a broker has; here: which Broker, the check, the files
+
+mod gather;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use kube::ResourceExt as _;
+use serde::Serialize;
+
+use self::gather::Found;
+use super::offline::entry::Action;
+use super::offline::export::{Exporter, yaml};
+use super::offline::input::Origin;
+use super::offline::links::{Client, Links};
+use super::offline::objects::{Declared, Objects};
+use super::offline::progress::Progress;
+use super::offline::session::Session;
+use super::offline::{block_on, input, show};
+use super::plan::tell_wrong;
+use super::{CliError, closed_is_fine};
+use crate::api::Broker;
+use crate::api::policy::ManagementPolicy;
+use crate::topology::access::glob;
+
+/// Longest file name.
+const MAX_FILE_NAME: usize = 255;
+
+const EXAMPLES: &str = "\
+Examples:
+  spillway import --broker broker.yaml > topics.yaml                  one Broker in one file
+  spillway import --broker kafka -f brokers/ --match 'orders.*'       one of several, some of its topics
+  spillway import --broker kafka -f brokers/ --out topology/ --management-policy Manage
+
+What is written only observes, unless --management-policy says Manage.";
+
+/// The arguments of `spillway import`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// The Broker: its name (or namespace/name) in the files, or a file that holds one
+    #[arg(long, value_name = "NAME|FILE")]
+    pub broker: String,
+    /// A file or folder with Brokers and Secrets, or - for standard input; may be given several times
+    #[arg(short = 'f', long = "filename", value_name = "PATH")]
+    pub files: Vec<String>,
+    /// A folder with Secrets that are not in the files: NAME/KEY or NAMESPACE/NAME/KEY
+    #[arg(long, value_name = "FOLDER")]
+    pub secrets: Option<PathBuf>,
+    /// The namespace of the manifests. Default: the Broker's
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Only this virtual host (RabbitMQ); may be given several times. Default: all that the user may use
+    #[arg(long, value_name = "VHOST")]
+    pub vhost: Vec<String>,
+    /// Only names that match: * is any run of characters; may be given several times
+    #[arg(long = "match", value_name = "GLOB")]
+    pub matches: Vec<String>,
+    /// No names that match; may be given several times
+    #[arg(long, value_name = "GLOB")]
+    pub exclude: Vec<String>,
+    /// Whether Spillway shall only look (Observe) or keep the objects as they are (Manage)
+    #[arg(long, value_enum, default_value_t, value_name = "POLICY")]
+    pub management_policy: Management,
+    /// Write one file for each object into this folder instead of printing
+    #[arg(long, value_name = "FOLDER")]
+    pub out: Option<PathBuf>,
+}
+
+/// See [`ManagementPolicy`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Management {
+    /// Only look.
+    #[default]
+    #[value(name = "Observe", alias = "observe")]
+    Observe,
+    /// Keep as declared.
+    #[value(name = "Manage", alias = "manage")]
+    Manage,
+}
+
+/// One manifest: where it goes and what it says.
+struct Manifest {
+    kind: &'static str,
+    name: String,
+    text: String,
+}
+
+/// Runs the verb.
+pub fn execute(args: &Args) -> Result<(), CliError> {
+    let is_file = Path::new(&args.broker).exists();
+    let mut files = args.files.clone();
+    files.extend(is_file.then(|| args.broker.clone()));
+    let home = args.namespace.as_deref().unwrap_or("default");
+    let objects = Objects::of(input::read(&files)?, home, args.secrets.clone());
+    tell_wrong(&objects);
+    let broker = choose(&objects, &args.broker, is_file)?;
+    block_on(async {
+        let links = Links::open(&objects, &[broker.key()].into()).await;
+        let imported = import(args, links, broker, &objects).await;
+        imported.map_err(|error| CliError(objects.secrets.redact(&show::printable(&error.0))))
+    })
+}
+
+async fn import(
+    args: &Args,
+    links: Links,
+    broker: &Declared<Broker>,
+    objects: &Objects,
+) -> Result<(), CliError> {
+    let management = match args.management_policy {
+        Management::Observe => ManagementPolicy::Observe,
+        Management::Manage => ManagementPolicy::Manage,
+    };
+    let link = links.get(&broker.key()).map_err(|rejection| CliError(rejection.message))?;
+    let namespace = args.namespace.as_deref().unwrap_or(&link.namespace);
+    let exporter = Exporter::new(namespace, &link.namespace, &broker.object.name_any(), management);
+    let found = match &link.client {
+        Client::Kafka(kafka) => gather::topics(args, kafka, exporter).await,
+        Client::Rabbitmq(rabbit) => gather::rabbitmq(args, rabbit, exporter).await,
+    };
+    let mut found = found.map_err(|error| CliError(error.message))?;
+    check(&mut found, links, broker, objects).await;
+    write(args, &found)
+}
+
+/// Leaves out what does not plan empty. What is left is planned again: a queue whose dead-letter
+/// queue was left out would make one.
+async fn check(found: &mut Found, mut links: Links, broker: &Declared<Broker>, objects: &Objects) {
+    loop {
+        let objects = as_input(found, broker, objects);
+        let session = Session::with(links, &objects);
+        let entries = session.plan(&Progress::new()).await;
+        let mut bad: BTreeMap<(&str, &str), String> = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| entry.action() != Action::None) {
+            let why = match &entry.outcome {
+                Ok(change) => {
+                    change.steps.iter().chain(&change.notes).cloned().collect::<Vec<_>>().join("; ")
+                }
+                Err(error) => format!("{}: {}", error.reason.as_str(), error.message),
+            };
+            let candidate = &entry.candidate;
+            let parents = entries.iter().filter(|parent| {
+                candidate.companion_of.iter().any(|key| {
+                    let parent = &parent.candidate;
+                    *key == format!("{}/{}", parent.namespace, parent.metadata_name)
+                        && parent.kind == candidate.kind
+                })
+            });
+            let parents: Vec<_> = parents.map(|entry| &entry.candidate).collect();
+            let blamed = if parents.is_empty() { vec![candidate] } else { parents };
+            for candidate in blamed {
+                bad.insert((candidate.kind, &candidate.metadata_name), format!("{}: {why}", candidate.name));
+            }
+        }
+        if bad.is_empty() {
+            return;
+        }
+        for ((kind, _), why) in &bad {
+            eprintln!("spillway: left out {kind} {}", show::printable(why));
+            found.leave_out("that would not plan empty");
+        }
+        found.keep(|kind, name| !bad.contains_key(&(kind, name)));
+        links = session.into_links();
+    }
+}
+
+/// What was found, as if it had been read from files.
+fn as_input(found: &Found, broker: &Declared<Broker>, objects: &Objects) -> Objects {
+    fn declared<K: Clone>(objects: &[K], origin: &Origin) -> Vec<Declared<K>> {
+        let declare =
+            |(place, object): (usize, &K)| Declared { object: object.clone(), origin: origin.clone(), place };
+        objects.iter().enumerate().map(declare).collect()
+    }
+    let origin = &broker.origin;
+    Objects {
+        brokers: vec![broker.clone()],
+        topics: declared(&found.topics, origin),
+        exchanges: declared(&found.exchanges, origin),
+        queues: declared(&found.queues, origin),
+        bindings: declared(&found.bindings, origin),
+        namespaces: objects.namespaces.clone(),
+        ..Objects::default()
+    }
+}
+
+fn choose<'a>(objects: &'a Objects, wanted: &str, is_file: bool) -> Result<&'a Declared<Broker>, CliError> {
+    let fits = |broker: &&Declared<Broker>| {
+        if is_file {
+            Path::new(&*broker.origin.file).starts_with(wanted)
+        } else {
+            broker.object.name_any() == wanted || broker.key() == wanted
+        }
+    };
+    let found: Vec<_> = objects.brokers.iter().filter(fits).collect();
+    match found.as_slice() {
+        [broker] => Ok(broker),
+        [] => Err(CliError(format!(
+            "failed to find Broker {wanted}: no such file, and no Broker of this name in the input"
+        ))),
+        several => {
+            let keys: Vec<_> = several.iter().map(|broker| broker.key()).collect();
+            Err(CliError(format!("failed to choose a Broker: {wanted} means {}", keys.join(" and "))))
+        }
+    }
+}
+
+impl Args {
+    /// Whether a name is wanted.
+    fn wants(&self, name: &str) -> bool {
+        let matches = self.matches.is_empty() || self.matches.iter().any(|pattern| glob(pattern, name));
+        matches && !self.excludes(name)
+    }
+
+    /// Whether a name is expressly not wanted.
+    fn excludes(&self, name: &str) -> bool {
+        self.exclude.iter().any(|pattern| glob(pattern, name))
+    }
+}
+
+fn manifests(found: &Found) -> Result<Vec<Manifest>, CliError> {
+    fn all<K: kube::Resource<DynamicType = ()> + Serialize>(
+        kind: &'static str,
+        objects: &[K],
+        to: &mut Vec<Manifest>,
+    ) -> Result<(), CliError> {
+        for object in objects {
+            let text = yaml(object).map_err(|error| CliError::new("write a manifest", error))?;
+            to.push(Manifest { kind, name: object.name_any(), text });
+        }
+        Ok(())
+    }
+    let mut manifests = Vec::new();
+    all("topic", &found.topics, &mut manifests)?;
+    all("exchange", &found.exchanges, &mut manifests)?;
+    all("queue", &found.queues, &mut manifests)?;
+    all("binding", &found.bindings, &mut manifests)?;
+    Ok(manifests)
+}
+
+fn write(args: &Args, found: &Found) -> Result<(), CliError> {
+    let manifests = manifests(found)?;
+    match &args.out {
+        None => {
+            let mut out = std::io::stdout().lock();
+            for manifest in &manifests {
+                write!(out, "---\n{}", manifest.text)
+                    .or_else(closed_is_fine)
+                    .map_err(|error| CliError::new("write to standard output", error))?;
+            }
+        }
+        Some(folder) => {
+            for manifest in &manifests {
+                save(folder, manifest)?;
+            }
+        }
+    }
+    let mut words = match manifests.len() {
+        1 => "Imported 1 object.".to_owned(),
+        count => format!("Imported {count} objects."),
+    };
+    if !found.left_out.is_empty() {
+        let left: Vec<_> = found.left_out.iter().map(|(why, count)| format!("{count} {why}")).collect();
+        words = format!("{words} Left out: {}.", left.join(", "));
+    }
+    eprintln!("{words}");
+    Ok(())
+}
+
+/// Writes one file. One that is there and says something else is somebody's work and stays.
+fn save(folder: &Path, manifest: &Manifest) -> Result<(), CliError> {
+    let folder = folder.join(format!("{}s", manifest.kind));
+    let mut file = format!("{}.yaml", manifest.name);
+    if file.len() > MAX_FILE_NAME {
+        let short: String = manifest.name.chars().take(200).collect();
+        file = format!("{short}-{}.yaml", crate::digest::short([manifest.name.as_str()], 4));
+    }
+    let path = folder.join(file);
+    let failed = |error: std::io::Error| CliError::new(&format!("write {}", path.display()), error);
+    std::fs::create_dir_all(&folder).map_err(failed)?;
+    match std::fs::read_to_string(&path) {
+        Ok(text) if text == manifest.text => Ok(()),
+        Ok(_) => Err(failed(std::io::Error::other(
+            "it exists and says something else; delete it, or choose another folder",
+        ))),
+        Err(_) => std::fs::write(&path, &manifest.text).map_err(failed),
+    }
+}
