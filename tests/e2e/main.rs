@@ -1,4 +1,4 @@
-//! End to end: the real binary, a real API server, a real Kafka.
+//! End to end: the real binary, a real API server, a real Kafka, a real RabbitMQ.
 //!
 //! Each test has a namespace and an operator to itself ([`bed`]); they run in parallel and leave
 //! nothing behind. A test is named by the sentence that it proves.
@@ -12,10 +12,15 @@ mod broker;
 mod consumer;
 mod deletion;
 mod drift;
+mod exchange;
 mod manifests;
 mod operator;
 mod outage;
 mod ownership;
+mod queue;
+mod queue_policy;
+mod rabbit_broker;
+mod rabbit_recreate;
 mod scaling;
 mod steady;
 mod topic;

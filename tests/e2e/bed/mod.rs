@@ -5,8 +5,10 @@
 //! ```
 //!
 //! Every name at the broker begins with the world's prefix. The operator is the real binary; what it
-//! did is read back with the tests' own Kafka client and from the API server.
+//! did is read back with the tests' own clients of Kafka and RabbitMQ and from the API server. At RabbitMQ
+//! each world has a virtual host, made when a test first asks for it.
 
+mod amqp;
 mod apply;
 mod audit;
 mod env;
@@ -16,18 +18,23 @@ mod kafka;
 mod object;
 mod operator;
 mod proxy;
+mod rabbit_world;
+mod rabbitmq;
 mod wait;
 mod workload;
 mod world;
 
+pub use amqp::{Amqp, Held};
 pub use apply::documents;
 pub use audit::Audit;
-pub use env::required;
+pub use env::{RabbitAddress, required, without_credentials};
 pub use extra::ExtraKafka;
 pub use kafka::Kafka;
 pub use object::Object;
 pub use operator::binary;
 pub use proxy::Proxy;
+pub use rabbit_world::{binding_yaml, exchange_yaml, login_yaml, queue_yaml, rabbit_yaml};
+pub use rabbitmq::Rabbit;
 pub use wait::{never_within, until, until_within};
 pub use workload::{Workload, deployment, sleeping_pod};
 pub use world::{World, bare_world, consumer_yaml, topic_yaml, world};

@@ -5,7 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Resource;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use spillway_operator::api::{Broker, Consumer, Topic};
+use spillway_operator::api::{Binding, Broker, Consumer, Exchange, Queue, Topic};
 
 /// A kind of the operator's.
 pub trait Object:
@@ -59,4 +59,4 @@ macro_rules! objects {
     )+};
 }
 
-objects!(Broker, Topic, Consumer);
+objects!(Broker, Topic, Exchange, Queue, Binding, Consumer);

@@ -12,12 +12,15 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
-use spillway_operator::api::{Broker, Consumer, Topic};
+use spillway_operator::api::{Binding, Broker, Consumer, Exchange, Queue, Topic};
+use tokio::sync::OnceCell;
 
 use super::apply::{apply, documents};
+use super::env::RabbitAddress;
 use super::kafka::Kafka;
 use super::object::Object;
 use super::operator::Operator;
+use super::rabbitmq::Rabbit;
 use super::wait::{until, until_within};
 use super::{env, wait};
 
@@ -29,6 +32,9 @@ pub struct World {
     /// What all its names at the broker begin with.
     pub prefix: String,
     pub kafka: Kafka,
+    /// Its virtual host at RabbitMQ, made when it is first asked for.
+    pub vhost: String,
+    pub(super) rabbit: Arc<OnceCell<Rabbit>>,
     others: Mutex<Vec<String>>,
     operators: Mutex<Vec<Arc<Operator>>>,
 }
@@ -97,6 +103,8 @@ impl World {
             prefix: format!("{namespace}."),
             namespace: namespace.clone(),
             kafka: Kafka::connect(&env::kafka()),
+            vhost: namespace.clone(),
+            rabbit: Arc::default(),
             client,
             others: Mutex::default(),
             operators: Mutex::default(),
@@ -121,6 +129,8 @@ impl World {
             namespace: namespace.to_owned(),
             prefix: self.prefix.clone(),
             kafka: Kafka::connect(&env::kafka()),
+            vhost: self.vhost.clone(),
+            rabbit: self.rabbit.clone(),
             others: Mutex::default(),
             operators: Mutex::default(),
         }
@@ -154,7 +164,7 @@ impl World {
         format!("{}{name}", self.prefix)
     }
 
-    /// Applies YAML with `${NS}`, `${PREFIX}`, `${KAFKA}` and the other variables of `hack/testbed env` filled in.
+    /// Applies YAML with `${NS}`, `${PREFIX}`, `${VHOST}`, `${KAFKA}`, `${RABBITMQ}`, `${AMQP}` and the other variables of `hack/testbed env` filled in.
     pub async fn apply(&self, yaml: &str) {
         if let Err(error) = self.try_apply(yaml, false).await {
             panic!("not applied: {error}\n{yaml}");
@@ -184,7 +194,11 @@ impl World {
 
     fn fill(&self, yaml: &str) -> String {
         let mut text = yaml.replace("${NS}", &self.namespace).replace("${PREFIX}", &self.prefix);
-        text = text.replace("${KAFKA}", &env::kafka());
+        text = text.replace("${KAFKA}", &env::kafka()).replace("${VHOST}", &self.vhost);
+        if text.contains("${RABBITMQ}") || text.contains("${AMQP}") {
+            let address = RabbitAddress::of_the_bed();
+            text = text.replace("${RABBITMQ}", &address.management).replace("${AMQP}", &address.amqp);
+        }
         while let Some((_, rest)) = text.split_once("${") {
             let variable = rest.split('}').next().unwrap_or_default().to_owned();
             text = text.replace(&format!("${{{variable}}}"), &env::required(&variable));
@@ -351,6 +365,9 @@ impl World {
         for namespace in self.namespaces() {
             text += &self.summaries::<Broker>(&namespace).await;
             text += &self.summaries::<Topic>(&namespace).await;
+            text += &self.summaries::<Exchange>(&namespace).await;
+            text += &self.summaries::<Queue>(&namespace).await;
+            text += &self.summaries::<Binding>(&namespace).await;
             text += &self.summaries::<Consumer>(&namespace).await;
         }
         for operator in self.operators() {
@@ -383,10 +400,16 @@ impl World {
         for namespace in self.namespaces() {
             let _ = namespaces.delete(&namespace, &DeleteParams::default()).await;
             self.release::<Topic>(&namespace).await;
+            self.release::<Binding>(&namespace).await;
+            self.release::<Queue>(&namespace).await;
+            self.release::<Exchange>(&namespace).await;
             self.release::<Consumer>(&namespace).await;
             self.release::<Broker>(&namespace).await;
         }
         self.kafka.clean(&self.prefix).await;
+        if let Some(rabbit) = self.rabbit.get() {
+            rabbit.remove().await;
+        }
         for namespace in self.namespaces() {
             until_within(wait::PATIENCE * 2, &format!("namespace {namespace} is gone"), async || {
                 match namespaces.get_opt(&namespace).await {

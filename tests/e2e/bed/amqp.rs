@@ -1,0 +1,147 @@
+//! Producers and consumers: what only AMQP can do.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use tokio::task::JoinHandle;
+
+use super::env::RabbitAddress;
+use super::wait::until;
+
+/// One connection to a virtual host.
+pub struct Amqp(Connection);
+
+impl Amqp {
+    pub async fn connect(address: &RabbitAddress, vhost: &str) -> Self {
+        let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+        let (user, password) = (encoded(&address.username), encoded(&address.password));
+        let host = address.amqp.trim_start_matches("amqp://");
+        let uri = format!("amqp://{user}:{password}@{host}/{}", encoded(vhost));
+        let connection = Connection::connect(&uri, ConnectionProperties::default()).await;
+        Self(connection.unwrap_or_else(|error| panic!("{}: {error}", address.amqp)))
+    }
+
+    /// How many messages are ready in a queue, and how many consumers it has; as of now.
+    pub async fn depth(&self, queue: &str) -> Option<(u32, u32)> {
+        let channel = self.channel().await;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let found = channel.queue_declare(queue.into(), passive, FieldTable::default()).await.ok()?;
+        let _ = channel.close(200, "seen".into()).await;
+        Some((found.message_count(), found.consumer_count()))
+    }
+
+    /// Waits until so many messages are ready in the queue.
+    pub async fn until_ready(&self, queue: &str, messages: u32) {
+        until(&format!("{queue:?} has {messages} messages ready"), async || match self.depth(queue).await {
+            Some((ready, _)) if ready == messages => Ok(()),
+            other => Err(format!("{other:?}")),
+        })
+        .await;
+    }
+
+    /// A consumer that takes one message at a time and acknowledges nothing.
+    pub async fn consumer(&self, queue: &str) -> Held {
+        let channel = self.channel().await;
+        channel.basic_qos(1, BasicQosOptions::default()).await.expect("prefetch");
+        let options = BasicConsumeOptions::default();
+        let consumer =
+            channel.basic_consume(queue.into(), "e2e".into(), options, FieldTable::default()).await;
+        Held { channel, consumer: consumer.expect("a consumer"), message: None }
+    }
+
+    /// A consumer that holds one message.
+    pub async fn hold(&self, queue: &str) -> Held {
+        let mut held = self.consumer(queue).await;
+        let next = tokio::time::timeout(Duration::from_secs(20), held.consumer.next()).await;
+        held.message = Some(next.expect("in time").expect("a message").expect("a delivery"));
+        held
+    }
+
+    /// Publishes to an exchange, one message after the other, each confirmed, until it is stopped.
+    pub async fn publisher(&self, exchange: &str, key: &str) -> Publisher {
+        let channel = self.channel().await;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+        let stop = Arc::new(AtomicBool::new(false));
+        let (stopped, exchange, key) = (stop.clone(), exchange.to_owned(), key.to_owned());
+        let task = tokio::spawn(async move {
+            let mut count = Count::default();
+            while !stopped.load(Ordering::Relaxed) {
+                let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+                let properties = BasicProperties::default().with_delivery_mode(2);
+                let sent = channel
+                    .basic_publish(
+                        exchange.as_str().into(),
+                        key.as_str().into(),
+                        mandatory,
+                        b"message",
+                        properties,
+                    )
+                    .await;
+                match sent.expect("published").await.expect("confirmed") {
+                    Confirmation::Ack(None) => count.routed += 1,
+                    _ => count.returned += 1,
+                }
+            }
+            count
+        });
+        Publisher { stop, task }
+    }
+
+    async fn channel(&self) -> Channel {
+        self.0.create_channel().await.expect("a channel")
+    }
+}
+
+/// A consumer, and the message that it holds.
+pub struct Held {
+    channel: Channel,
+    consumer: Consumer,
+    message: Option<Delivery>,
+}
+
+impl Held {
+    /// Acknowledges the message, and goes.
+    pub async fn done(self) {
+        if let Some(message) = &self.message {
+            message.ack(lapin::options::BasicAckOptions::default()).await.expect("acknowledged");
+        }
+        self.leave().await;
+    }
+
+    /// Goes; what it held is ready again.
+    pub async fn leave(self) {
+        let _ = self.channel.close(200, "done".into()).await;
+    }
+}
+
+/// What became of messages.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Count {
+    /// At least one queue took it.
+    pub routed: usize,
+    /// Returned as unroutable, or refused.
+    pub returned: usize,
+}
+
+/// A producer at work.
+pub struct Publisher {
+    stop: Arc<AtomicBool>,
+    task: JoinHandle<Count>,
+}
+
+impl Publisher {
+    /// Ends it.
+    pub async fn stop(self) -> Count {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.expect("the producer")
+    }
+}

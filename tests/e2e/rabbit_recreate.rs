@@ -1,0 +1,158 @@
+//! A setting that RabbitMQ fixes at declaration changes: refused, or the queue is made anew while it is empty.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use spillway_operator::api::Queue;
+
+use crate::bed::{Object as _, World, never_within, world};
+
+const WAS: &str = "onImmutableChange: RecreateIfEmpty\ndeletionPolicy: Retain\nbindings: [{source: amq.topic, routingKey: ours}]";
+const IS: &str = "onImmutableChange: RecreateIfEmpty\nsingleActiveConsumer: true\ndeletionPolicy: Retain\nbindings: [{source: amq.topic, routingKey: ours}]";
+
+/// A queue with a binding of its own, one that a person made, and one with arguments.
+async fn bound_queue(w: &World) {
+    w.rabbit("").await;
+    w.queue("orders", WAS).await;
+    w.ready::<Queue>("orders").await;
+    let mq = w.mq().await;
+    mq.bind("amq.topic", "orders", "theirs.*", json!({})).await;
+    mq.bind("amq.headers", "orders", "", json!({"x-match": "all", "size": 5})).await;
+}
+
+async fn is_new(w: &World) {
+    w.ready::<Queue>("orders").await;
+    let mq = w.mq().await;
+    assert_eq!(mq.the_queue("orders").await["arguments"]["x-single-active-consumer"], true);
+    assert_eq!(
+        mq.bindings("orders").await,
+        ["amq.headers||{\"size\":5,\"x-match\":\"all\"}", "amq.topic|ours", "amq.topic|theirs.*"]
+    );
+    let queue: Queue = w.get("orders").await;
+    assert_eq!(queue.status.as_ref().and_then(|status| status.pending.clone()), None);
+    assert!(queue.condition("DataLost").is_none_or(|lost| lost.status == "False"), "{}", queue.summary());
+}
+
+/// Nothing happens to the queue for longer than it takes to look twice.
+async fn is_left_alone(w: &World, messages: u32) {
+    let (mq, amqp) = (w.mq().await, w.amqp().await);
+    never_within(Duration::from_secs(12), "the queue stays as it is", async || {
+        let queue = mq.the_queue("orders").await;
+        if queue["arguments"]["x-single-active-consumer"] != Value::Null {
+            return Err(queue.to_string());
+        }
+        match amqp.depth("orders").await {
+            Some((ready, _)) if ready == messages => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+#[test]
+fn without_leave_a_fixed_setting_is_refused_in_words_and_nothing_changes() {
+    world(async |w| {
+        w.rabbit("").await;
+        w.queue("orders", "").await;
+        w.ready::<Queue>("orders").await;
+        w.queue("orders", "singleActiveConsumer: true\nmaxLength: 5").await;
+        let queue: Queue = w.condition("orders", "Ready", "False", "Immutable").await;
+        assert!(queue.message("Ready").contains("single-active-consumer"), "{}", queue.summary());
+        w.condition::<Queue>("orders", "Stalled", "True", "").await;
+        let mq = w.mq().await;
+        assert_eq!(mq.the_queue("orders").await["arguments"], json!({"x-queue-type": "quorum"}));
+        w.queue("orders", "maxLength: 5").await;
+        w.ready::<Queue>("orders").await;
+    });
+}
+
+#[test]
+fn an_empty_queue_is_made_anew_with_all_its_bindings_other_peoples_too() {
+    world(async |w| {
+        bound_queue(w).await;
+        w.queue("orders", IS).await;
+        is_new(w).await;
+    });
+}
+
+#[test]
+fn a_queue_with_a_message_is_not_made_anew_until_the_message_is_gone() {
+    world(async |w| {
+        bound_queue(w).await;
+        let mq = w.mq().await;
+        mq.publish("", "orders", "precious").await;
+        mq.until_counted("orders", 1).await;
+        w.queue("orders", IS).await;
+        let queue: Queue = w.condition("orders", "Ready", "False", "NotRecreated").await;
+        assert!(queue.message("Ready").contains("1 message"), "{}", queue.summary());
+        is_left_alone(w, 1).await;
+        assert_eq!(mq.take("orders").await.as_deref(), Some("precious"));
+        is_new(w).await;
+    });
+}
+
+#[test]
+fn a_message_that_was_published_a_moment_ago_is_not_overlooked() {
+    world(async |w| {
+        bound_queue(w).await;
+        let mq = w.mq().await;
+        // RabbitMQ's figures are seconds old: they still say that the queue is empty.
+        mq.publish("", "orders", "precious").await;
+        w.queue("orders", IS).await;
+        w.condition::<Queue>("orders", "Ready", "False", "NotRecreated").await;
+        is_left_alone(w, 1).await;
+        assert_eq!(mq.take("orders").await.as_deref(), Some("precious"));
+    });
+}
+
+#[test]
+fn a_queue_with_a_consumer_is_not_made_anew_until_the_consumer_is_gone() {
+    world(async |w| {
+        bound_queue(w).await;
+        let amqp = w.amqp().await;
+        let consumer = amqp.consumer("orders").await;
+        w.queue("orders", IS).await;
+        let queue: Queue = w.condition("orders", "Ready", "False", "NotRecreated").await;
+        assert!(queue.message("Ready").contains("consumer"), "{}", queue.summary());
+        is_left_alone(w, 0).await;
+        consumer.leave().await;
+        is_new(w).await;
+    });
+}
+
+#[test]
+fn settings_by_arguments_change_by_making_the_queue_anew() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        w.queue("orders", "type: classic\napplyVia: Arguments\nmaxLength: 5\nonImmutableChange: RecreateIfEmpty").await;
+        w.ready::<Queue>("orders").await;
+        w.queue("orders", "type: classic\napplyVia: Arguments\nmaxLength: 6\nonImmutableChange: RecreateIfEmpty").await;
+        mq.until_queue("orders", "has the new limit", |queue| queue["arguments"]["x-max-length"] == 6).await;
+        w.ready::<Queue>("orders").await;
+        // Arguments give way to a policy the same way.
+        w.queue("orders", "type: classic\nmaxLength: 7\nonImmutableChange: RecreateIfEmpty").await;
+        mq.until_policy("spillway.q.orders", "has the new limit", |policy| policy["definition"]["max-length"] == 7)
+            .await;
+        w.ready::<Queue>("orders").await;
+        assert_eq!(mq.the_queue("orders").await["arguments"]["x-max-length"], Value::Null);
+    });
+}
+
+#[test]
+fn a_queue_that_was_there_and_is_not_ours_is_never_deleted_to_be_made_anew() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        mq.declare_queue("orders", json!({"x-queue-type": "classic", "x-max-priority": 5})).await;
+        w.queue("orders", "type: classic\nmaxPriority: 6\nonImmutableChange: RecreateIfEmpty\nadoption: Adopt").await;
+        let queue: Queue = w.condition("orders", "Ready", "False", "").await;
+        let reason = &queue.condition("Ready").expect("Ready").reason;
+        assert!(matches!(reason.as_str(), "Immutable" | "ApprovalNeeded" | "NotRecreated"), "{}", queue.summary());
+        never_within(Duration::from_secs(12), "the queue stays as it is", async || {
+            let queue = mq.the_queue("orders").await;
+            if queue["arguments"]["x-max-priority"] == 5 { Ok(()) } else { Err(queue.to_string()) }
+        })
+        .await;
+    });
+}
