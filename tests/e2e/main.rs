@@ -8,10 +8,12 @@
 
 mod access;
 mod bed;
+mod binding;
 mod broker;
 mod consumer;
 mod deletion;
 mod drift;
+mod examples;
 mod exchange;
 mod manifests;
 mod operator;
@@ -19,7 +21,12 @@ mod outage;
 mod ownership;
 mod queue;
 mod queue_policy;
+mod rabbit_access;
 mod rabbit_broker;
+mod rabbit_companions;
+mod rabbit_deletion;
+mod rabbit_drift;
+mod rabbit_ownership;
 mod rabbit_recreate;
 mod scaling;
 mod steady;

@@ -96,6 +96,13 @@ impl Amqp {
         Publisher { stop, task }
     }
 
+    /// Whether this user may declare a queue.
+    pub async fn may_declare(&self, queue: &str) -> bool {
+        let channel = self.channel().await;
+        let declared = channel.queue_declare(queue.into(), QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() }, FieldTable::default());
+        declared.await.is_ok()
+    }
+
     async fn channel(&self) -> Channel {
         self.0.create_channel().await.expect("a channel")
     }

@@ -1,0 +1,294 @@
+//! What happens to queues, exchanges and bindings when their objects go.
+
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+use serde_json::json;
+use spillway_operator::api::{Binding, Broker, Exchange, Queue};
+
+use crate::bed::{Object as _, Proxy, RabbitAddress, never_within, until_within, world};
+
+#[test]
+fn retain_keeps_queue_exchange_and_policy_and_needs_no_finalizer() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        w.exchange("events", "type: topic\nalternateExchange: x").await;
+        w.queue("orders", "maxLength: 5\nbindings: [{source: events, routingKey: k}]").await;
+        w.ready::<Exchange>("events").await;
+        let queue: Queue = w.ready("orders").await;
+        assert_eq!(queue.finalizers(), [""; 0]);
+        w.delete::<Queue>("orders").await;
+        w.until_gone::<Queue>("orders").await;
+        w.delete::<Exchange>("events").await;
+        w.until_gone::<Exchange>("events").await;
+        // A queue that is kept keeps its limits.
+        assert_eq!(mq.policies().await, ["spillway.q.orders", "spillway.x.events"]);
+        assert_eq!(mq.bindings("orders").await, ["events|k"]);
+    });
+}
+
+#[test]
+fn delete_deletes_the_queue_with_its_messages_and_policy_and_keeps_its_companions() {
+    world(async |w| {
+        w.rabbit("").await;
+        let (mq, amqp) = (w.mq().await, w.amqp().await);
+        w.queue("orders", "maxLength: 5\ndeletionPolicy: Delete\ndeadLetter: {}\nretry: {delays: [1h]}").await;
+        w.ready::<Queue>("orders").await;
+        mq.publish("", "orders", "one").await;
+        mq.publish("", "orders.dlq", "two").await;
+        w.delete::<Queue>("orders").await;
+        w.until_gone::<Queue>("orders").await;
+        assert_eq!(mq.queues().await, ["orders.dlq", "orders.retry.1h"]);
+        assert_eq!(mq.policies().await, [""; 0]);
+        amqp.until_ready("orders.dlq", 1).await;
+    });
+}
+
+#[test]
+fn delete_if_empty_keeps_a_queue_with_a_message_and_deletes_it_when_it_is_emptied() {
+    world(async |w| {
+        w.rabbit("").await;
+        let (mq, amqp) = (w.mq().await, w.amqp().await);
+        for (name, kind) in [("quorum", "quorum"), ("classic", "classic")] {
+            w.queue(name, &format!("type: {kind}\ndeletionPolicy: DeleteIfEmpty\nmaxLength: 5")).await;
+            w.ready::<Queue>(name).await;
+            mq.publish("", name, "precious").await;
+            // No time for RabbitMQ's figures to show it.
+            w.delete::<Queue>(name).await;
+        }
+        for name in ["quorum", "classic"] {
+            let kept: Queue = w.condition(name, "Ready", "False", "NotEmpty").await;
+            assert!(kept.message("Ready").contains("1 message"), "{}", kept.summary());
+            amqp.until_ready(name, 1).await;
+            assert_eq!(mq.take(name).await.as_deref(), Some("precious"));
+        }
+        for name in ["quorum", "classic"] {
+            w.until_gone::<Queue>(name).await;
+            mq.until_no_queue(name).await;
+        }
+        assert_eq!(mq.policies().await, [""; 0]);
+    });
+}
+
+#[test]
+fn delete_if_empty_counts_a_message_that_a_consumer_holds() {
+    world(async |w| {
+        w.rabbit("").await;
+        let (mq, amqp) = (w.mq().await, w.amqp().await);
+        w.queue("orders", "deletionPolicy: DeleteIfEmpty").await;
+        w.ready::<Queue>("orders").await;
+        mq.publish("", "orders", "precious").await;
+        let held = amqp.hold("orders").await;
+        amqp.until_ready("orders", 0).await;
+        w.delete::<Queue>("orders").await;
+        w.condition::<Queue>("orders", "Ready", "False", "NotEmpty").await;
+        never_within(Duration::from_secs(12), "the queue stays", async || match amqp.depth("orders").await {
+            Some(_) => Ok(()),
+            None => Err("it is gone".into()),
+        })
+        .await;
+        held.done().await;
+        w.until_gone::<Queue>("orders").await;
+        mq.until_no_queue("orders").await;
+    });
+}
+
+#[test]
+fn delete_if_empty_keeps_a_stream_with_one_message_and_deletes_an_empty_one() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        for name in ["full", "empty"] {
+            w.queue(name, "type: stream\ndeletionPolicy: DeleteIfEmpty").await;
+            w.ready::<Queue>(name).await;
+        }
+        mq.publish("", "full", "precious").await;
+        for name in ["full", "empty"] {
+            w.delete::<Queue>(name).await;
+        }
+        w.condition::<Queue>("full", "Ready", "False", "NotEmpty").await;
+        w.until_gone::<Queue>("empty").await;
+        never_within(Duration::from_secs(12), "the stream stays", async || match mq.queue("full").await {
+            Some(_) => Ok(()),
+            None => Err("it is gone".into()),
+        })
+        .await;
+        // A stream cannot be emptied; a person may delete it.
+        mq.delete_queue("full").await;
+        w.until_gone::<Queue>("full").await;
+    });
+}
+
+#[test]
+fn a_deleted_queue_that_is_gone_already_is_done() {
+    world(async |w| {
+        w.rabbit("").await;
+        w.queue("orders", "deletionPolicy: Delete").await;
+        w.exchange("events", "type: topic\ndeletionPolicy: Delete").await;
+        w.ready::<Queue>("orders").await;
+        w.ready::<Exchange>("events").await;
+        w.mq().await.delete_queue("orders").await;
+        w.mq().await.delete_exchange("events").await;
+        w.delete::<Queue>("orders").await;
+        w.delete::<Exchange>("events").await;
+        w.until_gone::<Queue>("orders").await;
+        w.until_gone::<Exchange>("events").await;
+    });
+}
+
+#[test]
+fn an_exchange_goes_with_delete_and_only_without_bindings_with_delete_if_unused() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        mq.declare_queue("orders", json!({})).await;
+        for (name, policy) in [("bound", "Delete"), ("used", "DeleteIfUnused"), ("unused", "DeleteIfUnused")] {
+            w.exchange(name, &format!("type: topic\nalternateExchange: x\ndeletionPolicy: {policy}")).await;
+            w.ready::<Exchange>(name).await;
+        }
+        mq.bind("bound", "orders", "k", json!({})).await;
+        mq.bind("used", "orders", "k", json!({})).await;
+        for name in ["bound", "used", "unused"] {
+            w.delete::<Exchange>(name).await;
+        }
+        w.until_gone::<Exchange>("bound").await;
+        w.until_gone::<Exchange>("unused").await;
+        w.condition::<Exchange>("used", "Ready", "False", "NotEmpty").await;
+        assert_eq!(mq.exchanges().await, ["used"]);
+        mq.unbind("used", "orders", "k").await;
+        w.until_gone::<Exchange>("used").await;
+        assert_eq!(mq.exchanges().await, [""; 0]);
+        assert_eq!(mq.policies().await, [""; 0]);
+    });
+}
+
+#[test]
+fn an_exchange_to_which_another_exchange_leads_is_used() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        w.exchange("inner", "type: topic\ndeletionPolicy: DeleteIfUnused").await;
+        w.exchange("outer", "type: topic").await;
+        w.binding("b", "source: outer\ndestination: {exchange: inner}\nroutingKey: '#'").await;
+        w.ready::<Exchange>("inner").await;
+        w.ready::<Binding>("b").await;
+        w.delete::<Exchange>("inner").await;
+        w.condition::<Exchange>("inner", "Ready", "False", "NotEmpty").await;
+        assert_eq!(mq.exchanges().await, ["inner", "outer"]);
+        w.delete::<Binding>("b").await;
+        w.until_gone::<Exchange>("inner").await;
+        assert_eq!(mq.exchanges().await, ["outer"]);
+    });
+}
+
+#[test]
+fn a_binding_goes_by_default_whatever_the_broker_says_and_stays_with_retain() {
+    world(async |w| {
+        w.rabbit("defaults: {deletionPolicy: Retain}").await;
+        let mq = w.mq().await;
+        mq.declare_queue("orders", json!({})).await;
+        w.binding("goes", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: goes").await;
+        w.binding("stays", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: stays\ndeletionPolicy: Retain").await;
+        w.ready::<Binding>("goes").await;
+        w.ready::<Binding>("stays").await;
+        for name in ["goes", "stays"] {
+            w.delete::<Binding>(name).await;
+            w.until_gone::<Binding>(name).await;
+        }
+        assert_eq!(mq.bindings("orders").await, ["amq.topic|stays"]);
+    });
+}
+
+#[test]
+fn a_binding_whose_queue_is_gone_goes_at_once() {
+    world(async |w| {
+        w.rabbit("").await;
+        w.queue("orders", "deletionPolicy: Delete").await;
+        w.binding("b", "source: amq.topic\ndestination: {queueRef: {name: orders}}\nroutingKey: k").await;
+        w.ready::<Binding>("b").await;
+        w.delete::<Queue>("orders").await;
+        w.until_gone::<Queue>("orders").await;
+        w.delete::<Binding>("b").await;
+        w.until_gone::<Binding>("b").await;
+    });
+}
+
+#[test]
+fn a_broker_s_default_deletes_exchanges_only_when_unused_and_queues_only_when_empty() {
+    world(async |w| {
+        w.rabbit("defaults: {deletionPolicy: DeleteIfEmpty}").await;
+        let mq = w.mq().await;
+        mq.declare_queue("theirs", json!({})).await;
+        w.exchange("used", "type: topic").await;
+        w.exchange("unused", "type: topic").await;
+        w.queue("full", "").await;
+        w.queue("empty", "").await;
+        w.ready::<Exchange>("used").await;
+        w.ready::<Exchange>("unused").await;
+        w.ready::<Queue>("full").await;
+        w.ready::<Queue>("empty").await;
+        mq.bind("used", "theirs", "k", json!({})).await;
+        mq.publish("", "full", "precious").await;
+        for name in ["used", "unused"] {
+            w.delete::<Exchange>(name).await;
+        }
+        for name in ["full", "empty"] {
+            w.delete::<Queue>(name).await;
+        }
+        w.until_gone::<Exchange>("unused").await;
+        w.until_gone::<Queue>("empty").await;
+        w.condition::<Exchange>("used", "Ready", "False", "NotEmpty").await;
+        w.condition::<Queue>("full", "Ready", "False", "NotEmpty").await;
+        assert_eq!(mq.queues().await, ["full", "theirs"]);
+    });
+}
+
+#[test]
+fn while_rabbitmq_is_away_a_deleted_object_stays_until_it_comes_or_a_person_lets_go() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        for name in ["orders", "bills"] {
+            w.queue(name, "deletionPolicy: Delete").await;
+            w.ready::<Queue>(name).await;
+        }
+        let bed = RabbitAddress::of_the_bed();
+        let mut proxy = Proxy::closed(bed.management.trim_start_matches("http://"));
+        w.rabbit_at(&format!("http://{}", proxy.address()), "").await;
+        w.condition::<Broker>("rabbitmq", "Ready", "False", "BrokerUnreachable").await;
+        for name in ["orders", "bills"] {
+            w.delete::<Queue>(name).await;
+            w.condition::<Queue>(name, "Ready", "False", "BrokerUnreachable").await;
+        }
+        w.annotate::<Queue>("bills", "spillway.dev/force-release", Some("true")).await;
+        w.until_gone::<Queue>("bills").await;
+        proxy.open();
+        w.until_gone::<Queue>("orders").await;
+        mq.until_no_queue("orders").await;
+        assert_eq!(mq.queues().await, ["bills"]);
+    });
+}
+
+#[test]
+fn a_broker_stays_while_a_queue_or_a_binding_of_it_needs_it() {
+    world(async |w| {
+        w.rabbit("").await;
+        w.binding("b", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: k").await;
+        w.queue("orders", "").await;
+        w.ready::<Binding>("b").await;
+        until_within(Duration::from_secs(10), "the Broker is held", async || {
+            let broker: Broker = w.get("rabbitmq").await;
+            if broker.finalizers() == ["spillway.dev/topology"] { Ok(()) } else { Err(broker.summary()) }
+        })
+        .await;
+        w.delete::<Broker>("rabbitmq").await;
+        w.delete::<Queue>("orders").await;
+        w.until_gone::<Queue>("orders").await;
+        assert!(w.api::<Broker>().get_opt("rabbitmq").await.expect("an answer").is_some());
+        w.delete::<Binding>("b").await;
+        w.until_gone::<Binding>("b").await;
+        w.until_gone::<Broker>("rabbitmq").await;
+        assert_eq!(w.mq().await.bindings("orders").await, [""; 0]);
+    });
+}

@@ -1,0 +1,284 @@
+//! What somebody changes at RabbitMQ by hand, what vanishes, and who else writes.
+
+use serde_json::json;
+use spillway_operator::api::{Binding, Broker, Exchange, Queue};
+
+use crate::bed::{Object as _, World, until, world};
+
+const OFTEN: &str = "resyncInterval: 5s";
+
+async fn corrected(w: &World, kind: &str, times: f64) {
+    let series = format!("spillway_drift_corrected_total{{kind=\"{kind}\"}}");
+    until("the metric counts it", async || match w.operator().metric(&series).await {
+        Some(count) if (count - times).abs() < 0.5 => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
+
+#[test]
+fn a_queue_that_was_deleted_by_hand_is_made_again_and_the_loss_is_told_until_it_is_acknowledged() {
+    world(async |w| {
+        w.rabbit(OFTEN).await;
+        let mq = w.mq().await;
+        w.exchange("events", "type: topic").await;
+        w.queue("orders", "maxLength: 5\nbindings: [{source: events, routingKey: k}]").await;
+        w.binding("b", "source: events\ndestination: {queue: orders}\nroutingKey: l").await;
+        w.ready::<Queue>("orders").await;
+        w.ready::<Binding>("b").await;
+        mq.delete_queue("orders").await;
+        w.condition::<Queue>("orders", "DataLost", "True", "Vanished").await;
+        mq.until_bindings("orders", &["events|k", "events|l"]).await;
+        w.ready::<Queue>("orders").await;
+        assert_eq!(mq.the_queue("orders").await["policy"], "spillway.q.orders");
+        let (kind, words) = w.event::<Queue>("orders", "DataLost").await;
+        assert_eq!(kind, "Warning", "{words}");
+        w.ready::<Binding>("b").await;
+
+        w.annotate::<Queue>("orders", "spillway.dev/acknowledge-data-loss", Some("true")).await;
+        w.until("orders", "the loss is acknowledged", |queue: &Queue| {
+            queue.condition("DataLost").is_none_or(|lost| lost.status == "False")
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_binding_that_was_removed_by_hand_is_made_again() {
+    world(async |w| {
+        w.rabbit(OFTEN).await;
+        let mq = w.mq().await;
+        w.queue("orders", "bindings: [{source: amq.topic, routingKey: k}]").await;
+        w.ready::<Queue>("orders").await;
+        w.binding("b", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: l").await;
+        w.ready::<Binding>("b").await;
+        mq.unbind("amq.topic", "orders", "k").await;
+        mq.unbind("amq.topic", "orders", "l").await;
+        mq.until_bindings("orders", &["amq.topic|k", "amq.topic|l"]).await;
+        corrected(w, "Queue", 1.0).await;
+        corrected(w, "Binding", 1.0).await;
+        // A foreign binding is no drift.
+        mq.bind("amq.topic", "orders", "theirs", json!({})).await;
+        w.condition::<Queue>("orders", "InSync", "True", "").await;
+    });
+}
+
+#[test]
+fn a_policy_that_was_changed_or_deleted_by_hand_is_corrected() {
+    world(async |w| {
+        w.rabbit(OFTEN).await;
+        let mq = w.mq().await;
+        w.queue("orders", "maxLength: 5").await;
+        w.exchange("events", "type: topic\nalternateExchange: x").await;
+        w.ready::<Queue>("orders").await;
+        w.ready::<Exchange>("events").await;
+        mq.put_policy("spillway.q.orders", "^orders", 3, json!({"max-length": 99})).await;
+        mq.until_policy("spillway.q.orders", "is as it was", |policy| {
+            policy["definition"] == json!({"max-length": 5})
+                && policy["priority"] == 100
+                && policy["pattern"] == "^orders$"
+                && policy["apply-to"] == "quorum_queues"
+        })
+        .await;
+        mq.delete_policy("spillway.q.orders").await;
+        mq.delete_policy("spillway.x.events").await;
+        mq.until_policy("spillway.q.orders", "is there again", |_| true).await;
+        mq.until_policy("spillway.x.events", "is there again", |_| true).await;
+        w.ready::<Queue>("orders").await;
+    });
+}
+
+#[test]
+fn an_exchange_that_was_deleted_by_hand_is_made_again_with_its_bindings() {
+    world(async |w| {
+        w.rabbit(OFTEN).await;
+        let mq = w.mq().await;
+        w.exchange("events", "type: topic").await;
+        w.queue("orders", "bindings: [{source: events, routingKey: k}]").await;
+        w.binding("b", "source: events\ndestination: {queue: orders}\nroutingKey: l").await;
+        w.ready::<Queue>("orders").await;
+        w.ready::<Binding>("b").await;
+        mq.delete_exchange("events").await;
+        mq.until_bindings("orders", &["events|k", "events|l"]).await;
+        w.ready::<Exchange>("events").await;
+        w.ready::<Queue>("orders").await;
+        w.ready::<Binding>("b").await;
+    });
+}
+
+#[test]
+fn a_queue_that_an_application_deleted_and_declared_with_other_arguments_is_told_and_left() {
+    world(async |w| {
+        w.rabbit(OFTEN).await;
+        let (mq, amqp) = (w.mq().await, w.amqp().await);
+        w.queue("orders", "singleActiveConsumer: true").await;
+        w.ready::<Queue>("orders").await;
+        mq.delete_queue("orders").await;
+        mq.declare_queue("orders", json!({"x-queue-type": "classic"})).await;
+        mq.publish("", "orders", "precious").await;
+        let queue: Queue = w.condition("orders", "Ready", "False", "Immutable").await;
+        assert!(queue.message("Ready").contains("classic"), "{}", queue.summary());
+        assert_eq!(mq.the_queue("orders").await["type"], "classic");
+        amqp.until_ready("orders", 1).await;
+    });
+}
+
+#[test]
+fn a_queue_that_expired_is_made_again_quietly() {
+    world(async |w| {
+        w.rabbit(OFTEN).await;
+        w.queue("orders", "type: classic\nexpires: 3s\nbindings: [{source: amq.topic, routingKey: k}]").await;
+        w.ready::<Queue>("orders").await;
+        // A binding that a person made goes with the queue: that tells a new queue from the old one.
+        let mq = w.mq().await;
+        mq.bind("amq.topic", "orders", "theirs", json!({})).await;
+        mq.until_bindings("orders", &["amq.topic|k"]).await;
+        let queue: Queue = w.ready("orders").await;
+        assert!(queue.condition("DataLost").is_none_or(|lost| lost.status == "False"), "{}", queue.summary());
+    });
+}
+
+#[test]
+fn with_drift_policy_report_drift_is_only_reported() {
+    world(async |w| {
+        w.rabbit("resyncInterval: 5s\ndriftPolicy: Report").await;
+        let mq = w.mq().await;
+        w.queue("orders", "maxLength: 5\nbindings: [{source: amq.topic, routingKey: k}]").await;
+        w.ready::<Queue>("orders").await;
+        mq.unbind("amq.topic", "orders", "k").await;
+        let queue: Queue = w.condition("orders", "InSync", "False", "Differs").await;
+        let plan = queue.status.expect("a status").plan;
+        assert_eq!(plan.len(), 1, "{plan:?}");
+        assert!(plan[0].contains("amq.topic") && plan[0].contains('k'), "{plan:?}");
+        w.until("rabbitmq", "the Broker counts it", |broker: &Broker| {
+            broker.status.as_ref().is_some_and(|status| status.drifted == Some(1))
+        })
+        .await;
+        assert_eq!(mq.bindings("orders").await, [""; 0]);
+        // An edit is no drift.
+        w.queue("orders", "maxLength: 6\nbindings: [{source: amq.topic, routingKey: k}]").await;
+        mq.until_bindings("orders", &["amq.topic|k"]).await;
+        w.condition::<Queue>("orders", "InSync", "True", "").await;
+    });
+}
+
+#[test]
+fn a_policy_that_somebody_keeps_changing_back_is_contended_and_left_alone() {
+    world(async |w| {
+        w.rabbit(OFTEN).await;
+        let mq = w.mq().await;
+        w.queue("orders", "maxLength: 5").await;
+        w.ready::<Queue>("orders").await;
+        let spoil = async || mq.put_policy("spillway.q.orders", "^orders$", 100, json!({"max-length": 1})).await;
+        for revert in 1..=5 {
+            spoil().await;
+            let what = format!("is corrected for the {revert}. time");
+            mq.until_policy("spillway.q.orders", &what, |policy| policy["definition"]["max-length"] == 5).await;
+        }
+        spoil().await;
+        w.until("orders", "the queue is contended", |queue: &Queue| {
+            queue.conditions().iter().any(|condition| condition.reason == "Contended")
+        })
+        .await;
+        let policy = mq.policy("spillway.q.orders").await.expect("a policy");
+        assert_eq!(policy["definition"]["max-length"], 1);
+    });
+}
+
+#[test]
+fn a_broker_from_which_everything_was_deleted_comes_back_by_itself() {
+    world(async |w| {
+        w.rabbit(OFTEN).await;
+        let mq = w.mq().await;
+        w.exchange("events", "type: topic\nalternateExchange: unrouted").await;
+        w.exchange("unrouted", "type: fanout").await;
+        for n in 0..10 {
+            w.queue(
+                &format!("q{n}"),
+                &format!("maxLength: 5\ndeadLetter: {{}}\nretry: {{delays: [1s]}}\nbindings: [{{source: events, routingKey: k{n}}}]"),
+            )
+            .await;
+            w.binding(&format!("b{n}"), &format!("sourceRef: {{name: unrouted}}\ndestination: {{queueRef: {{name: q{n}}}}}")).await;
+        }
+        for n in 0..10 {
+            w.ready::<Queue>(&format!("q{n}")).await;
+            w.ready::<Binding>(&format!("b{n}")).await;
+        }
+        let state = async || {
+            let mut bindings = Vec::new();
+            for n in 0..10 {
+                bindings.push(mq.bindings(&format!("q{n}")).await);
+            }
+            (mq.queues().await, mq.exchanges().await, mq.policies().await, bindings)
+        };
+        let before = state().await;
+        assert_eq!(before.0.len(), 30);
+        for name in &before.2 {
+            mq.delete_policy(name).await;
+        }
+        for name in &before.1 {
+            mq.delete_exchange(name).await;
+        }
+        for name in &before.0 {
+            mq.delete_queue(name).await;
+        }
+        until("all is back", async || {
+            let now = state().await;
+            if now == before { Ok(()) } else { Err(format!("{now:?}")) }
+        })
+        .await;
+        for n in 0..10 {
+            w.ready::<Queue>(&format!("q{n}")).await;
+            w.ready::<Binding>(&format!("b{n}")).await;
+        }
+    });
+}
+
+#[test]
+fn a_virtual_host_that_was_deleted_and_made_again_is_filled_again() {
+    world(async |w| {
+        w.rabbit(OFTEN).await;
+        let name = format!("{}-short", w.vhost);
+        let other = w.mq().await.another_vhost(&name).await;
+        w.queue("orders", &format!("vhost: {name}\nmaxLength: 5")).await;
+        w.ready::<Queue>("orders").await;
+        other.remove().await;
+        let queue: Queue = w.condition("orders", "Ready", "False", "DependencyNotReady").await;
+        assert!(queue.message("Ready").contains(&name), "{}", queue.summary());
+        w.condition::<Broker>("rabbitmq", "Ready", "True", "").await;
+        let other = w.mq().await.another_vhost(&name).await;
+        other.until_queue("orders", "is there again", |queue| queue["policy"] == "spillway.q.orders").await;
+        w.ready::<Queue>("orders").await;
+    });
+}
+
+#[test]
+fn a_sweep_of_a_broker_in_step_changes_nothing_and_counts_nothing() {
+    world(async |w| {
+        w.rabbit(OFTEN).await;
+        w.exchange("events", "type: topic\nalternateExchange: x").await;
+        w.queue("orders", "maxLength: 5\nmessageTtl: 1h\ndeadLetter: {}\nretry: {delays: [10s]}\nbindings: [{source: events}]")
+            .await;
+        w.queue("log", "type: stream\nmaxAge: 168h").await;
+        w.binding("b", "source: amq.headers\ndestination: {queue: orders}\narguments: {x-match: any, a: 1.5}").await;
+        w.ready::<Exchange>("events").await;
+        w.ready::<Queue>("orders").await;
+        w.ready::<Queue>("log").await;
+        w.ready::<Binding>("b").await;
+        w.until("rabbitmq", "the Broker has counted them", |broker: &Broker| {
+            let status = broker.status.as_ref();
+            status.is_some_and(|status| (status.managed, status.in_sync) == (Some(6), Some(6)))
+        })
+        .await;
+        let audit = crate::bed::Audit::begin();
+        tokio::time::sleep(std::time::Duration::from_secs(20)).await;
+        let mut writes = audit.writes(&w.namespace, "spillway");
+        // On the RabbitMQ of all tests, queues come and go, and the Broker counts them.
+        writes.retain(|write| !write.contains(" leases ") && !write.ends_with(" brokers/status rabbitmq"));
+        assert_eq!(writes, [""; 0]);
+        for kind in ["Queue", "Exchange", "Binding"] {
+            let series = format!("spillway_drift_corrected_total{{kind=\"{kind}\"}}");
+            assert!(matches!(w.operator().metric(&series).await, None | Some(0.0)), "{kind}");
+        }
+    });
+}

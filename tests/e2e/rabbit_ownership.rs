@@ -1,0 +1,215 @@
+//! Whose is a queue, an exchange, a binding? Adoption of what was there, and two objects for one.
+
+use std::time::Duration;
+
+use kube::ResourceExt as _;
+use serde_json::json;
+use spillway_operator::api::{Binding, Exchange, Queue};
+
+use crate::bed::{Object, World, never_within, until, world};
+
+/// Creation times have whole seconds; within one second the UID decides.
+async fn a_second_later<K: Object>(w: &World, name: &str) {
+    let born = w.get::<K>(name).await.creation_timestamp().expect("a time").0;
+    until("a second has passed", async || {
+        let age = jiff::Timestamp::now().duration_since(born);
+        if age.as_secs() >= 2 { Ok(()) } else { Err(format!("{age:#}")) }
+    })
+    .await;
+}
+
+#[test]
+fn identical_objects_that_were_there_are_adopted_silently_with_their_messages() {
+    world(async |w| {
+        w.rabbit("").await;
+        let (mq, amqp) = (w.mq().await, w.amqp().await);
+        mq.declare_queue("orders", json!({"x-queue-type": "quorum"})).await;
+        mq.declare_exchange("events", "topic").await;
+        mq.bind("events", "orders", "k", json!({})).await;
+        mq.publish("events", "k", "precious").await;
+        w.exchange("events", "type: topic").await;
+        w.queue("orders", "bindings: [{source: events, routingKey: k}]").await;
+        w.ready::<Exchange>("events").await;
+        let queue: Queue = w.ready("orders").await;
+        assert!(queue.status.expect("a status").owned_since.is_some());
+        amqp.until_ready("orders", 1).await;
+    });
+}
+
+#[test]
+fn a_queue_that_was_there_and_differs_waits_until_its_plan_is_approved() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        mq.declare_queue("orders", json!({"x-queue-type": "quorum"})).await;
+        mq.declare_exchange("events", "topic").await;
+        w.queue("orders", "maxLength: 5\nbindings: [{source: events, routingKey: k}]").await;
+        let queue: Queue = w.condition("orders", "Ready", "False", "ApprovalNeeded").await;
+        let status = queue.status.clone().expect("a status");
+        assert_eq!(status.plan.len(), 2, "{:?}", status.plan);
+        let hash = status.plan_hash.expect("a hash");
+        assert!(queue.message("Ready").contains(&hash), "{}", queue.summary());
+
+        w.annotate::<Queue>("orders", "spillway.dev/approve-plan", Some("000000000000")).await;
+        never_within(Duration::from_secs(3), "a wrong hash approves nothing", async || {
+            match (mq.policies().await.len(), mq.bindings("orders").await.len()) {
+                (0, 0) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        w.annotate::<Queue>("orders", "spillway.dev/approve-plan", Some(&hash)).await;
+        w.ready::<Queue>("orders").await;
+        assert_eq!(mq.the_queue("orders").await["policy"], "spillway.q.orders");
+        assert_eq!(mq.bindings("orders").await, ["events|k"]);
+        // What is ours is changed without asking.
+        w.queue("orders", "maxLength: 6").await;
+        w.ready::<Queue>("orders").await;
+        assert_eq!(mq.bindings("orders").await, [""; 0]);
+    });
+}
+
+#[test]
+fn adopt_goes_ahead_and_keeps_foreign_bindings() {
+    world(async |w| {
+        w.rabbit("defaults: {adoption: Adopt}").await;
+        let mq = w.mq().await;
+        mq.declare_queue("orders", json!({"x-queue-type": "quorum"})).await;
+        mq.bind("amq.topic", "orders", "theirs", json!({})).await;
+        w.queue("orders", "maxLength: 5\nbindings: [{source: amq.topic, routingKey: ours}]").await;
+        w.ready::<Queue>("orders").await;
+        assert_eq!(mq.bindings("orders").await, ["amq.topic|ours", "amq.topic|theirs"]);
+        assert_eq!(mq.the_queue("orders").await["policy"], "spillway.q.orders");
+    });
+}
+
+#[test]
+fn never_leaves_alone_what_was_there_and_makes_what_was_not() {
+    world(async |w| {
+        w.rabbit("defaults: {adoption: Never}").await;
+        let mq = w.mq().await;
+        mq.declare_queue("orders", json!({"x-queue-type": "quorum"})).await;
+        mq.declare_exchange("events", "topic").await;
+        w.queue("orders", "deletionPolicy: Delete").await;
+        w.exchange("events", "type: topic\ndeletionPolicy: Delete").await;
+        w.condition::<Queue>("orders", "Ready", "False", "Conflict").await;
+        w.condition::<Exchange>("events", "Ready", "False", "Conflict").await;
+        w.queue("fresh", "").await;
+        w.ready::<Queue>("fresh").await;
+        w.delete::<Queue>("orders").await;
+        w.delete::<Exchange>("events").await;
+        w.until_gone::<Queue>("orders").await;
+        w.until_gone::<Exchange>("events").await;
+        assert_eq!(mq.queues().await, ["fresh", "orders"]);
+        assert_eq!(mq.exchanges().await, ["events"]);
+    });
+}
+
+#[test]
+fn of_two_queues_for_one_the_older_owns_it_and_hands_it_over_when_it_goes() {
+    world(async |w| {
+        w.rabbit("").await;
+        let (mq, amqp) = (w.mq().await, w.amqp().await);
+        w.queue("older", "name: orders\nmaxLength: 5\ndeletionPolicy: Delete").await;
+        w.ready::<Queue>("older").await;
+        a_second_later::<Queue>(w, "older").await;
+        w.queue("younger", "name: orders\nmaxLength: 9\ndeletionPolicy: Delete").await;
+        let younger: Queue = w.condition("younger", "Ready", "False", "Conflict").await;
+        assert!(younger.message("Ready").contains("older"), "{}", younger.summary());
+        let limit = async || mq.policy("spillway.q.orders").await.expect("a policy")["definition"]["max-length"].clone();
+        assert_eq!(limit().await, 5);
+        mq.publish("", "orders", "precious").await;
+
+        w.delete::<Queue>("younger").await;
+        w.until_gone::<Queue>("younger").await;
+        assert_eq!(limit().await, 5, "deleting the loser changed the policy");
+        w.queue("heir", "name: orders\nmaxLength: 7").await;
+        w.condition::<Queue>("heir", "Ready", "False", "Conflict").await;
+        w.delete::<Queue>("older").await;
+        w.until_gone::<Queue>("older").await;
+        w.ready::<Queue>("heir").await;
+        amqp.until_ready("orders", 1).await;
+        mq.until_policy("spillway.q.orders", "is the heir's", |policy| policy["definition"]["max-length"] == 7).await;
+    });
+}
+
+#[test]
+fn of_two_exchanges_for_one_the_older_owns_it_and_hands_it_over_when_it_goes() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        w.exchange("older", "name: events\ntype: topic\ndeletionPolicy: Delete").await;
+        w.ready::<Exchange>("older").await;
+        a_second_later::<Exchange>(w, "older").await;
+        w.exchange("younger", "name: events\ntype: topic\nalternateExchange: x\ndeletionPolicy: Delete").await;
+        let younger: Exchange = w.condition("younger", "Ready", "False", "Conflict").await;
+        assert!(younger.message("Ready").contains("older"), "{}", younger.summary());
+        assert_eq!(mq.policies().await, [""; 0]);
+        w.delete::<Exchange>("older").await;
+        w.until_gone::<Exchange>("older").await;
+        w.ready::<Exchange>("younger").await;
+        assert_eq!(mq.exchanges().await, ["events"]);
+        assert_eq!(mq.policies().await, ["spillway.x.events"]);
+    });
+}
+
+#[test]
+fn of_two_bindings_for_one_the_older_owns_it_and_the_younger_inherits_it() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        mq.declare_queue("orders", json!({})).await;
+        let spec = "source: amq.topic\ndestination: {queue: orders}\nroutingKey: k";
+        w.binding("older", spec).await;
+        w.ready::<Binding>("older").await;
+        a_second_later::<Binding>(w, "older").await;
+        w.binding("younger", spec).await;
+        let younger: Binding = w.condition("younger", "Ready", "False", "Conflict").await;
+        assert!(younger.message("Ready").contains("older"), "{}", younger.summary());
+        w.delete::<Binding>("older").await;
+        w.until_gone::<Binding>("older").await;
+        w.ready::<Binding>("younger").await;
+        assert_eq!(mq.bindings("orders").await, ["amq.topic|k"], "it was handed over");
+        w.delete::<Binding>("younger").await;
+        w.until_gone::<Binding>("younger").await;
+        mq.until_bindings("orders", &[]).await;
+    });
+}
+
+#[test]
+fn a_binding_older_than_the_queue_that_has_it_inline_keeps_it() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        mq.declare_queue("orders", json!({"x-queue-type": "quorum"})).await;
+        w.binding("b", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: k").await;
+        w.ready::<Binding>("b").await;
+        a_second_later::<Binding>(w, "b").await;
+        w.queue("orders", "adoption: Adopt\nbindings: [{source: amq.topic, routingKey: k}]").await;
+        w.ready::<Queue>("orders").await;
+        w.ready::<Binding>("b").await;
+        w.queue("orders", "adoption: Adopt").await;
+        w.ready::<Queue>("orders").await;
+        assert_eq!(mq.bindings("orders").await, ["amq.topic|k"]);
+        w.delete::<Queue>("orders").await;
+        w.until_gone::<Queue>("orders").await;
+        w.ready::<Binding>("b").await;
+        assert_eq!(mq.bindings("orders").await, ["amq.topic|k"]);
+    });
+}
+
+#[test]
+fn a_queue_of_the_same_name_in_another_virtual_host_is_another_queue() {
+    world(async |w| {
+        w.rabbit("").await;
+        let other = format!("{}/other", w.vhost);
+        let elsewhere = w.mq().await.another_vhost(&other).await;
+        w.queue("here", "name: orders\nmaxLength: 5").await;
+        w.queue("there", &format!("name: orders\nmaxLength: 6\nvhost: '{other}'")).await;
+        w.ready::<Queue>("here").await;
+        w.ready::<Queue>("there").await;
+        let limit = |policy: Option<serde_json::Value>| policy.expect("a policy")["definition"]["max-length"].clone();
+        assert_eq!(limit(w.mq().await.policy("spillway.q.orders").await), 5);
+        assert_eq!(limit(elsewhere.policy("spillway.q.orders").await), 6);
+    });
+}
