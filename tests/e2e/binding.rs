@@ -13,7 +13,11 @@ fn inline_bindings_come_and_go_with_the_spec_and_other_peoples_stay() {
         w.rabbit("").await;
         let mq = w.mq().await;
         mq.declare_exchange("events", "topic").await;
-        w.queue("orders", "bindings: [{source: events, routingKey: a.*}, {source: events, routingKey: 'b.#'}]").await;
+        w.queue(
+            "orders",
+            "bindings: [{source: events, routingKey: a.*}, {source: events, routingKey: 'b.#'}]",
+        )
+        .await;
         w.ready::<Queue>("orders").await;
         mq.bind("events", "orders", "theirs", json!({})).await;
         assert_eq!(mq.bindings("orders").await, ["events|a.*", "events|b.#", "events|theirs"]);
@@ -46,7 +50,8 @@ fn a_binding_leads_to_a_queue_or_to_an_exchange_with_keys_and_arguments() {
         assert_eq!(mq.bindings("second").await, ["first|a/b %ü.#"]);
         let words = "second||{\"big\":4294967296,\"kind\":\"x\",\"price\":1.5,\"size\":5,\"vip\":true,\"x-match\":\"all\"}";
         assert_eq!(mq.bindings("orders").await, [words]);
-        let headers = json!({"headers": {"size": 5, "price": 1.5, "big": 4_294_967_296_i64, "vip": true, "kind": "x"}});
+        let headers =
+            json!({"headers": {"size": 5, "price": 1.5, "big": 4_294_967_296_i64, "vip": true, "kind": "x"}});
         assert!(mq.publish_with("first", "a/b %ü.c", "one", headers).await);
         assert_eq!(mq.until_message("orders").await, "one");
         assert!(!mq.publish("first", "a/b %ü.c", "two").await);
@@ -58,7 +63,8 @@ fn what_a_binding_refers_to_is_waited_for_and_then_it_is_ready_at_once() {
     world(async |w| {
         w.rabbit("").await;
         let mq = w.mq().await;
-        w.binding("b", "sourceRef: {name: events}\ndestination: {queueRef: {name: orders}}\nroutingKey: k").await;
+        w.binding("b", "sourceRef: {name: events}\ndestination: {queueRef: {name: orders}}\nroutingKey: k")
+            .await;
         w.queue("inline", "bindings: [{sourceRef: {name: events}, routingKey: k}]").await;
         let binding: Binding = w.condition("b", "Ready", "False", "DependencyNotReady").await;
         assert!(binding.message("Ready").contains("Exchange events"), "{}", binding.summary());
@@ -106,9 +112,13 @@ fn a_reference_to_another_virtual_host_or_broker_is_invalid() {
         let binding: Binding = w.condition("b", "Ready", "False", "RefInvalid").await;
         assert!(binding.message("Ready").contains(&other), "{}", binding.summary());
 
-        w.apply(&crate::bed::rabbit_yaml("").replace("metadata: {name: rabbitmq}", "metadata: {name: second}")).await;
+        w.apply(
+            &crate::bed::rabbit_yaml("").replace("metadata: {name: rabbitmq}", "metadata: {name: second}"),
+        )
+        .await;
         w.ready::<spillway_operator::api::Broker>("second").await;
-        let foreign = crate::bed::queue_yaml("foreign", "").replace("brokerRef: {name: rabbitmq}", "brokerRef: {name: second}");
+        let foreign = crate::bed::queue_yaml("foreign", "")
+            .replace("brokerRef: {name: rabbitmq}", "brokerRef: {name: second}");
         w.apply(&foreign).await;
         w.ready::<Queue>("foreign").await;
         w.binding("c", "sourceRef: {name: events}\ndestination: {queueRef: {name: foreign}}").await;
@@ -137,7 +147,11 @@ fn a_changed_binding_is_made_before_the_old_one_goes() {
         w.ready::<Binding>("b").await;
         without_a_gap(w, async || {
             for key in ["*.made", "order.made", "order.#"] {
-                w.binding("b", &format!("source: events\ndestination: {{queue: orders}}\nroutingKey: '{key}'")).await;
+                w.binding(
+                    "b",
+                    &format!("source: events\ndestination: {{queue: orders}}\nroutingKey: '{key}'"),
+                )
+                .await;
                 mq.until_bindings("orders", &[&format!("events|{key}")]).await;
             }
         })
@@ -159,7 +173,8 @@ fn a_binding_that_moves_to_another_queue_is_made_there_before_the_old_one_goes()
         w.ready::<Binding>("b").await;
         w.ready::<Queue>("second").await;
         without_a_gap(w, async || {
-            w.binding("b", "source: events\ndestination: {queueRef: {name: second}}\nroutingKey: 'order.*'").await;
+            w.binding("b", "source: events\ndestination: {queueRef: {name: second}}\nroutingKey: 'order.*'")
+                .await;
             mq.until_bindings("second", &["events|order.*"]).await;
             mq.until_bindings("first", &[]).await;
         })
@@ -201,8 +216,10 @@ fn a_binding_that_another_object_declares_too_is_never_removed() {
         w.ready::<Binding>("b").await;
         assert_eq!(mq.bindings("orders").await, ["events|k"], "the binding was handed over");
         w.queue("orders", "bindings: [{source: events, routingKey: k}]").await;
-        w.until("orders", "the new spec was looked at", |queue: &Queue| queue.observed() == queue.metadata.generation)
-            .await;
+        w.until("orders", "the new spec was looked at", |queue: &Queue| {
+            queue.observed() == queue.metadata.generation
+        })
+        .await;
         w.delete::<Binding>("b").await;
         w.until_gone::<Binding>("b").await;
         w.ready::<Queue>("orders").await;
@@ -217,7 +234,11 @@ fn the_same_binding_written_with_other_numbers_is_one_binding() {
         let mq = w.mq().await;
         mq.declare_queue("orders", json!({})).await;
         mq.bind("amq.headers", "orders", "", json!({"size": 5, "x-match": "any"})).await;
-        w.binding("b", "source: amq.headers\ndestination: {queue: orders}\narguments: {x-match: any, size: 5.0}").await;
+        w.binding(
+            "b",
+            "source: amq.headers\ndestination: {queue: orders}\narguments: {x-match: any, size: 5.0}",
+        )
+        .await;
         w.ready::<Binding>("b").await;
         never_within(Duration::from_secs(8), "there is one binding", async || {
             let found = mq.bindings("orders").await;
@@ -247,7 +268,8 @@ fn what_cannot_be_a_binding_is_refused_at_admission() {
         w.binding("b", "source: a\ndestination: {queue: a}").await;
         let said = w.refused(&binding_yaml("b", "source: a\ndestination: {queue: a}\nvhost: other")).await;
         assert!(said.contains("vhost is immutable"), "{said}");
-        let moved = binding_yaml("b", "source: a\ndestination: {queue: a}").replace("{name: rabbitmq}", "{name: x}");
+        let moved =
+            binding_yaml("b", "source: a\ndestination: {queue: a}").replace("{name: rabbitmq}", "{name: x}");
         let said = w.refused(&moved).await;
         assert!(said.contains("brokerRef is immutable"), "{said}");
     });
@@ -258,8 +280,18 @@ fn two_hundred_bindings_that_came_before_their_queues_are_all_ready_soon_after_t
     world(async |w| {
         w.rabbit("").await;
         for n in 0..100 {
-            w.binding(&format!("b{n}"), &format!("sourceRef: {{name: events}}\ndestination: {{queueRef: {{name: q{n}}}}}\nroutingKey: k{n}")).await;
-            w.binding(&format!("c{n}"), &format!("source: events\ndestination: {{queue: q{n}}}\nroutingKey: l{n}")).await;
+            w.binding(
+                &format!("b{n}"),
+                &format!(
+                    "sourceRef: {{name: events}}\ndestination: {{queueRef: {{name: q{n}}}}}\nroutingKey: k{n}"
+                ),
+            )
+            .await;
+            w.binding(
+                &format!("c{n}"),
+                &format!("source: events\ndestination: {{queue: q{n}}}\nroutingKey: l{n}"),
+            )
+            .await;
         }
         let begun = Instant::now();
         w.exchange("events", "type: direct").await;
@@ -269,7 +301,8 @@ fn two_hundred_bindings_that_came_before_their_queues_are_all_ready_soon_after_t
         w.ready::<Exchange>("events").await;
         let api = w.api::<Binding>();
         until("200 bindings are ready", async || {
-            let list = api.list(&kube::api::ListParams::default()).await.map_err(|error| error.to_string())?;
+            let list =
+                api.list(&kube::api::ListParams::default()).await.map_err(|error| error.to_string())?;
             let ready = |one: &&Binding| one.condition("Ready").is_some_and(|ready| ready.status == "True");
             let count = list.items.iter().filter(ready).count();
             if count == 200 { Ok(()) } else { Err(format!("{count} are")) }

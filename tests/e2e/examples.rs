@@ -209,10 +209,9 @@ fn the_payment_saga_leads_each_step_to_its_queue_with_priorities_retries_and_dea
     world(async |w| {
         applied(w, "06-payment-saga").await;
         let mq = w.mq().await;
-        for (key, queue) in [
-            ("payment.captured", "booking_confirmation"),
-            ("payment.failed", "payment_compensation"),
-        ] {
+        for (key, queue) in
+            [("payment.captured", "booking_confirmation"), ("payment.failed", "payment_compensation")]
+        {
             assert!(mq.publish("payments", key, key).await);
             assert_eq!(mq.until_message(queue).await, key);
         }

@@ -22,7 +22,10 @@ fn an_exchange_of_each_type_is_made_with_its_settings() {
         w.exchange("special", "type: topic\ndurable: false\nautoDelete: true\ninternal: true").await;
         w.ready::<Exchange>("special").await;
         let seen = mq.exchange("special").await.expect("an exchange");
-        assert_eq!(json!([seen["durable"], seen["auto_delete"], seen["internal"]]), json!([false, true, true]));
+        assert_eq!(
+            json!([seen["durable"], seen["auto_delete"], seen["internal"]]),
+            json!([false, true, true])
+        );
         assert_eq!(mq.policies().await, [""; 0], "an exchange without settings needs no policy");
         w.event::<Exchange>("special", "Declared").await;
     });
@@ -78,7 +81,8 @@ fn what_rabbitmq_fixes_at_declaration_is_refused_at_admission() {
             let said = w.refused(&exchange_yaml("events", spec)).await;
             assert!(said.contains(words), "{spec}: {said}");
         }
-        let moved = exchange_yaml("events", "name: evts\ntype: topic").replace("{name: rabbitmq}", "{name: other}");
+        let moved =
+            exchange_yaml("events", "name: evts\ntype: topic").replace("{name: rabbitmq}", "{name: other}");
         let said = w.refused(&moved).await;
         assert!(said.contains("brokerRef is immutable"), "{said}");
         for (spec, words) in [

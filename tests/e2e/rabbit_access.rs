@@ -21,7 +21,10 @@ async fn violated<K: Object>(w: &World, name: &str, word: &str) {
 
 /// Another namespace, whose objects name the Broker of the first.
 fn from_afar(w: &World, yaml: &str) -> String {
-    yaml.replace("brokerRef: {name: rabbitmq}", &format!("brokerRef: {{name: rabbitmq, namespace: {}}}", w.namespace))
+    yaml.replace(
+        "brokerRef: {name: rabbitmq}",
+        &format!("brokerRef: {{name: rabbitmq, namespace: {}}}", w.namespace),
+    )
 }
 
 #[test]
@@ -74,7 +77,10 @@ fn rules_bound_names_virtual_hosts_and_deletion_policies() {
         violated::<Queue>(w, "deleting", "Delete").await;
         violated::<Exchange>(w, "deleting", "Delete").await;
         let mq = w.mq().await;
-        assert_eq!((mq.queues().await, mq.exchanges().await), (vec!["a.good".to_owned()], vec!["a.good".to_owned()]));
+        assert_eq!(
+            (mq.queues().await, mq.exchanges().await),
+            (vec!["a.good".to_owned()], vec!["a.good".to_owned()])
+        );
         assert_eq!(elsewhere.queues().await, [""; 0]);
     });
 }
@@ -137,11 +143,8 @@ fn a_reference_is_no_way_around_a_rule() {
         w.binding("flooding", "source: a.mine\ndestination: {queueRef: {name: secret}}").await;
         w.binding("flooding-x", "source: a.mine\ndestination: {exchangeRef: {name: secret}}").await;
         never_within(Duration::from_secs(6), "nothing is bound", async || {
-            let found = [
-                mq.bindings("secret").await,
-                mq.bindings("a.mine").await,
-                mq.bindings("a.drawing").await,
-            ];
+            let found =
+                [mq.bindings("secret").await, mq.bindings("a.mine").await, mq.bindings("a.drawing").await];
             if found.iter().all(Vec::is_empty) { Ok(()) } else { Err(format!("{found:?}")) }
         })
         .await;
@@ -156,8 +159,13 @@ fn a_reference_is_no_way_around_a_rule() {
 fn raw_arguments_are_no_way_around_a_rule() {
     world(async |w| {
         w.rabbit(RULE).await;
-        w.queue("letters", "name: a.letters\narguments: {x-dead-letter-exchange: '', x-dead-letter-routing-key: secret}").await;
-        w.exchange("alternate", "name: a.alternate\ntype: topic\narguments: {alternate-exchange: secret}").await;
+        w.queue(
+            "letters",
+            "name: a.letters\narguments: {x-dead-letter-exchange: '', x-dead-letter-routing-key: secret}",
+        )
+        .await;
+        w.exchange("alternate", "name: a.alternate\ntype: topic\narguments: {alternate-exchange: secret}")
+            .await;
         w.condition::<Queue>("letters", "Ready", "False", "InvalidSpec").await;
         w.condition::<Exchange>("alternate", "Ready", "False", "InvalidSpec").await;
         let mq = w.mq().await;
@@ -202,7 +210,8 @@ fn a_companion_may_not_have_a_name_that_its_parent_may_not_have() {
         w.until("orders", "its retry queue is not permitted", |queue: &Queue| {
             let ready = queue.condition("Ready");
             ready.is_some_and(|ready| {
-                ready.status == "False" && matches!(ready.reason.as_str(), "RuleViolated" | "CompanionNotReady")
+                ready.status == "False"
+                    && matches!(ready.reason.as_str(), "RuleViolated" | "CompanionNotReady")
             })
         })
         .await;
@@ -274,7 +283,8 @@ fn an_older_object_that_the_rules_refuse_blocks_nobody_and_keeps_nothing_alive()
             if age.as_secs() >= 2 { Ok(()) } else { Err(format!("{age:#}")) }
         })
         .await;
-        w.queue("orders", "name: a.orders\nmaxLength: 5\nbindings: [{source: amq.topic, routingKey: k}]").await;
+        w.queue("orders", "name: a.orders\nmaxLength: 5\nbindings: [{source: amq.topic, routingKey: k}]")
+            .await;
         w.ready::<Queue>("orders").await;
         let mq = w.mq().await;
         assert_eq!(mq.bindings("a.orders").await, ["amq.topic|k"]);
@@ -303,7 +313,10 @@ fn a_rule_that_forbids_deletion_afterwards_lets_the_object_go_and_the_queue_stay
         w.until_gone::<Queue>("orders").await;
         w.until_gone::<Exchange>("events").await;
         let mq = w.mq().await;
-        assert_eq!((mq.queues().await, mq.exchanges().await), (vec!["orders".to_owned()], vec!["events".to_owned()]));
+        assert_eq!(
+            (mq.queues().await, mq.exchanges().await),
+            (vec!["orders".to_owned()], vec!["events".to_owned()])
+        );
         // A binding holds nothing and may always be deleted.
         w.binding("b", "source: events\ndestination: {queue: orders}").await;
         w.ready::<Binding>("b").await;
@@ -330,7 +343,10 @@ fn a_label_that_a_person_sets_makes_no_companion_and_opens_nothing() {
     world(async |w| {
         w.rabbit(RULE).await;
         let labelled = |yaml: &str| {
-            yaml.replace("metadata: {name: fake}", "metadata: {name: fake, labels: {spillway.dev/companion: dead-letter}}")
+            yaml.replace(
+                "metadata: {name: fake}",
+                "metadata: {name: fake, labels: {spillway.dev/companion: dead-letter}}",
+            )
         };
         w.apply(&labelled(&queue_yaml("fake", "name: b.dlq\ndeletionPolicy: Delete"))).await;
         violated::<Queue>(w, "fake", "b.dlq").await;

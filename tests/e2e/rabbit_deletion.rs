@@ -33,7 +33,8 @@ fn delete_deletes_the_queue_with_its_messages_and_policy_and_keeps_its_companion
     world(async |w| {
         w.rabbit("").await;
         let (mq, amqp) = (w.mq().await, w.amqp().await);
-        w.queue("orders", "maxLength: 5\ndeletionPolicy: Delete\ndeadLetter: {}\nretry: {delays: [1h]}").await;
+        w.queue("orders", "maxLength: 5\ndeletionPolicy: Delete\ndeadLetter: {}\nretry: {delays: [1h]}")
+            .await;
         w.ready::<Queue>("orders").await;
         mq.publish("", "orders", "one").await;
         mq.publish("", "orders.dlq", "two").await;
@@ -143,7 +144,8 @@ fn an_exchange_goes_with_delete_and_only_without_bindings_with_delete_if_unused(
         w.rabbit("").await;
         let mq = w.mq().await;
         mq.declare_queue("orders", json!({})).await;
-        for (name, policy) in [("bound", "Delete"), ("used", "DeleteIfUnused"), ("unused", "DeleteIfUnused")] {
+        for (name, policy) in [("bound", "Delete"), ("used", "DeleteIfUnused"), ("unused", "DeleteIfUnused")]
+        {
             w.exchange(name, &format!("type: topic\nalternateExchange: x\ndeletionPolicy: {policy}")).await;
             w.ready::<Exchange>(name).await;
         }
@@ -189,7 +191,11 @@ fn a_binding_goes_by_default_whatever_the_broker_says_and_stays_with_retain() {
         let mq = w.mq().await;
         mq.declare_queue("orders", json!({})).await;
         w.binding("goes", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: goes").await;
-        w.binding("stays", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: stays\ndeletionPolicy: Retain").await;
+        w.binding(
+            "stays",
+            "source: amq.topic\ndestination: {queue: orders}\nroutingKey: stays\ndeletionPolicy: Retain",
+        )
+        .await;
         w.ready::<Binding>("goes").await;
         w.ready::<Binding>("stays").await;
         for name in ["goes", "stays"] {

@@ -116,20 +116,28 @@ fn of_two_queues_for_one_the_older_owns_it_and_hands_it_over_when_it_goes() {
         w.queue("younger", "name: orders\nmaxLength: 9\ndeletionPolicy: Delete").await;
         let younger: Queue = w.condition("younger", "Ready", "False", "Conflict").await;
         assert!(younger.message("Ready").contains("older"), "{}", younger.summary());
-        let limit = async || mq.policy("spillway.q.orders").await.expect("a policy")["definition"]["max-length"].clone();
+        let limit = async || {
+            mq.policy("spillway.q.orders").await.expect("a policy")["definition"]["max-length"].clone()
+        };
         assert_eq!(limit().await, 5);
         mq.publish("", "orders", "precious").await;
 
         w.delete::<Queue>("younger").await;
         w.until_gone::<Queue>("younger").await;
         assert_eq!(limit().await, 5, "deleting the loser changed the policy");
-        w.queue("heir", "name: orders\nmaxLength: 7").await;
+        w.queue("heir", "name: orders\nmaxLength: 5").await;
         w.condition::<Queue>("heir", "Ready", "False", "Conflict").await;
         w.delete::<Queue>("older").await;
         w.until_gone::<Queue>("older").await;
         w.ready::<Queue>("heir").await;
         amqp.until_ready("orders", 1).await;
-        mq.until_policy("spillway.q.orders", "is the heir's", |policy| policy["definition"]["max-length"] == 7).await;
+        assert_eq!(limit().await, 5);
+        // It is the heir's now: it may change it without asking.
+        w.queue("heir", "name: orders\nmaxLength: 7").await;
+        mq.until_policy("spillway.q.orders", "is the heir's", |policy| {
+            policy["definition"]["max-length"] == 7
+        })
+        .await;
     });
 }
 
@@ -141,12 +149,18 @@ fn of_two_exchanges_for_one_the_older_owns_it_and_hands_it_over_when_it_goes() {
         w.exchange("older", "name: events\ntype: topic\ndeletionPolicy: Delete").await;
         w.ready::<Exchange>("older").await;
         a_second_later::<Exchange>(w, "older").await;
-        w.exchange("younger", "name: events\ntype: topic\nalternateExchange: x\ndeletionPolicy: Delete").await;
+        w.exchange("younger", "name: events\ntype: topic\nalternateExchange: x\ndeletionPolicy: Delete")
+            .await;
         let younger: Exchange = w.condition("younger", "Ready", "False", "Conflict").await;
         assert!(younger.message("Ready").contains("older"), "{}", younger.summary());
         assert_eq!(mq.policies().await, [""; 0]);
         w.delete::<Exchange>("older").await;
         w.until_gone::<Exchange>("older").await;
+        // An heir that wants something else asks first.
+        let heir: Exchange = w.condition("younger", "Ready", "False", "ApprovalNeeded").await;
+        assert_eq!((mq.exchanges().await, mq.policies().await.len()), (vec!["events".to_owned()], 0));
+        let hash = heir.status.and_then(|status| status.plan_hash).expect("a hash");
+        w.annotate::<Exchange>("younger", "spillway.dev/approve-plan", Some(&hash)).await;
         w.ready::<Exchange>("younger").await;
         assert_eq!(mq.exchanges().await, ["events"]);
         assert_eq!(mq.policies().await, ["spillway.x.events"]);
@@ -208,7 +222,8 @@ fn a_queue_of_the_same_name_in_another_virtual_host_is_another_queue() {
         w.queue("there", &format!("name: orders\nmaxLength: 6\nvhost: '{other}'")).await;
         w.ready::<Queue>("here").await;
         w.ready::<Queue>("there").await;
-        let limit = |policy: Option<serde_json::Value>| policy.expect("a policy")["definition"]["max-length"].clone();
+        let limit =
+            |policy: Option<serde_json::Value>| policy.expect("a policy")["definition"]["max-length"].clone();
         assert_eq!(limit(w.mq().await.policy("spillway.q.orders").await), 5);
         assert_eq!(limit(elsewhere.policy("spillway.q.orders").await), 6);
     });

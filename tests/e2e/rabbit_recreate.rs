@@ -28,8 +28,11 @@ async fn is_new(w: &World) {
         mq.bindings("orders").await,
         ["amq.headers||{\"size\":5,\"x-match\":\"all\"}", "amq.topic|ours", "amq.topic|theirs.*"]
     );
-    let queue: Queue = w.get("orders").await;
-    assert_eq!(queue.status.as_ref().and_then(|status| status.pending.clone()), None);
+    let queue: Queue = w
+        .until("orders", "nothing is pending any more", |queue: &Queue| {
+            queue.status.as_ref().is_some_and(|status| status.pending.is_none())
+        })
+        .await;
     assert!(queue.condition("DataLost").is_none_or(|lost| lost.status == "False"), "{}", queue.summary());
 }
 
@@ -125,15 +128,38 @@ fn settings_by_arguments_change_by_making_the_queue_anew() {
     world(async |w| {
         w.rabbit("").await;
         let mq = w.mq().await;
-        w.queue("orders", "type: classic\napplyVia: Arguments\nmaxLength: 5\nonImmutableChange: RecreateIfEmpty").await;
+        w.queue(
+            "orders",
+            "type: classic\napplyVia: Arguments\nmaxLength: 5\nonImmutableChange: RecreateIfEmpty",
+        )
+        .await;
         w.ready::<Queue>("orders").await;
-        w.queue("orders", "type: classic\napplyVia: Arguments\nmaxLength: 6\nonImmutableChange: RecreateIfEmpty").await;
+        w.queue(
+            "orders",
+            "type: classic\napplyVia: Arguments\nmaxLength: 6\nonImmutableChange: RecreateIfEmpty",
+        )
+        .await;
         mq.until_queue("orders", "has the new limit", |queue| queue["arguments"]["x-max-length"] == 6).await;
         w.ready::<Queue>("orders").await;
-        // Arguments give way to a policy the same way.
+    });
+}
+
+#[test]
+fn arguments_give_way_to_a_policy_by_making_the_queue_anew() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        w.queue(
+            "orders",
+            "type: classic\napplyVia: Arguments\nmaxLength: 6\nonImmutableChange: RecreateIfEmpty",
+        )
+        .await;
+        w.ready::<Queue>("orders").await;
         w.queue("orders", "type: classic\nmaxLength: 7\nonImmutableChange: RecreateIfEmpty").await;
-        mq.until_policy("spillway.q.orders", "has the new limit", |policy| policy["definition"]["max-length"] == 7)
-            .await;
+        mq.until_policy("spillway.q.orders", "has the new limit", |policy| {
+            policy["definition"]["max-length"] == 7
+        })
+        .await;
         w.ready::<Queue>("orders").await;
         assert_eq!(mq.the_queue("orders").await["arguments"]["x-max-length"], Value::Null);
     });
@@ -145,10 +171,18 @@ fn a_queue_that_was_there_and_is_not_ours_is_never_deleted_to_be_made_anew() {
         w.rabbit("").await;
         let mq = w.mq().await;
         mq.declare_queue("orders", json!({"x-queue-type": "classic", "x-max-priority": 5})).await;
-        w.queue("orders", "type: classic\nmaxPriority: 6\nonImmutableChange: RecreateIfEmpty\nadoption: Adopt").await;
+        w.queue(
+            "orders",
+            "type: classic\nmaxPriority: 6\nonImmutableChange: RecreateIfEmpty\nadoption: Adopt",
+        )
+        .await;
         let queue: Queue = w.condition("orders", "Ready", "False", "").await;
         let reason = &queue.condition("Ready").expect("Ready").reason;
-        assert!(matches!(reason.as_str(), "Immutable" | "ApprovalNeeded" | "NotRecreated"), "{}", queue.summary());
+        assert!(
+            matches!(reason.as_str(), "Immutable" | "ApprovalNeeded" | "NotRecreated"),
+            "{}",
+            queue.summary()
+        );
         never_within(Duration::from_secs(12), "the queue stays as it is", async || {
             let queue = mq.the_queue("orders").await;
             if queue["arguments"]["x-max-priority"] == 5 { Ok(()) } else { Err(queue.to_string()) }

@@ -99,7 +99,11 @@ impl Amqp {
     /// Whether this user may declare a queue.
     pub async fn may_declare(&self, queue: &str) -> bool {
         let channel = self.channel().await;
-        let declared = channel.queue_declare(queue.into(), QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() }, FieldTable::default());
+        let declared = channel.queue_declare(
+            queue.into(),
+            QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() },
+            FieldTable::default(),
+        );
         declared.await.is_ok()
     }
 

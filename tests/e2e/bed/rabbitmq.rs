@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::env::RabbitAddress;
 use super::wait::until;
 
-const TIMEOUT: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(40);
 /// A look without statistics, which are seconds old; the policy in force is in it at once.
 const AT_ONCE: &str = "?disable_stats=true&enable_queue_totals=true";
 
@@ -35,6 +35,8 @@ impl Rabbit {
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls)
             .no_proxy()
+            // RabbitMQ ends idle connections, and a request may be under way to one just then.
+            .pool_max_idle_per_host(0)
             .timeout(TIMEOUT)
             .build()
             .expect("an HTTP client");
@@ -247,11 +249,6 @@ impl Rabbit {
     /// Deletes a queue by hand.
     pub async fn delete_queue(&self, name: &str) {
         self.delete(&["queues", &self.vhost, name]).await;
-    }
-
-    /// Removes what is ready in a queue.
-    pub async fn purge(&self, name: &str) {
-        self.delete(&["queues", &self.vhost, name, "contents"]).await;
     }
 
     /// Declares an exchange by hand.
