@@ -10,7 +10,7 @@ help: ## Show what there is
 demo: ## The Black Friday shop on real parts: a flood, the scale-up, the dead letters, a plot (FULL=1: 5,000 messages, too)
 	@hack/demo
 
-test: ## Everything: unit and property tests, then end-to-end tests on a real API server and a real Kafka
+test: ## Everything: unit and property tests, then end-to-end tests on a real API server, Kafka and RabbitMQ
 	@hack/test
 
 test-fast: ## What needs no test bed: unit and property tests

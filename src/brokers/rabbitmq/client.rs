@@ -33,6 +33,20 @@ const STATISTICS: &[(&str, &str)] = &[(
     "vhost,name,operator_policy,state,leader,online,messages,messages_unacknowledged,consumers",
 )];
 
+/// A listing.
+#[derive(serde::Deserialize)]
+struct Listed<T>(Vec<Record<T>>);
+
+/// One object in a listing.
+#[derive(serde::Deserialize)]
+#[serde(untagged)]
+enum Record<T> {
+    /// As it should be.
+    Whole(T),
+    /// An object that went while it was listed: Erlang writes nothing as an empty list.
+    Gone([(); 0]),
+}
+
 /// A client of one RabbitMQ cluster. Clones share its connections and its limit of 16 requests under way.
 ///
 /// # Errors
@@ -348,10 +362,18 @@ impl RabbitClient {
         let segments: Vec<_> = std::iter::once(what).chain(vhost).collect();
         let operation = format!("list {}", what.replace('-', " "));
         let call = get(operation, &segments, query);
-        self.http.read(&call, self.terms).await.map_err(|error| match vhost {
+        let listed: Listed<T> = self.http.read(&call, self.terms).await.map_err(|error| match vhost {
             Some(vhost) if error.kind == ErrorKind::NotFound => RabbitError::no_vhost(error.operation, vhost),
             _ => error,
-        })
+        })?;
+        Ok(listed
+            .0
+            .into_iter()
+            .filter_map(|one| match one {
+                Record::Whole(one) => Some(one),
+                Record::Gone(_) => None,
+            })
+            .collect())
     }
 
     /// One object; a 404 is asked about: the virtual host may be what is missing.
