@@ -157,3 +157,81 @@ pub fn client() -> KafkaClient {
 pub fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Runtime::new().expect("a runtime").block_on(work)
 }
+
+/// The bed's RabbitMQ: address, user, password.
+fn rabbitmq() -> (String, String, String) {
+    let url = environment("SPILLWAY_TEST_RABBITMQ");
+    let (scheme, rest) = url.split_once("://").expect("a scheme");
+    let (login, host) = rest.split_once('@').expect("credentials");
+    let (user, password) = login.split_once(':').expect("a password");
+    (format!("{scheme}://{host}"), user.to_owned(), password.to_owned())
+}
+
+/// A virtual host of the bed's RabbitMQ that goes when the test ends.
+pub struct Vhost(pub String);
+
+impl Vhost {
+    pub fn new(what: &str) -> Self {
+        let vhost = Self(unique(what));
+        vhost.put(&format!("/api/vhosts/{}", vhost.0), "{}");
+        vhost
+    }
+
+    /// A PUT that must be good; `PATH` begins with a slash.
+    #[track_caller]
+    pub fn put(&self, path: &str, body: &str) {
+        self.send(reqwest::Method::PUT, path, body);
+    }
+
+    #[track_caller]
+    pub fn send(&self, method: reqwest::Method, path: &str, body: &str) {
+        let (url, user, password) = rabbitmq();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let status = run(async {
+            let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+            let request = client.request(method, format!("{url}{path}")).basic_auth(user, Some(password));
+            let request = request.header("content-type", "application/json").body(body.to_owned());
+            request.send().await.expect("it answers").status()
+        });
+        assert!(status.is_success(), "{path}: {status}");
+    }
+
+    /// Declares as somebody else does.
+    #[track_caller]
+    pub fn queue(&self, name: &str, body: &str) {
+        self.put(&format!("/api/queues/{}/{name}", self.0), body);
+    }
+
+    #[track_caller]
+    pub fn exchange(&self, name: &str, body: &str) {
+        self.put(&format!("/api/exchanges/{}/{name}", self.0), body);
+    }
+
+    #[track_caller]
+    pub fn bind(&self, source: &str, to: &str, body: &str) {
+        self.send(reqwest::Method::POST, &format!("/api/bindings/{}/e/{source}/{to}", self.0), body);
+    }
+
+    /// A document on the Broker `rabbitmq` and in this virtual host.
+    pub fn object(&self, kind: &str, name: &str, more: &str) -> String {
+        object(kind, name, &format!("brokerRef: {{name: rabbitmq}}, vhost: '{}', {more}", self.0))
+    }
+}
+
+impl Drop for Vhost {
+    fn drop(&mut self) {
+        self.send(reqwest::Method::DELETE, &format!("/api/vhosts/{}", self.0), "");
+    }
+}
+
+/// A folder with a Broker `rabbitmq` for the bed's RabbitMQ, and its Secret.
+pub fn with_rabbitmq() -> Folder {
+    let (url, user, password) = rabbitmq();
+    let folder = Folder::new();
+    let spec = format!("rabbitmq: {{managementUrl: '{url}', credentialsSecretRef: {{name: login}}}}");
+    let secret = format!(
+        "---\n{{apiVersion: v1, kind: Secret, metadata: {{name: login}}, stringData: {{username: '{user}', password: '{password}'}}}}\n"
+    );
+    folder.write("broker.yaml", &(object("Broker", "rabbitmq", &spec) + &secret));
+    folder
+}

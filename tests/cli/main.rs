@@ -6,3 +6,4 @@
 mod bed;
 mod kafka;
 mod options;
+mod rabbitmq;

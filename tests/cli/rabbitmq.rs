@@ -1,0 +1,187 @@
+//! Exchanges, queues and bindings: planned, applied, imported.
+
+use crate::bed::{Folder, Vhost, on, spillway, with_rabbitmq};
+
+/// The payments of a shop: everything that a Queue may say, and what it implies.
+fn shop(vhost: &Vhost) -> String {
+    [
+        vhost.object("Exchange", "payments", "type: topic"),
+        vhost.object(
+            "Queue",
+            "processing",
+            "maxLength: 1000, messageTtl: 30s, deadLetter: {}, retry: {delays: [10s]}, bindings: [{sourceRef: {name: payments}, routingKey: payment.initiated}]",
+        ),
+        vhost.object("Queue", "log", "type: stream, maxAge: 24h, applyVia: Arguments"),
+        vhost.object(
+            "Binding",
+            "log",
+            "sourceRef: {name: payments}, destination: {queueRef: {name: log}}, routingKey: '#'",
+        ),
+    ]
+    .concat()
+}
+
+fn import(folder: &Folder, vhost: &Vhost, more: &[&str]) -> crate::bed::Said {
+    let path = folder.path().join("broker.yaml");
+    let path = path.to_str().expect("UTF-8");
+    spillway(&[&["import", "--broker", path, "--vhost", &vhost.0], more].concat())
+}
+
+#[test]
+fn a_topology_is_planned_made_and_then_in_step() {
+    let (vhost, folder) = (Vhost::new("shop"), with_rabbitmq());
+    folder.write("shop.yaml", &shop(&vhost));
+    on("plan", &folder, &[])
+        .exits(2)
+        .says("declare the topic exchange \"payments\"")
+        .says("set policy \"spillway.q.processing\"")
+        .says("bind queue \"processing\" to exchange \"payments\" with key \"payment.initiated\"")
+        .says("Plan: 6 to create, 0 in step.");
+    on("apply", &folder, &["--yes"]).exits(0).says("Applied: 6 objects were changed.");
+    on("plan", &folder, &[]).exits(0).says("Plan: 6 in step.");
+    on("apply", &folder, &["--yes"]).exits(0).says("Plan: 6 in step.");
+    folder.write("shop.yaml", &shop(&vhost).replace("maxLength: 1000", "maxLength: 2000"));
+    on("plan", &folder, &[]).exits(2).says("max-length=2000").says("Plan: 1 to change, 5 in step.");
+    on("apply", &folder, &["--yes"]).exits(0);
+    on("plan", &folder, &[]).exits(0);
+}
+
+#[test]
+fn what_rabbitmq_fixes_at_declaration_is_refused_in_words_and_nothing_is_deleted() {
+    let (vhost, folder) = (Vhost::new("fixed"), with_rabbitmq());
+    vhost.queue("old", r#"{"durable": true, "arguments": {"x-queue-type": "classic"}}"#);
+    folder.write("a.yaml", &vhost.object("Queue", "old", ""));
+    on("plan", &folder, &[])
+        .exits(1)
+        .says("Immutable: queue \"old\": its type is classic and the spec wants quorum");
+    let wish = "type: classic, maxPriority: 5, onImmutableChange: RecreateIfEmpty";
+    folder.write("a.yaml", &vhost.object("Queue", "old", wish));
+    on("plan", &folder, &[]).exits(1).says("the command line never deletes");
+    on("apply", &folder, &["--yes"]).exits(1);
+    import(&folder, &vhost, &[]).exits(0).says("type: classic").says("Imported 1 object.");
+}
+
+#[test]
+fn a_binding_needs_its_ends_there_or_in_the_input() {
+    let (vhost, folder) = (Vhost::new("ends"), with_rabbitmq());
+    let binding = vhost.object("Binding", "b", "source: events, destination: {queue: q}");
+    folder.write("b.yaml", &binding);
+    on("plan", &folder, &[])
+        .exits(1)
+        .says("DependencyNotReady: exchange \"events\" does not exist in virtual host");
+    folder.write(
+        "a.yaml",
+        &(vhost.object("Exchange", "events", "type: fanout") + &vhost.object("Queue", "q", "")),
+    );
+    on("plan", &folder, &[]).exits(2).says("3 to create");
+    on("apply", &folder, &["--yes"]).exits(0);
+    on("plan", &folder, &[]).exits(0);
+    let dangling = vhost.object("Binding", "b", "sourceRef: {name: nobody}, destination: {queue: q}");
+    folder.write("b.yaml", &dangling);
+    on("plan", &folder, &[]).exits(1).says("Exchange default/nobody is not in the input");
+}
+
+#[test]
+fn a_binding_that_a_queue_declares_first_is_the_queues() {
+    let (vhost, folder) = (Vhost::new("twice"), with_rabbitmq());
+    vhost.exchange("events", r#"{"type": "fanout", "durable": true}"#);
+    let text = vhost.object("Queue", "q", "bindings: [{source: events}]")
+        + &vhost.object("Binding", "b", "source: events, destination: {queue: q}");
+    folder.write("a.yaml", &text);
+    on("plan", &folder, &[]).exits(1).says("is owned by Queue default/q, which comes first");
+}
+
+#[test]
+fn a_virtual_host_that_does_not_exist_is_told() {
+    let (vhost, folder) = (Vhost::new("real"), with_rabbitmq());
+    folder.write("a.yaml", &vhost.object("Queue", "q", "").replace(&vhost.0, "no-such-vhost"));
+    on("plan", &folder, &[]).exits(1).says("no-such-vhost");
+    let path = folder.path().join("broker.yaml");
+    let import = ["import", "--broker", path.to_str().expect("UTF-8"), "--vhost", "no-such-vhost"];
+    spillway(&import).exits(1).says("no-such-vhost");
+}
+
+#[test]
+fn what_is_imported_plans_empty_at_once() {
+    let (vhost, folder) = (Vhost::new("import"), with_rabbitmq());
+    // What Spillway made, by policy.
+    folder.write("shop.yaml", &shop(&vhost));
+    on("apply", &folder, &["--yes"]).exits(0);
+    std::fs::remove_file(folder.path().join("shop.yaml")).expect("gone");
+    // What others made: each argument that has a field, one that has none, headers, bindings between exchanges.
+    vhost.queue("Old_Queue", r#"{"durable": true, "arguments": {"x-queue-type": "classic", "x-max-priority": 5, "x-message-ttl": 1500, "x-overflow": "reject-publish", "x-queue-mode": "lazy"}}"#);
+    vhost.queue("plain", r#"{"durable": true}"#);
+    vhost.queue("limited", r#"{"durable": true, "arguments": {"x-queue-type": "quorum", "x-delivery-limit": 5, "x-quorum-initial-group-size": 1, "x-dead-letter-exchange": "", "x-dead-letter-routing-key": "plain", "x-single-active-consumer": true}}"#);
+    vhost.queue("to-nowhere", r#"{"durable": true, "arguments": {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "gone"}}"#);
+    vhost.queue("temporary", r#"{"durable": true, "auto_delete": true}"#);
+    vhost.exchange(
+        "headers",
+        r#"{"type": "headers", "durable": true, "arguments": {"alternate-exchange": "payments"}}"#,
+    );
+    vhost.exchange(
+        "passing",
+        r#"{"type": "fanout", "durable": false, "auto_delete": true, "internal": true}"#,
+    );
+    vhost.bind("headers", "q/plain", r#"{"routing_key": "", "arguments": {"x-match": "all", "n": 5}}"#);
+    vhost.bind("payments", "q/plain", r##"{"routing_key": "#"}"##);
+    vhost.bind("payments", "q/plain", r#"{"routing_key": "*"}"#);
+    vhost.bind("payments", "q/temporary", r#"{"routing_key": "*"}"#);
+    vhost.bind("payments", "e/passing", r#"{"routing_key": "a"}"#);
+    vhost.bind("amq.topic", "q/plain", r#"{"routing_key": "a"}"#);
+    // A person's policy is nobody's field.
+    vhost.put(
+        &format!("/api/policies/{}/all", vhost.0),
+        r#"{"pattern": "^plain$", "definition": {"max-length": 7}, "apply-to": "queues"}"#,
+    );
+
+    for policy in ["Observe", "Manage"] {
+        let said = import(&folder, &vhost, &["--management-policy", policy]).exits(0);
+        for text in [
+            "applyVia: Policy",
+            "applyVia: Arguments",
+            "x-queue-mode: lazy",
+            "queue: plain",
+            "autoDelete: true",
+        ] {
+            assert!(said.out.contains(text), "no {text} in {}", said.all());
+        }
+        for text in ["name: temporary", "max-length", "maxLength: 7", "name: amq.direct", "queue: gone"] {
+            assert!(!said.out.contains(text), "{text} in {}", said.all());
+        }
+        folder.write("imported.yaml", &said.out);
+        // 3 exchanges, 8 queues (4 of the shop, 4 others), 7 bindings.
+        let said = on("plan", &folder, &["--all"]).exits(0);
+        assert!(said.out.contains("Plan: 18 in step."), "{}", said.all());
+        std::fs::remove_file(folder.path().join("imported.yaml")).expect("gone");
+    }
+}
+
+#[test]
+fn a_policy_that_wins_over_spillways_is_an_error() {
+    let (vhost, folder) = (Vhost::new("shadow"), with_rabbitmq());
+    let policy =
+        r#"{"pattern": ".*", "definition": {"max-length": 7}, "apply-to": "queues", "priority": 900}"#;
+    vhost.put(&format!("/api/policies/{}/wins", vhost.0), policy);
+    folder.write("a.yaml", &vhost.object("Queue", "q", "maxLength: 5"));
+    on("plan", &folder, &[]).exits(2).says("\"wins\"");
+    on("apply", &folder, &["--yes"]).exits(1).says("\"wins\"");
+    on("plan", &folder, &[]).exits(1).says("PolicyShadowed: ");
+}
+
+#[test]
+fn an_object_for_one_family_on_a_broker_of_the_other_is_an_error() {
+    let folder = with_rabbitmq();
+    folder.write("a.yaml", &crate::bed::topic("t", "").replace("name: kafka}", "name: rabbitmq}"));
+    on("plan", &folder, &[]).exits(1).says("the object is for Kafka, and its Broker is a RabbitMQ");
+}
+
+#[test]
+fn a_thousand_queues_are_planned_in_a_few_requests() {
+    let (vhost, folder) = (Vhost::new("many"), with_rabbitmq());
+    let queues: Vec<_> =
+        (0..1_000).map(|n| vhost.object("Queue", &format!("q{n}"), "type: classic")).collect();
+    folder.write("a.yaml", &queues.concat());
+    let begun = std::time::Instant::now();
+    on("plan", &folder, &[]).exits(2).says("Plan: 1000 to create");
+    assert!(begun.elapsed() < crate::bed::TIMEOUT, "{:?}", begun.elapsed());
+}
