@@ -15,6 +15,7 @@ mod deletion;
 mod drift;
 mod examples;
 mod exchange;
+mod faults;
 mod manifests;
 mod operator;
 mod outage;

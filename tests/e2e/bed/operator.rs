@@ -14,6 +14,13 @@ pub fn binary() -> String {
     std::env::var("SPILLWAY_TEST_BINARY").unwrap_or_else(|_| env!("CARGO_BIN_EXE_spillway").to_owned())
 }
 
+/// How an operator is started, beyond what every test wants.
+#[derive(Clone, Default)]
+pub struct Start {
+    pub arguments: Vec<String>,
+    pub environment: Vec<(String, String)>,
+}
+
 /// One `spillway run`. Dropping it kills it.
 pub struct Operator {
     child: Mutex<Child>,
@@ -24,8 +31,8 @@ pub struct Operator {
 
 impl Operator {
     /// Starts it for `namespaces` only, with its Lease in the first of them. Returns when it is ready.
-    pub async fn start(namespaces: &[String], log: &Path) -> Self {
-        let operator = Self::launch(namespaces, log).await;
+    pub async fn start(namespaces: &[String], log: &Path, how: &Start) -> Self {
+        let operator = Self::launch(namespaces, log, how).await;
         until("the operator is ready", async || match http::get(&operator.address, "/readyz").await {
             Ok((200, _)) => Ok(()),
             Ok((code, body)) => Err(format!("{code}: {body}")),
@@ -35,7 +42,7 @@ impl Operator {
         operator
     }
 
-    async fn launch(namespaces: &[String], log: &Path) -> Self {
+    async fn launch(namespaces: &[String], log: &Path, how: &Start) -> Self {
         let file = File::create(log).expect("a log file");
         let mut command = Command::new(binary());
         command.arg("run").args(["--http-address", "127.0.0.1:0"]);
@@ -44,6 +51,8 @@ impl Operator {
             command.args(["--watch-namespace", namespace]);
         }
         let child = command
+            .args(&how.arguments)
+            .envs(how.environment.iter().cloned())
             .env("SPILLWAY_LOG", "info,spillway_operator=debug")
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a second handle"))

@@ -19,8 +19,8 @@ use super::apply::{apply, documents};
 use super::env::RabbitAddress;
 use super::kafka::Kafka;
 use super::object::Object;
-use super::operator::Operator;
 use super::rabbitmq::Rabbit;
+use super::operator::{Operator, Start};
 use super::wait::{until, until_within};
 use super::{env, wait};
 
@@ -138,9 +138,14 @@ impl World {
 
     /// Starts one more operator for the world's namespaces; ready when this returns.
     pub async fn start_operator(&self) -> Arc<Operator> {
+        self.start_operator_as(&Start::default()).await
+    }
+
+    /// [`World::start_operator`], started in a special way.
+    pub async fn start_operator_as(&self, how: &Start) -> Arc<Operator> {
         let number = self.operators().len() + 1;
         let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{number}.log", self.namespace));
-        let operator = Arc::new(Operator::start(&self.namespaces(), &log).await);
+        let operator = Arc::new(Operator::start(&self.namespaces(), &log, how).await);
         self.operators.lock().unwrap_or_else(PoisonError::into_inner).push(operator.clone());
         operator
     }
@@ -150,7 +155,8 @@ impl World {
         self.operators().last().cloned().expect("an operator was started")
     }
 
-    fn operators(&self) -> Vec<Arc<Operator>> {
+    /// All operators that were started.
+    pub fn operators(&self) -> Vec<Arc<Operator>> {
         self.operators.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
