@@ -88,11 +88,12 @@ impl Cut {
         state.rule = Some(Box::new(rule));
     }
 
-    /// Everything passes from now on. The count goes on.
+    /// Everything passes from now on, also for another operator after one that was killed.
     pub fn disarm(&self) {
         let mut state = self.state();
         state.rule = None;
         state.victim = None;
+        state.dead = false;
     }
 
     /// What was written since it was armed, in order, also what never arrived.

@@ -15,6 +15,7 @@ pub struct Site<'a> {
     pub cut: Arc<Cut>,
     pub api: HttpProxy,
     pub kafka: KafkaProxy,
+    pub rabbitmq: HttpProxy,
     kubeconfig: PathBuf,
 }
 
@@ -24,6 +25,8 @@ impl<'a> Site<'a> {
         let cut = Cut::new();
         let api = HttpProxy::kubernetes(w.client.clone(), &cut).await;
         let kafka = KafkaProxy::start(&env::kafka(), &cut).await;
+        let management = env::RabbitAddress::of_the_bed().management;
+        let rabbitmq = HttpProxy::rabbitmq(management.trim_start_matches("http://"), &cut).await;
         let kubeconfig =
             PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.kubeconfig", w.namespace));
         let config = json!({
@@ -33,7 +36,7 @@ impl<'a> Site<'a> {
             "contexts": [{"name": "cut", "context": {"cluster": "cut", "user": "cut"}}],
         });
         std::fs::write(&kubeconfig, config.to_string()).expect("a kubeconfig");
-        Self { w, cut, api, kafka, kubeconfig }
+        Self { w, cut, api, kafka, rabbitmq, kubeconfig }
     }
 
     /// Starts one more operator, with the shortest Lease there is.
