@@ -16,6 +16,7 @@ mod drift;
 mod examples;
 mod exchange;
 mod faults;
+mod fuzz;
 mod manifests;
 mod operator;
 mod outage;

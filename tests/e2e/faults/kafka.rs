@@ -2,13 +2,14 @@
 
 use spillway_operator::api::Topic;
 
-use super::crash::at_every_write;
+use super::crash::{Fault, at_every_write};
 use super::{kafka, topic};
 use crate::bed::until;
 
 #[test]
-fn a_topic_with_companions_is_made_whatever_write_the_operator_dies_at() {
+fn a_topic_with_companions_is_made_whatever_happens_at_a_write() {
     at_every_write(
+        &[Fault::Kill, Fault::Cut, Fault::Outage],
         kafka,
         async |site| {
             site.w
@@ -29,8 +30,9 @@ fn a_topic_with_companions_is_made_whatever_write_the_operator_dies_at() {
 }
 
 #[test]
-fn a_topic_grows_and_its_configs_change_whatever_write_the_operator_dies_at() {
+fn a_topic_grows_and_its_configs_change_whatever_happens_at_a_write() {
     at_every_write(
+        &[Fault::Kill],
         async |site| {
             kafka(site).await;
             site.w
@@ -58,8 +60,9 @@ fn a_topic_grows_and_its_configs_change_whatever_write_the_operator_dies_at() {
 }
 
 #[test]
-fn a_topic_that_is_to_be_deleted_goes_whatever_write_the_operator_dies_at() {
+fn a_topic_that_is_to_be_deleted_goes_whatever_happens_at_a_write() {
     at_every_write(
+        &[Fault::Kill, Fault::Cut, Fault::Outage],
         async |site| {
             kafka(site).await;
             site.w.topic("orders", "partitions: 2\ndeletionPolicy: Delete\ndeadLetter: {}").await;
@@ -77,8 +80,9 @@ fn a_topic_that_is_to_be_deleted_goes_whatever_write_the_operator_dies_at() {
 }
 
 #[test]
-fn a_topic_deleted_while_it_is_made_goes_from_the_broker_whatever_write_the_operator_dies_at() {
+fn a_topic_deleted_while_it_is_made_goes_from_the_broker_whatever_happens_at_a_write() {
     at_every_write(
+        &[Fault::Kill],
         kafka,
         async |site| {
             site.w.topic("orders", "partitions: 1\ndeletionPolicy: Delete").await;
@@ -99,8 +103,9 @@ fn a_topic_deleted_while_it_is_made_goes_from_the_broker_whatever_write_the_oper
 }
 
 #[test]
-fn a_topic_is_handed_over_whatever_write_the_operator_dies_at() {
+fn a_topic_is_handed_over_whatever_happens_at_a_write() {
     at_every_write(
+        &[Fault::Kill],
         async |site| {
             kafka(site).await;
             site.w.topic("older", "name: ${PREFIX}orders\npartitions: 2\ndeletionPolicy: Delete").await;
@@ -111,7 +116,7 @@ fn a_topic_is_handed_over_whatever_write_the_operator_dies_at() {
                 if jiff::Timestamp::now().duration_since(born).as_secs() >= 2 { Ok(()) } else { Err("not yet".into()) }
             })
             .await;
-            site.w.topic("heir", "name: ${PREFIX}orders\npartitions: 3\ndeletionPolicy: Delete").await;
+            site.w.topic("heir", "name: ${PREFIX}orders\npartitions: 3\nadoption: Adopt\ndeletionPolicy: Delete").await;
             site.w.condition::<Topic>("heir", "Ready", "False", "Conflict").await;
         },
         async |site| site.w.delete::<Topic>("older").await,

@@ -1,8 +1,12 @@
 //! What tries to break the operator: crashes, cut connections, dead and swapped brokers, frozen leaders.
 
+mod cluster;
 mod crash;
 mod kafka;
+mod lease;
+mod namespace;
 mod queue;
+mod trouble;
 
 use spillway_operator::api::{Broker, Queue, Topic};
 
@@ -10,13 +14,13 @@ use crate::bed::{Object, Site};
 
 /// The Broker `kafka` behind the proxy, ready.
 async fn kafka(site: &Site<'_>) {
-    site.w.broker_at(&site.kafka.address(), "").await;
+    site.w.broker_at(&site.kafka.address(), "resyncInterval: 5s").await;
     site.w.ready::<Broker>("kafka").await;
 }
 
 /// The Broker `rabbitmq` behind the proxy, ready.
 async fn rabbitmq(site: &Site<'_>) {
-    site.w.rabbit_at(&site.rabbitmq.url(), "").await;
+    site.w.rabbit_at(&site.rabbitmq.url(), "resyncInterval: 5s").await;
     site.w.ready::<Broker>("rabbitmq").await;
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 use spillway_operator::api::Queue;
 
-use super::crash::at_every_write;
+use super::crash::{Fault, at_every_write};
 use super::{queue, rabbitmq};
 use crate::bed::{Site, until};
 
@@ -14,8 +14,9 @@ async fn inventory(site: &Site<'_>) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
-fn a_queue_with_companions_policy_and_bindings_is_made_whatever_write_the_operator_dies_at() {
+fn a_queue_with_companions_policy_and_bindings_is_made_whatever_happens_at_a_write() {
     at_every_write(
+        &[Fault::Kill, Fault::Cut, Fault::Outage],
         rabbitmq,
         async |site| {
             site.w
@@ -40,8 +41,9 @@ fn a_queue_with_companions_policy_and_bindings_is_made_whatever_write_the_operat
 }
 
 #[test]
-fn a_binding_is_swapped_without_a_gap_whatever_write_the_operator_dies_at() {
+fn a_binding_is_swapped_without_a_gap_whatever_happens_at_a_write() {
     at_every_write(
+        &[Fault::Kill],
         async |site| {
             rabbitmq(site).await;
             site.w.queue("orders", "bindings: [{source: amq.topic, routingKey: old.#}, {source: amq.topic, routingKey: both}]").await;
@@ -60,8 +62,9 @@ fn a_binding_is_swapped_without_a_gap_whatever_write_the_operator_dies_at() {
 }
 
 #[test]
-fn a_policy_takes_over_with_the_keys_of_another_whatever_write_the_operator_dies_at() {
+fn a_policy_takes_over_with_the_keys_of_another_whatever_happens_at_a_write() {
     at_every_write(
+        &[Fault::Kill],
         async |site| {
             rabbitmq(site).await;
             let mq = site.w.mq().await;
@@ -82,8 +85,9 @@ fn a_policy_takes_over_with_the_keys_of_another_whatever_write_the_operator_dies
 }
 
 #[test]
-fn a_queue_loses_its_policy_whatever_write_the_operator_dies_at() {
+fn a_queue_loses_its_policy_whatever_happens_at_a_write() {
     at_every_write(
+        &[Fault::Kill],
         async |site| {
             rabbitmq(site).await;
             site.w.queue("orders", "maxLength: 50\ndeadLetter: {}").await;
@@ -101,11 +105,12 @@ fn a_queue_loses_its_policy_whatever_write_the_operator_dies_at() {
 }
 
 #[test]
-fn a_queue_is_made_anew_with_everybodys_bindings_whatever_write_the_operator_dies_at() {
+fn a_queue_is_made_anew_with_everybodys_bindings_whatever_happens_at_a_write() {
     let spec = |more: &str| {
         format!("onImmutableChange: RecreateIfEmpty\nmaxLength: 9\nbindings: [{{source: amq.topic, routingKey: ours}}]{more}")
     };
     at_every_write(
+        &[Fault::Kill, Fault::Cut],
         async |site| {
             rabbitmq(site).await;
             site.w.queue("orders", &spec("")).await;
@@ -129,8 +134,9 @@ fn a_queue_is_made_anew_with_everybodys_bindings_whatever_write_the_operator_die
 }
 
 #[test]
-fn a_queue_that_is_to_be_deleted_goes_with_its_policy_whatever_write_the_operator_dies_at() {
+fn a_queue_that_is_to_be_deleted_goes_with_its_policy_whatever_happens_at_a_write() {
     at_every_write(
+        &[Fault::Kill, Fault::Cut, Fault::Outage],
         async |site| {
             rabbitmq(site).await;
             site.w.queue("orders", "deletionPolicy: Delete\nmaxLength: 9\ndeadLetter: {}\nbindings: [{source: amq.topic, routingKey: ours}]").await;
@@ -152,8 +158,9 @@ fn a_queue_that_is_to_be_deleted_goes_with_its_policy_whatever_write_the_operato
 }
 
 #[test]
-fn a_queue_deleted_while_it_is_made_goes_from_the_broker_whatever_write_the_operator_dies_at() {
+fn a_queue_deleted_while_it_is_made_goes_from_the_broker_whatever_happens_at_a_write() {
     at_every_write(
+        &[Fault::Kill],
         rabbitmq,
         async |site| {
             site.w.queue("orders", "deletionPolicy: Delete\nmaxLength: 9\nbindings: [{source: amq.topic, routingKey: ours}]").await;
@@ -176,8 +183,9 @@ fn a_queue_deleted_while_it_is_made_goes_from_the_broker_whatever_write_the_oper
 }
 
 #[test]
-fn a_queue_is_handed_over_whatever_write_the_operator_dies_at() {
+fn a_queue_is_handed_over_whatever_happens_at_a_write() {
     at_every_write(
+        &[Fault::Kill],
         async |site| {
             rabbitmq(site).await;
             site.w.queue("older", "name: orders\ndeletionPolicy: Delete\nmaxLength: 9\nbindings: [{source: amq.topic, routingKey: a}]").await;

@@ -149,7 +149,9 @@ async fn serve(side: Side, target: &Target, cut: &Cut, request: Request<Incoming
 /// Whether a request is a write of the work: anything but a look, and what a clock causes.
 fn counts(request: &Request<Incoming>) -> bool {
     let path = request.uri().path();
-    let clockwork = path.contains("/apis/coordination.k8s.io/") || path.ends_with("/events") || path.contains("/events/");
+    let report = path.contains("/brokers/") && path.ends_with("/status");
+    let event = path.ends_with("/events") || path.contains("/events/");
+    let clockwork = path.contains("/apis/coordination.k8s.io/") || report || event;
     !matches!(*request.method(), Method::GET | Method::HEAD) && !clockwork
 }
 

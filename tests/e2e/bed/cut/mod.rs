@@ -6,8 +6,8 @@
 //!           ──▶ Kafka proxy ─▶ Kafka                   error, it is dropped, or the operator dies
 //! ```
 //!
-//! Writes are numbered in one order over all three, from 1. What a clock causes is left out: renewals
-//! of the Lease, and events, which are sent beside the work.
+//! Writes are numbered in one order over all three, from 1. What a clock causes, or what is sent beside
+//! the work, is left out: renewals of the Lease, the statuses of Brokers, events.
 
 mod http;
 mod kafka;

@@ -39,10 +39,15 @@ impl<'a> Site<'a> {
         Self { w, cut, api, kafka, rabbitmq, kubeconfig }
     }
 
-    /// Starts one more operator, with the shortest Lease there is.
+    /// Starts one more operator behind the proxies.
     pub async fn start(&self) -> Arc<Operator> {
+        self.start_with(&[]).await
+    }
+
+    /// [`Site::start`], with more arguments.
+    pub async fn start_with(&self, arguments: &[&str]) -> Arc<Operator> {
         let start = Start {
-            arguments: vec!["--lease-seconds".into(), "3".into()],
+            arguments: arguments.iter().map(|&argument| argument.to_owned()).collect(),
             environment: vec![("KUBECONFIG".into(), self.kubeconfig.display().to_string())],
         };
         self.w.start_operator_as(&start).await

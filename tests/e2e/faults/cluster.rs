@@ -1,0 +1,100 @@
+//! Another cluster, or the same one emptied, behind the same address.
+
+use serde_json::json;
+use spillway_operator::api::{Broker, Queue, Topic};
+
+use super::crash::quiet;
+use super::{kafka, queue, rabbitmq, topic};
+use crate::bed::{ExtraKafka, Fate, Kafka, Object as _, Request, Site, bare_world};
+
+const OTHER: &str = "rabbitmq-cluster-id-of-another";
+
+/// Ready, with the loss said.
+async fn restored<K: crate::bed::Object>(site: &Site<'_>, name: &str) {
+    site.w.ready::<K>(name).await;
+    let lost: K = site.w.condition(name, "DataLost", "True", "").await;
+    assert!(lost.message("DataLost").contains("acknowledge"), "{}", lost.summary());
+}
+
+#[test]
+fn a_rabbitmq_that_was_wiped_is_left_alone_until_it_is_accepted_and_then_restored() {
+    bare_world(async |w| {
+        let site = Site::new(w).await;
+        let operator = site.start().await;
+        rabbitmq(&site).await;
+        w.queue("orders", "maxLength: 9\nbindings: [{source: amq.topic, routingKey: a}]").await;
+        queue(&site, "orders").await;
+        w.queue("doomed", "deletionPolicy: Delete").await;
+        queue(&site, "doomed").await;
+        quiet(&site).await;
+
+        site.cut.arm(&operator, |request: &Request| {
+            if request.what.contains("/global-parameters/internal_cluster_id") {
+                let id = json!({"name": "internal_cluster_id", "value": OTHER});
+                return Fate::Answer(200, vec![], id.to_string());
+            }
+            Fate::Pass
+        });
+        // A wiped node has none of them; what it has under the name of the third is not ours.
+        let mq = w.mq().await;
+        mq.delete_queue("orders").await;
+        mq.delete_policy("spillway.q.orders").await;
+        let broker: Broker = w.condition("rabbitmq", "ClusterChanged", "True", "ClusterChanged").await;
+        assert!(broker.message("ClusterChanged").contains(OTHER), "{}", broker.summary());
+        w.queue("fresh", "").await;
+        w.condition::<Queue>("fresh", "Ready", "False", "ClusterChanged").await;
+        w.delete::<Queue>("doomed").await;
+        w.condition::<Queue>("doomed", "Ready", "False", "ClusterChanged").await;
+        quiet(&site).await;
+        let wrote: Vec<_> =
+            site.cut.writes().into_iter().filter(|write| !write.starts_with("Kubernetes")).collect();
+        assert!(wrote.is_empty(), "{wrote:?}");
+        assert_eq!(mq.queues().await, ["doomed"]);
+
+        w.annotate::<Broker>("rabbitmq", "spillway.dev/accept-cluster", Some(OTHER)).await;
+        w.ready::<Broker>("rabbitmq").await;
+        restored::<Queue>(&site, "orders").await;
+        queue(&site, "fresh").await;
+        w.until_gone::<Queue>("doomed").await;
+        assert_eq!(mq.bindings("orders").await, ["amq.topic|a"]);
+        assert_eq!(mq.policies().await, ["spillway.q.orders"]);
+        w.annotate::<Queue>("orders", "spillway.dev/acknowledge-data-loss", Some("true")).await;
+        w.until("orders", "the loss is acknowledged", |queue: &Queue| {
+            queue.condition("DataLost").is_none_or(|lost| lost.status == "False")
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_kafka_that_was_swapped_is_left_alone_until_it_is_accepted_and_then_restored() {
+    bare_world(async |w| {
+        let extra = ExtraKafka::start().await;
+        let other = Kafka::connect(extra.address());
+        let site = Site::new(w).await;
+        let operator = site.start().await;
+        kafka(&site).await;
+        w.topic("orders", "partitions: 2\nconfig: {retention.ms: '60000'}").await;
+        topic(&site, "orders").await;
+        quiet(&site).await;
+
+        site.cut.arm(&operator, |_: &Request| Fate::Pass);
+        site.kafka.swap(extra.address());
+        w.condition::<Broker>("kafka", "ClusterChanged", "True", "ClusterChanged").await;
+        w.topic("orders", "partitions: 3\nconfig: {retention.ms: '60000'}").await;
+        w.condition::<Topic>("orders", "Ready", "False", "ClusterChanged").await;
+        quiet(&site).await;
+        let wrote: Vec<_> =
+            site.cut.writes().into_iter().filter(|write| !write.starts_with("Kubernetes")).collect();
+        assert!(wrote.is_empty(), "{wrote:?}");
+        assert!(other.topic(&w.name("orders")).await.is_none());
+
+        let (id, _) = other.cluster();
+        w.annotate::<Broker>("kafka", "spillway.dev/accept-cluster", Some(&id)).await;
+        w.ready::<Broker>("kafka").await;
+        restored::<Topic>(&site, "orders").await;
+        assert_eq!(other.topic(&w.name("orders")).await.expect("a topic").partitions, 3);
+        assert_eq!(w.kafka.topic(&w.name("orders")).await.expect("the old one").partitions, 2);
+        other.clean(&w.prefix).await;
+    });
+}

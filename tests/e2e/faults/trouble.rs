@@ -1,0 +1,201 @@
+//! Servers that answer badly for a while: a RabbitMQ that boots, an API server that is overloaded.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use spillway_operator::api::{Broker, Queue, Topic};
+
+use super::{kafka, queue, rabbitmq, topic};
+use crate::bed::{Fate, Object as _, Request, Side, Site, World, bare_world, until_within};
+
+/// Time enough to come to an end once the server is well again, with the longest pause in between.
+const SOON: Duration = Duration::from_secs(40);
+/// For how long the server is unwell.
+const ILL: Duration = Duration::from_secs(4);
+
+fn site(test: impl AsyncFnOnce(&Site, &World)) {
+    bare_world(async |w| {
+        let site = Site::new(w).await;
+        test(&site, w).await;
+    });
+}
+
+/// What a RabbitMQ node says that is not up yet, by turns.
+fn booting(turn: usize) -> Fate {
+    match turn % 3 {
+        0 => Fate::Answer(503, vec![], json!({"error": "service_unavailable", "reason": "the node is booting"}).to_string()),
+        1 => Fate::Answer(400, vec![], json!({"error": "bad_request", "reason": "{timeout,{rabbitmq_metadata,rabbit@localhost}}"}).to_string()),
+        _ => Fate::Answer(500, vec![], "Internal Server Error".into()),
+    }
+}
+
+/// What an API server says that has too much to do, by turns, and connections that break.
+fn overloaded(turn: usize) -> Fate {
+    let status = |code: u16, reason: &str| {
+        json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
+            "reason": reason, "message": "the server has too much to do"})
+        .to_string()
+    };
+    match turn % 4 {
+        0 => Fate::Answer(429, vec![("retry-after", "1".into())], status(429, "TooManyRequests")),
+        1 => Fate::Answer(500, vec![], status(500, "InternalError")),
+        2 => Fate::DropBefore,
+        _ => Fate::DropAfter,
+    }
+}
+
+/// How often something was written that passed.
+fn times(site: &Site<'_>, since: Instant, what: &str) -> usize {
+    site.cut.writes_since(since).iter().filter(|write| write.contains(what)).count()
+}
+
+#[test]
+fn a_queue_is_made_once_by_a_rabbitmq_that_boots_and_nobody_is_told_to_edit_it() {
+    site(async |site, w| {
+        let operator = site.start().await;
+        rabbitmq(site).await;
+        let (begun, mut turn) = (Instant::now(), 0);
+        site.cut.arm(&operator, move |request: &Request| {
+            if request.side != Side::RabbitMq || begun.elapsed() > ILL {
+                return Fate::Pass;
+            }
+            turn += 1;
+            booting(turn)
+        });
+        w.queue("orders", "maxLength: 9\ndeadLetter: {}\nbindings: [{source: amq.topic, routingKey: a}]").await;
+        until_within(ILL + SOON, "the queue is ready", async || {
+            let queue: Queue = w.get("orders").await;
+            let stalled = queue.condition("Stalled").is_some_and(|stalled| stalled.status == "True");
+            assert!(!stalled, "{}", queue.summary());
+            let ready = queue.condition("Ready").is_some_and(|ready| ready.status == "True");
+            if ready { Ok(()) } else { Err(queue.summary()) }
+        })
+        .await;
+        queue(site, "orders").await;
+        let well = begun + ILL;
+        assert_eq!(times(site, well, "/orders ") + times(site, well, "/queues/"), 2, "{:?}", site.cut.writes());
+        assert_eq!(w.mq().await.bindings("orders").await, ["amq.topic|a"]);
+    });
+}
+
+#[test]
+fn a_broker_that_boots_is_connected_to_when_it_is_up() {
+    site(async |site, w| {
+        let operator = site.start().await;
+        let (begun, mut turn) = (Instant::now(), 0);
+        site.cut.arm(&operator, move |request: &Request| {
+            if request.side != Side::RabbitMq || begun.elapsed() > ILL {
+                return Fate::Pass;
+            }
+            turn += 1;
+            booting(turn)
+        });
+        w.rabbit_at(&site.rabbitmq.url(), "").await;
+        w.queue("orders", "").await;
+        w.ready::<Broker>("rabbitmq").await;
+        queue(site, "orders").await;
+    });
+}
+
+#[test]
+fn a_step_that_fails_while_a_node_boots_does_not_undo_or_repeat_what_was_done() {
+    site(async |site, w| {
+        let operator = site.start().await;
+        rabbitmq(site).await;
+        // The queue is declared; then the node is not up for its binding.
+        let (begun, mut turn) = (Instant::now(), 0);
+        site.cut.arm(&operator, move |request: &Request| {
+            if !request.what.contains("/api/bindings/") || request.number.is_none() || begun.elapsed() > ILL {
+                return Fate::Pass;
+            }
+            turn += 1;
+            booting(turn)
+        });
+        w.queue("orders", "bindings: [{source: amq.topic, routingKey: a}]").await;
+        queue(site, "orders").await;
+        let declared = site.cut.writes().iter().filter(|write| write.contains("PUT /api/queues/")).count();
+        assert_eq!(declared, 1, "{:?}", site.cut.writes());
+        assert_eq!(w.mq().await.bindings("orders").await, ["amq.topic|a"]);
+    });
+}
+
+#[test]
+fn an_overloaded_api_server_delays_and_changes_nothing() {
+    site(async |site, w| {
+        let operator = site.start().await;
+        kafka(site).await;
+        rabbitmq(site).await;
+        let (begun, mut turn) = (Instant::now(), 0);
+        site.cut.arm(&operator, move |request: &Request| {
+            if request.side != Side::Kubernetes || request.number.is_none() || begun.elapsed() > ILL {
+                return Fate::Pass;
+            }
+            turn += 1;
+            overloaded(turn)
+        });
+        w.topic("orders", "partitions: 1\ndeletionPolicy: Delete\ndeadLetter: {}").await;
+        w.queue("orders", "maxLength: 9\ndeletionPolicy: Delete\ndeadLetter: {}\nbindings: [{source: amq.topic, routingKey: a}]").await;
+        until_within(ILL + SOON, "both are ready", async || {
+            let (topic, queue): (Topic, Queue) = (w.get("orders").await, w.get("orders").await);
+            let ready = |is: Option<&str>| is == Some("True");
+            let status = |is: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition>| {
+                ready(is.map(|is| is.status.as_str()))
+            };
+            match (status(topic.condition("Ready")), status(queue.condition("Ready"))) {
+                (true, true) => Ok(()),
+                _ => Err(format!("{}\n{}", topic.summary(), queue.summary())),
+            }
+        })
+        .await;
+        topic(site, "orders").await;
+        queue(site, "orders").await;
+        assert_eq!(w.mq().await.queues().await, ["orders", "orders.dlq"]);
+        assert_eq!(operator.exited(), None);
+
+        let (begun, mut turn) = (Instant::now(), 0);
+        site.cut.arm(&operator, move |request: &Request| {
+            if request.side != Side::Kubernetes || request.number.is_none() || begun.elapsed() > ILL {
+                return Fate::Pass;
+            }
+            turn += 1;
+            overloaded(turn)
+        });
+        w.delete::<Topic>("orders").await;
+        w.delete::<Queue>("orders").await;
+        w.until_gone::<Topic>("orders").await;
+        w.until_gone::<Queue>("orders").await;
+        w.kafka.until_gone(&w.name("orders")).await;
+        assert_eq!(w.mq().await.queues().await, ["orders.dlq"]);
+    });
+}
+
+#[test]
+fn a_queue_of_which_rabbitmq_tells_no_numbers_is_never_taken_for_empty() {
+    site(async |site, w| {
+        let operator = site.start().await;
+        rabbitmq(site).await;
+        w.queue("orders", "deletionPolicy: DeleteIfEmpty\ntype: classic").await;
+        queue(site, "orders").await;
+        w.mq().await.publish("", "orders", "precious").await;
+        let answer = w.mq().await.the_queue("orders").await;
+        let mut silent = answer.as_object().expect("an object").clone();
+        for figure in ["messages", "messages_ready", "messages_unacknowledged", "consumers"] {
+            silent.remove(figure);
+        }
+        let silent = json!(silent).to_string();
+        site.cut.arm(&operator, move |request: &Request| {
+            if request.what.starts_with("GET /api/queues/") && request.what.contains("/orders") {
+                return Fate::Answer(200, vec![], silent.clone());
+            }
+            Fate::Pass
+        });
+        w.delete::<Queue>("orders").await;
+        let kept: Queue = w.condition("orders", "Ready", "False", "NotEmpty").await;
+        assert!(kept.message("Ready").contains("does not tell"), "{}", kept.summary());
+        assert_eq!(w.amqp().await.depth("orders").await, Some((1, 0)));
+        site.cut.disarm();
+        assert_eq!(w.mq().await.take("orders").await.as_deref(), Some("precious"));
+        w.until_gone::<Queue>("orders").await;
+        w.mq().await.until_no_queue("orders").await;
+    });
+}
