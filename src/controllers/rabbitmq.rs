@@ -16,7 +16,7 @@ use super::gate::{self, Planned};
 use super::guard::{self, Standing};
 use super::reconciler::{Outcome, Pass, Rival, TopologyKind, last_written};
 use crate::api::conditions::{self, Reason, Verdict};
-use crate::api::policy::Adoption;
+use crate::api::policy::{Adoption, ManagementPolicy};
 use crate::api::{Binding, Queue, QueueStatus, annotation};
 use crate::apply::rabbitmq as apply;
 use crate::brokers::rabbitmq::{ErrorKind, RabbitError, RabbitHandle, VhostPolicies as Policies};
@@ -173,6 +173,9 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
     let begun = Instant::now();
     let (mut since, mut rounds, mut lost) = (fresh(pass), 0, None);
     loop {
+        if pass.inherits() && pass.policies.management == ManagementPolicy::Manage {
+            K::owned_since(status).get_or_insert_with(|| Timestamp::now().to_string());
+        }
         let known = K::owned_since(status).is_some();
         let Look { plan, exists } = K::look(pass, &rabbit, since, known || rounds > 0, status).await?;
         if since < begun && wants_a_fresh_look(pass, &plan, exists) {

@@ -39,7 +39,7 @@ use super::wake::Wake;
 use super::{finalizer, removal, status};
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::policy::{Policies, PolicyDefaults};
-use crate::api::{BrokerRef, annotation};
+use crate::api::{BrokerRef, annotation, label};
 use crate::brokers::lane::Lane;
 use crate::topology::deletion;
 use crate::topology::ownership::{self, Claim};
@@ -145,6 +145,7 @@ impl Rival {
             refers_to: object.refers_to(ctx),
             policies: object.policies(),
             claim: Claim {
+                companion: object.labels().contains_key(label::COMPANION),
                 kind: K::KIND,
                 created: object.meta().creation_timestamp.as_ref().map(|time| time.0),
                 uid: object.uid().unwrap_or_default(),
@@ -365,6 +366,13 @@ impl<K: TopologyKind> Pass<'_, K> {
     #[must_use]
     pub fn is_owner(&self) -> bool {
         self.owner().is_some_and(|owner| Some(&owner.uid) == self.object.meta().uid.as_ref())
+    }
+
+    /// Whether what is at the broker was made for a companion that this CR takes the place of.
+    #[must_use]
+    pub fn inherits(&self) -> bool {
+        let own = self.claims.same.iter().find(|claim| Some(&claim.uid) == self.object.meta().uid.as_ref());
+        own.is_some_and(|own| ownership::replaces_a_companion(&self.claims.same, own))
     }
 
     /// Whether another CR takes over, or may take over, when this one goes.

@@ -84,7 +84,8 @@ impl TopologyKind for Topic {
         let desired = DesiredTopic::of(pass.object)?;
         let companions = wanted::of(pass.object)?;
         let observed = apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?;
-        let memory = remembered(status);
+        let mut memory = remembered(status);
+        memory.creating |= pass.inherits();
         let plan = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory))?;
         show(&plan, status);
         if plan.gate == Gate::Observe

@@ -11,6 +11,8 @@ use jiff::Timestamp;
 pub struct Claim {
     /// The CR's kind.
     pub kind: &'static str,
+    /// Whether Spillway made the CR as a companion of another.
+    pub companion: bool,
     /// When the CR was created, as the API server says.
     pub created: Option<Timestamp>,
     /// The CR's UID.
@@ -21,18 +23,27 @@ pub struct Claim {
     pub name: String,
 }
 
-impl Claim {
-    /// How the claim sorts: oldest first; one without a time, which the API server never
-    /// makes, last.
-    fn rank(&self) -> (bool, Option<Timestamp>, &str) {
-        (self.created.is_none(), self.created, &self.uid)
-    }
-}
-
-/// The claim that wins.
+/// The claim that wins: the oldest; one without a time, which the API server never makes, is last.
+///
+/// A person's CR takes the place of a companion in the same namespace: it counts as old as that
+/// one, and before it. A person of another namespace has no such right.
 #[must_use]
 pub fn owner(claims: &[Claim]) -> Option<&Claim> {
-    claims.iter().min_by(|a, b| a.rank().cmp(&b.rank()))
+    claims.iter().min_by(|a, b| rank(claims, a).cmp(&rank(claims, b)))
+}
+
+fn rank<'a>(claims: &[Claim], claim: &'a Claim) -> (bool, Option<Timestamp>, bool, &'a str) {
+    let replaced = claims
+        .iter()
+        .filter(|other| !claim.companion && other.companion && other.namespace == claim.namespace);
+    let created = replaced.filter_map(|other| other.created).chain(claim.created).min();
+    (created.is_none(), created, claim.companion, &claim.uid)
+}
+
+/// Whether a person's claim takes the place of a companion: what that one made is its own.
+#[must_use]
+pub fn replaces_a_companion(claims: &[Claim], claim: &Claim) -> bool {
+    !claim.companion && claims.iter().any(|other| other.companion && other.namespace == claim.namespace)
 }
 
 #[cfg(test)]
@@ -43,6 +54,7 @@ mod tests {
     fn claim(second: Option<i64>, uid: &str) -> Claim {
         Claim {
             kind: "Topic",
+            companion: false,
             created: second.map(|s| Timestamp::from_second(s).unwrap()),
             uid: uid.into(),
             namespace: "default".into(),
@@ -55,6 +67,18 @@ mod tests {
         let claims = [claim(Some(20), "a"), claim(Some(10), "c"), claim(Some(10), "b"), claim(None, "0")];
         assert_eq!(owner(&claims).unwrap().uid, "b");
         assert_eq!(owner(&[]), None);
+    }
+
+    #[test]
+    fn a_persons_object_takes_the_place_of_a_companion_in_its_own_namespace_only() {
+        let companion = Claim { companion: true, ..claim(Some(10), "a") };
+        let person = claim(Some(20), "b");
+        assert_eq!(owner(&[companion.clone(), person.clone()]).unwrap().uid, "b");
+        let stranger = Claim { namespace: "other".into(), ..person.clone() };
+        assert_eq!(owner(&[companion.clone(), stranger.clone()]).unwrap().uid, "a");
+        assert_eq!(owner(&[stranger, companion.clone(), person.clone()]).unwrap().uid, "b");
+        assert!(replaces_a_companion(&[companion.clone(), person.clone()], &person));
+        assert!(!replaces_a_companion(&[companion.clone(), person], &companion));
     }
 
     proptest! {

@@ -24,8 +24,8 @@ const IN_FLIGHT_RESYNC: usize = 12;
 /// How long a request waits for its turn.
 const TURN: Duration = Duration::from_secs(60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// RabbitMQ ends an idle connection after a minute.
-const IDLE: Duration = Duration::from_secs(30);
+/// RabbitMQ ends an idle connection after five seconds.
+const IDLE: Duration = Duration::from_secs(3);
 /// Largest answer that is read: about 100,000 queues.
 const BODY_BYTES: usize = 64 << 20;
 /// Largest refusal that is read.
@@ -160,7 +160,15 @@ impl Http {
         })?;
         self.sent.fetch_add(1, Ordering::Relaxed);
         let broken = |error: reqwest::Error| fail(kind(&error), words(&error, terms.timeout));
-        let mut response = request.send().await.map_err(broken)?;
+        let again = (call.method == Method::GET).then(|| request.try_clone()).flatten();
+        let mut response = match (request.send().await, again) {
+            // The connection may have been idle for too long just as it was taken. What only reads
+            // may be asked twice.
+            (Err(error), Some(again)) if error.is_request() && !error.is_timeout() && !error.is_connect() => {
+                again.send().await.map_err(broken)?
+            }
+            (sent, _) => sent.map_err(broken)?,
+        };
         let status = response.status();
         if status.is_success() {
             let body = read(&mut response, BODY_BYTES).await.map_err(broken)?;

@@ -33,6 +33,7 @@ impl<K: Resource<DynamicType = ()>> Declared<K> {
     pub fn claim(&self, kind: &'static str) -> Claim {
         let meta = self.object.meta();
         Claim {
+            companion: false,
             kind,
             created: meta.creation_timestamp.as_ref().map(|time| time.0),
             uid: format!("{:08}", self.place),

@@ -135,6 +135,7 @@ pub fn target(consumer: &Consumer) -> TargetKey {
 fn owned(ctx: &Context, consumer: &Consumer, broker: &BrokerKey) -> Result<(), Failure> {
     let claim = |other: &Consumer| Claim {
         kind: "Consumer",
+        companion: false,
         created: other.metadata.creation_timestamp.as_ref().map(|time| time.0),
         uid: other.uid().unwrap_or_default(),
         namespace: other.namespace().unwrap_or_default(),

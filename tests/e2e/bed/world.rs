@@ -19,8 +19,8 @@ use super::apply::{apply, documents};
 use super::env::RabbitAddress;
 use super::kafka::Kafka;
 use super::object::Object;
-use super::rabbitmq::Rabbit;
 use super::operator::{Operator, Start};
+use super::rabbitmq::Rabbit;
 use super::wait::{until, until_within};
 use super::{env, wait};
 

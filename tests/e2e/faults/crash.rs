@@ -66,7 +66,8 @@ pub fn at_every_write(
     for (number, write) in whole.writes.iter().enumerate() {
         println!("{name}: {:>2} {write}", number + 1);
     }
-    let of_brokers = |at: usize| whole.writes.get(at - 1).is_some_and(|write| !write.starts_with("Kubernetes"));
+    let of_brokers =
+        |at: usize| whole.writes.get(at - 1).is_some_and(|write| !write.starts_with("Kubernetes"));
     let mut last = whole.writes.len() + 1;
     let mut next = 1;
     let mut hits = BTreeMap::new();
@@ -184,9 +185,10 @@ async fn outage(site: &Site<'_>, away: &AtomicBool) {
     let api = site.w.api::<Broker>();
     until("every Broker is said to be away", async || {
         let brokers = api.list(&ListParams::default()).await.map_err(|error| error.to_string())?;
-        let up = brokers.items.iter().find(|broker| {
-            broker.condition("Ready").is_none_or(|ready| ready.reason != "BrokerUnreachable")
-        });
+        let up = brokers
+            .items
+            .iter()
+            .find(|broker| broker.condition("Ready").is_none_or(|ready| ready.reason != "BrokerUnreachable"));
         up.map_or(Ok(()), |up| Err(up.summary()))
     })
     .await;

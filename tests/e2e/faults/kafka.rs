@@ -43,7 +43,10 @@ fn a_topic_grows_and_its_configs_change_whatever_happens_at_a_write() {
         },
         async |site| {
             site.w
-                .topic("orders", "partitions: 5\nconfig: {retention.ms: '90000', max.message.bytes: '2000000'}")
+                .topic(
+                    "orders",
+                    "partitions: 5\nconfig: {retention.ms: '90000', max.message.bytes: '2000000'}",
+                )
                 .await;
         },
         async |site| {
@@ -113,10 +116,19 @@ fn a_topic_is_handed_over_whatever_happens_at_a_write() {
             site.w.kafka.produce(&site.w.name("orders"), 0, 3).await;
             let born = site.w.get::<Topic>("older").await.metadata.creation_timestamp.expect("a time").0;
             until("a second has passed", async || {
-                if jiff::Timestamp::now().duration_since(born).as_secs() >= 2 { Ok(()) } else { Err("not yet".into()) }
+                if jiff::Timestamp::now().duration_since(born).as_secs() >= 2 {
+                    Ok(())
+                } else {
+                    Err("not yet".into())
+                }
             })
             .await;
-            site.w.topic("heir", "name: ${PREFIX}orders\npartitions: 3\nadoption: Adopt\ndeletionPolicy: Delete").await;
+            site.w
+                .topic(
+                    "heir",
+                    "name: ${PREFIX}orders\npartitions: 3\nadoption: Adopt\ndeletionPolicy: Delete",
+                )
+                .await;
             site.w.condition::<Topic>("heir", "Ready", "False", "Conflict").await;
         },
         async |site| site.w.delete::<Topic>("older").await,

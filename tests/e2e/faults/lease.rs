@@ -29,7 +29,11 @@ fn a_leader_frozen_with_a_step_in_hand_writes_nothing_more_when_it_wakes() {
         });
         for n in 0..OBJECTS {
             w.topic(&format!("t{n}"), "partitions: 1\ndeletionPolicy: Delete\ndeadLetter: {}").await;
-            w.queue(&format!("q{n}"), "maxLength: 9\ndeletionPolicy: Delete\nbindings: [{source: amq.topic, routingKey: a}]").await;
+            w.queue(
+                &format!("q{n}"),
+                "maxLength: 9\ndeletionPolicy: Delete\nbindings: [{source: amq.topic, routingKey: a}]",
+            )
+            .await;
         }
         until("the second leads", async || match second.metric("spillway_leader").await {
             Some(leads) if leads > 0.5 => Ok(()),

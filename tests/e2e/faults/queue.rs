@@ -107,7 +107,9 @@ fn a_queue_loses_its_policy_whatever_happens_at_a_write() {
 #[test]
 fn a_queue_is_made_anew_with_everybodys_bindings_whatever_happens_at_a_write() {
     let spec = |more: &str| {
-        format!("onImmutableChange: RecreateIfEmpty\nmaxLength: 9\nbindings: [{{source: amq.topic, routingKey: ours}}]{more}")
+        format!(
+            "onImmutableChange: RecreateIfEmpty\nmaxLength: 9\nbindings: [{{source: amq.topic, routingKey: ours}}]{more}"
+        )
     };
     at_every_write(
         &[Fault::Kill, Fault::Cut],
@@ -163,7 +165,12 @@ fn a_queue_deleted_while_it_is_made_goes_from_the_broker_whatever_happens_at_a_w
         &[Fault::Kill],
         rabbitmq,
         async |site| {
-            site.w.queue("orders", "deletionPolicy: Delete\nmaxLength: 9\nbindings: [{source: amq.topic, routingKey: ours}]").await;
+            site.w
+                .queue(
+                    "orders",
+                    "deletionPolicy: Delete\nmaxLength: 9\nbindings: [{source: amq.topic, routingKey: ours}]",
+                )
+                .await;
             until("the queue is under way", async || {
                 let there = site.w.mq().await.queue("orders").await.is_some();
                 if there || site.cut.is_dead() { Ok(()) } else { Err("it is not".into()) }
@@ -193,7 +200,11 @@ fn a_queue_is_handed_over_whatever_happens_at_a_write() {
             site.w.mq().await.publish("", "orders", "precious").await;
             let born = site.w.get::<Queue>("older").await.metadata.creation_timestamp.expect("a time").0;
             until("a second has passed", async || {
-                if jiff::Timestamp::now().duration_since(born).as_secs() >= 2 { Ok(()) } else { Err("not yet".into()) }
+                if jiff::Timestamp::now().duration_since(born).as_secs() >= 2 {
+                    Ok(())
+                } else {
+                    Err("not yet".into())
+                }
             })
             .await;
             site.w.queue("heir", "name: orders\ndeletionPolicy: Delete\nmaxLength: 10\nadoption: Adopt\nbindings: [{source: amq.topic, routingKey: b}]").await;
@@ -204,7 +215,10 @@ fn a_queue_is_handed_over_whatever_happens_at_a_write() {
             site.w.until_gone::<Queue>("older").await;
             queue(site, "heir").await;
             let mq = site.w.mq().await;
-            assert_eq!(mq.policy("spillway.q.orders").await.expect("a policy")["definition"]["max-length"], 10);
+            assert_eq!(
+                mq.policy("spillway.q.orders").await.expect("a policy")["definition"]["max-length"],
+                10
+            );
             assert!(mq.bindings("orders").await.contains(&"amq.topic|b".to_owned()));
             assert_eq!(site.w.amqp().await.depth("orders").await, Some((1, 0)));
         },

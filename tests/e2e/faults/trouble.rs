@@ -23,8 +23,17 @@ fn site(test: impl AsyncFnOnce(&Site, &World)) {
 /// What a RabbitMQ node says that is not up yet, by turns.
 fn booting(turn: usize) -> Fate {
     match turn % 3 {
-        0 => Fate::Answer(503, vec![], json!({"error": "service_unavailable", "reason": "the node is booting"}).to_string()),
-        1 => Fate::Answer(400, vec![], json!({"error": "bad_request", "reason": "{timeout,{rabbitmq_metadata,rabbit@localhost}}"}).to_string()),
+        0 => Fate::Answer(
+            503,
+            vec![],
+            json!({"error": "service_unavailable", "reason": "the node is booting"}).to_string(),
+        ),
+        1 => Fate::Answer(
+            400,
+            vec![],
+            json!({"error": "bad_request", "reason": "{timeout,{rabbitmq_metadata,rabbit@localhost}}"})
+                .to_string(),
+        ),
         _ => Fate::Answer(500, vec![], "Internal Server Error".into()),
     }
 }
@@ -62,7 +71,8 @@ fn a_queue_is_made_once_by_a_rabbitmq_that_boots_and_nobody_is_told_to_edit_it()
             turn += 1;
             booting(turn)
         });
-        w.queue("orders", "maxLength: 9\ndeadLetter: {}\nbindings: [{source: amq.topic, routingKey: a}]").await;
+        w.queue("orders", "maxLength: 9\ndeadLetter: {}\nbindings: [{source: amq.topic, routingKey: a}]")
+            .await;
         until_within(ILL + SOON, "the queue is ready", async || {
             let queue: Queue = w.get("orders").await;
             let stalled = queue.condition("Stalled").is_some_and(|stalled| stalled.status == "True");
@@ -73,7 +83,12 @@ fn a_queue_is_made_once_by_a_rabbitmq_that_boots_and_nobody_is_told_to_edit_it()
         .await;
         queue(site, "orders").await;
         let well = begun + ILL;
-        assert_eq!(times(site, well, "/orders ") + times(site, well, "/queues/"), 2, "{:?}", site.cut.writes());
+        assert_eq!(
+            times(site, well, "/orders ") + times(site, well, "/queues/"),
+            2,
+            "{:?}",
+            site.cut.writes()
+        );
         assert_eq!(w.mq().await.bindings("orders").await, ["amq.topic|a"]);
     });
 }

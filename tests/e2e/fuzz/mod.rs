@@ -55,7 +55,8 @@ fn random_objects_are_all_answered_and_stop_nobody() {
         brokers(w).await;
         let (refused, kept) = apply_all(w, seed, count).await;
         println!("{kept} objects applied, {refused} refused by the API server, after {:?}", begun.elapsed());
-        let patience = Duration::from_secs(60) + Duration::from_millis(40) * u32::try_from(count).expect("32 bits");
+        let patience =
+            Duration::from_secs(60) + Duration::from_millis(40) * u32::try_from(count).expect("32 bits");
         let reasons = answered(w, patience).await;
         println!("all answered after {:?}: {reasons:?}", begun.elapsed());
         well(w).await;
@@ -145,9 +146,15 @@ fn unanswered(object: &DynamicObject) -> Option<String> {
 async fn answered(w: &World, limit: Duration) -> BTreeMap<String, usize> {
     let objects = until_within(limit, "every object is answered", async || {
         let objects = all(w).await;
-        let open: Vec<_> =
-            objects.iter().filter_map(|(kind, object)| Some(format!("{kind} {}", unanswered(object)?))).collect();
-        if open.is_empty() { Ok(objects) } else { Err(format!("{} are not: {:?}", open.len(), &open[..open.len().min(5)])) }
+        let open: Vec<_> = objects
+            .iter()
+            .filter_map(|(kind, object)| Some(format!("{kind} {}", unanswered(object)?)))
+            .collect();
+        if open.is_empty() {
+            Ok(objects)
+        } else {
+            Err(format!("{} are not: {:?}", open.len(), &open[..open.len().min(5)]))
+        }
     })
     .await;
     let mut reasons = BTreeMap::new();
@@ -192,7 +199,9 @@ async fn delete_all(w: &World, limit: Duration) {
         for (kind, resource) in kinds() {
             if (kind == "Broker") == last {
                 let api: Api<DynamicObject> = Api::namespaced_with(w.client.clone(), &w.namespace, &resource);
-                api.delete_collection(&DeleteParams::default(), &ListParams::default()).await.expect("deleted");
+                api.delete_collection(&DeleteParams::default(), &ListParams::default())
+                    .await
+                    .expect("deleted");
             }
         }
         until_within(limit, "what was deleted is gone", async || {

@@ -12,8 +12,30 @@ pub struct Site {
 
 /// What breaks patterns, paths, log lines and sorting.
 const HOSTILE: [&str; 24] = [
-    ".", "..", " ", "a b", "ä", "日本語", "%2F", "%00", "a/b", "../../etc", "'; DROP TABLE queues; --", "(.*)", "^$",
-    "[a", "a\\", "a\nb", "a\u{0}b", "\u{202e}kcab", "{{name}}", "${NS}", "amq.direct", "#", "*.*.#", "\"quoted\"",
+    ".",
+    "..",
+    " ",
+    "a b",
+    "ä",
+    "日本語",
+    "%2F",
+    "%00",
+    "a/b",
+    "../../etc",
+    "'; DROP TABLE queues; --",
+    "(.*)",
+    "^$",
+    "[a",
+    "a\\",
+    "a\nb",
+    "a\u{0}b",
+    "\u{202e}kcab",
+    "{{name}}",
+    "${NS}",
+    "amq.direct",
+    "#",
+    "*.*.#",
+    "\"quoted\"",
 ];
 
 const DURATIONS: [&str; 12] =
@@ -22,7 +44,9 @@ const BYTES: [&str; 10] = ["1Mi", "100Ki", "1G", "0", "1", "-1", "99999999999Gi"
 
 /// One object's kind, and what is applied one after the other under its name.
 pub fn objects(random: &mut Random, n: u64, site: &Site) -> (&'static str, Vec<Value>) {
-    let kind = *random.pick(&["Topic", "Topic", "Queue", "Queue", "Queue", "Exchange", "Binding", "Binding", "Consumer", "Broker"]);
+    let kind = *random.pick(&[
+        "Topic", "Topic", "Queue", "Queue", "Queue", "Exchange", "Binding", "Binding", "Consumer", "Broker",
+    ]);
     let name = metadata_name(random, kind, n);
     let times = if random.chance(25) { 2 } else { 1 };
     let base = spec(random, kind, site);
@@ -134,7 +158,13 @@ fn spec(random: &mut Random, kind: &str, site: &Site) -> Value {
 }
 
 /// Adds a field, `percent` times in a hundred.
-fn maybe(random: &mut Random, map: &mut Map<String, Value>, percent: usize, key: &str, value: impl FnOnce(&mut Random) -> Value) {
+fn maybe(
+    random: &mut Random,
+    map: &mut Map<String, Value>,
+    percent: usize,
+    key: &str,
+    value: impl FnOnce(&mut Random) -> Value,
+) {
     if random.chance(percent) {
         let value = value(random);
         map.insert(key.to_owned(), value);
@@ -159,7 +189,8 @@ fn topic_name(random: &mut Random, site: &Site) -> String {
 
 fn topic(random: &mut Random, site: &Site) -> Value {
     let mut map = Map::new();
-    let broker = *random.pick(&["kafka", "kafka", "kafka", "kafka", "kafka", "looks", "away", "rabbitmq", "nowhere"]);
+    let broker =
+        *random.pick(&["kafka", "kafka", "kafka", "kafka", "kafka", "looks", "away", "rabbitmq", "nowhere"]);
     map.insert("brokerRef".into(), json!({"name": broker}));
     map.insert("name".into(), json!(topic_name(random, site)));
     maybe(random, &mut map, 80, "partitions", |r| json!(r.pick(&[1, 1, 1, 2, 2, 3, 0, -1])));
@@ -167,7 +198,14 @@ fn topic(random: &mut Random, site: &Site) -> Value {
     maybe(random, &mut map, 40, "config", |r| {
         let mut config = Map::new();
         for _ in 0..r.below(4) {
-            let key = *r.pick(&["retention.ms", "cleanup.policy", "segment.ms", "no.such.key", "max.message.bytes", ""]);
+            let key = *r.pick(&[
+                "retention.ms",
+                "cleanup.policy",
+                "segment.ms",
+                "no.such.key",
+                "max.message.bytes",
+                "",
+            ]);
             let value = *r.pick(&["60000", "-1", "compact", "delete", "compact,delete", "", "lots", "\u{0}"]);
             config.insert(key.into(), json!(value));
         }
@@ -190,9 +228,16 @@ fn delays(random: &mut Random) -> Value {
 }
 
 fn rabbit_ref(random: &mut Random, site: &Site, map: &mut Map<String, Value>) {
-    let broker = *random.pick(&["rabbitmq", "rabbitmq", "rabbitmq", "rabbitmq", "rabbitmq", "rabbitmq", "ruled", "away-too", "kafka", "nowhere"]);
+    let broker = *random.pick(&[
+        "rabbitmq", "rabbitmq", "rabbitmq", "rabbitmq", "rabbitmq", "rabbitmq", "ruled", "away-too", "kafka",
+        "nowhere",
+    ]);
     map.insert("brokerRef".into(), json!({"name": broker}));
-    let vhost = if random.chance(92) { site.vhost.as_str() } else { *random.pick(&["no-such-host", "%2F", "", "a\u{0}"]) };
+    let vhost = if random.chance(92) {
+        site.vhost.as_str()
+    } else {
+        *random.pick(&["no-such-host", "%2F", "", "a\u{0}"])
+    };
     map.insert("vhost".into(), json!(vhost));
 }
 
@@ -215,8 +260,20 @@ fn exchange_name(random: &mut Random) -> String {
 fn arguments(random: &mut Random) -> Value {
     let mut map = Map::new();
     for _ in 0..random.below(4) {
-        let key = *random.pick(&["x-match", "x-max-length", "x-queue-type", "x-dead-letter-exchange", "size", "x-foo", "", "x-queue-mode", "x-message-ttl"]);
-        let value = random.pick(&[json!("all"), json!(5), json!(-5), json!(true), json!("lazy"), json!(1.5), json!("")]).clone();
+        let key = *random.pick(&[
+            "x-match",
+            "x-max-length",
+            "x-queue-type",
+            "x-dead-letter-exchange",
+            "size",
+            "x-foo",
+            "",
+            "x-queue-mode",
+            "x-message-ttl",
+        ]);
+        let value = random
+            .pick(&[json!("all"), json!(5), json!(-5), json!(true), json!("lazy"), json!(1.5), json!("")])
+            .clone();
         map.insert(key.into(), value);
     }
     Value::Object(map)
@@ -232,7 +289,9 @@ fn queue(random: &mut Random, site: &Site) -> Value {
     maybe(random, &mut map, 5, "durable", |_| json!(false));
     maybe(random, &mut map, 20, "maxLength", |r| json!(r.pick(&[0, 1, 100, -1])));
     maybe(random, &mut map, 15, "maxLengthBytes", |r| json!(r.pick(&BYTES)));
-    maybe(random, &mut map, 15, "overflow", |r| json!(r.pick(&["drop-head", "reject-publish", "reject-publish-dlx", "explode"])));
+    maybe(random, &mut map, 15, "overflow", |r| {
+        json!(r.pick(&["drop-head", "reject-publish", "reject-publish-dlx", "explode"]))
+    });
     maybe(random, &mut map, 15, "messageTtl", |r| json!(r.pick(&DURATIONS)));
     maybe(random, &mut map, 5, "expires", |r| json!(r.pick(&DURATIONS)));
     maybe(random, &mut map, 5, "maxPriority", |r| json!(r.pick(&[1, 10, 255, 256, 0])));
@@ -257,7 +316,9 @@ fn queue(random: &mut Random, site: &Site) -> Value {
         let many = *r.pick(&[1, 1, 2, 3, 64, 65]);
         let one = |r: &mut Random| match r.below(5) {
             0 => json!({"sourceRef": {"name": format!("exchange-{}", r.below(300))}, "routingKey": "a"}),
-            1 => json!({"source": exchange_name(r), "routingKey": *r.pick(&HOSTILE), "arguments": arguments(r)}),
+            1 => {
+                json!({"source": exchange_name(r), "routingKey": *r.pick(&HOSTILE), "arguments": arguments(r)})
+            }
             _ => json!({"source": exchange_name(r), "routingKey": format!("k{}", r.below(9))}),
         };
         json!((0..many).map(|_| one(r)).collect::<Vec<_>>())
@@ -271,7 +332,10 @@ fn exchange(random: &mut Random, site: &Site) -> Value {
     let mut map = Map::new();
     rabbit_ref(random, site, &mut map);
     map.insert("name".into(), json!(exchange_name(random)));
-    map.insert("type".into(), json!(random.pick(&["topic", "topic", "direct", "fanout", "headers", "x-no-such", ""])));
+    map.insert(
+        "type".into(),
+        json!(random.pick(&["topic", "topic", "direct", "fanout", "headers", "x-no-such", ""])),
+    );
     maybe(random, &mut map, 10, "durable", |r| json!(r.chance(50)));
     maybe(random, &mut map, 5, "autoDelete", |_| json!(true));
     maybe(random, &mut map, 5, "internal", |_| json!(true));
@@ -308,15 +372,23 @@ fn consumer(random: &mut Random, site: &Site) -> Value {
     let mut map = Map::new();
     map.insert("scaleTargetRef".into(), json!({"name": format!("worker-{}", random.below(20))}));
     let broker = *random.pick(&["kafka", "kafka", "away", "rabbitmq", "nowhere"]);
-    let group = if random.chance(20) { (*random.pick(&HOSTILE)).to_owned() } else { format!("{}g{}", site.prefix, random.below(20)) };
+    let group = if random.chance(20) {
+        (*random.pick(&HOSTILE)).to_owned()
+    } else {
+        format!("{}g{}", site.prefix, random.below(20))
+    };
     let topics: Vec<_> = (0..=random.below(3)).map(|_| topic_name(random, site)).collect();
     map.insert(
         "kafka".into(),
         json!({"brokerRef": {"name": broker}, "group": group, "topics": topics, "offsetReset": random.pick(&["earliest", "latest", "never"])}),
     );
-    maybe(random, &mut map, 50, "scaling", |r| {
-        json!({"minReplicas": r.pick(&[0, 1, 5, -1]), "maxReplicas": r.pick(&[1, 10, 0, 1_000_000]), "targetDelay": r.pick(&DURATIONS)})
-    });
+    maybe(
+        random,
+        &mut map,
+        50,
+        "scaling",
+        |r| json!({"minReplicas": r.pick(&[0, 1, 5, -1]), "maxReplicas": r.pick(&[1, 10, 0, 1_000_000]), "targetDelay": r.pick(&DURATIONS)}),
+    );
     Value::Object(map)
 }
 
@@ -324,17 +396,49 @@ fn consumer(random: &mut Random, site: &Site) -> Value {
 fn broker(random: &mut Random) -> Value {
     let mut map = Map::new();
     if random.chance(50) {
-        let server = *random.pick(&["127.0.0.1:9", "127.0.0.1:0", "no-such-host.invalid:9092", "127.0.0.1", ":9092", "[::1]:9", "a b:1", "127.0.0.1:99999"]);
+        let server = *random.pick(&[
+            "127.0.0.1:9",
+            "127.0.0.1:0",
+            "no-such-host.invalid:9092",
+            "127.0.0.1",
+            ":9092",
+            "[::1]:9",
+            "a b:1",
+            "127.0.0.1:99999",
+        ]);
         map.insert("kafka".into(), json!({"bootstrapServers": [server]}));
     }
     if random.chance(50) {
-        let url = *random.pick(&["http://127.0.0.1:9", "https://127.0.0.1:9", "http://no-such-host.invalid", "ftp://127.0.0.1", "http://", "http://user:password@127.0.0.1:9", "http://127.0.0.1:9/../x?y#z"]);
+        let url = *random.pick(&[
+            "http://127.0.0.1:9",
+            "https://127.0.0.1:9",
+            "http://no-such-host.invalid",
+            "ftp://127.0.0.1",
+            "http://",
+            "http://user:password@127.0.0.1:9",
+            "http://127.0.0.1:9/../x?y#z",
+        ]);
         let secret = *random.pick(&["rabbitmq", "no-such-secret"]);
-        map.insert("rabbitmq".into(), json!({"managementUrl": url, "credentialsSecretRef": {"name": secret}}));
+        map.insert(
+            "rabbitmq".into(),
+            json!({"managementUrl": url, "credentialsSecretRef": {"name": secret}}),
+        );
     }
     maybe(random, &mut map, 30, "resyncInterval", |r| json!(r.pick(&DURATIONS)));
     maybe(random, &mut map, 20, "driftPolicy", |r| json!(r.pick(&["Correct", "Report"])));
-    maybe(random, &mut map, 20, "allowedNamespaces", |r| json!({"from": r.pick(&["Same", "All", "Selector"])}));
-    maybe(random, &mut map, 20, "rules", |r| json!([{"names": [*r.pick(&HOSTILE)], "vhosts": [*r.pick(&HOSTILE)]}]));
+    maybe(
+        random,
+        &mut map,
+        20,
+        "allowedNamespaces",
+        |r| json!({"from": r.pick(&["Same", "All", "Selector"])}),
+    );
+    maybe(
+        random,
+        &mut map,
+        20,
+        "rules",
+        |r| json!([{"names": [*r.pick(&HOSTILE)], "vhosts": [*r.pick(&HOSTILE)]}]),
+    );
     Value::Object(map)
 }

@@ -108,7 +108,8 @@ async fn listen(
         let (target, cut) = (target.clone(), cut.clone());
         connections.spawn(async move {
             let service = service_fn(|request| serve(side, &target, &cut, request));
-            let serving = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let serving =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             tokio::select! {
                 _ = serving => {}
                 _ = open.changed() => {}
@@ -118,7 +119,12 @@ async fn listen(
 }
 
 /// One request. Err breaks the connection.
-async fn serve(side: Side, target: &Target, cut: &Cut, request: Request<Incoming>) -> Result<Answer, Failure> {
+async fn serve(
+    side: Side,
+    target: &Target,
+    cut: &Cut,
+    request: Request<Incoming>,
+) -> Result<Answer, Failure> {
     let what = format!("{} {}", request.method(), request.uri());
     let fate = cut.judge(side, what.clone(), counts(&request));
     match fate {
