@@ -9,8 +9,9 @@
 //!
 //! * [`desired`]: specs, validated once; [`references`]: what they refer to
 //! * [`exchange`], [`queue`], [`binding`]: desired + observed → steps, a gate, obstacles, or a rejection
-//! * [`policy`]: which policies apply to an object; [`force`]: how policies and arguments combine;
-//!   [`settle`]: which policy of Spillway's is needed, and what stands in its way
+//! * [`policy`]: which policies apply to an object; [`pattern`]: what their expressions match;
+//!   [`force`]: how policies and arguments combine; [`settle`]: which policy of Spillway's is
+//!   needed, and what stands in its way
 //! * [`step`]: the steps and their words
 //! * [`companions`]: dead-letter and retry queues that a Queue implies
 //! * [`deletion`]: what a deleted CR asks of the broker, and when a queue may be made anew
@@ -22,6 +23,7 @@ pub mod deletion;
 pub mod desired;
 pub mod exchange;
 pub mod force;
+pub mod pattern;
 pub mod policy;
 pub mod queue;
 pub mod references;

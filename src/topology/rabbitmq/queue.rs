@@ -15,7 +15,7 @@ use serde_json::json;
 use super::binding::BindingId;
 use super::desired::DesiredQueue;
 use super::force::same_setting;
-use super::policy::{Kind, Others, operator};
+use super::policy::{Others, operator};
 use super::settle::{Wish, settle};
 use super::step::Step;
 use super::value::bare;
@@ -219,7 +219,6 @@ fn expires(input: &QueueInput<'_>) -> bool {
     let subject = desired.subject();
     let others = Others::of(&subject, &input.policies.policies, None, &desired.settings);
     desired.settings.contains_key(key)
-        || desired.arguments.contains_key(&Kind::Queue(desired.kind).argument(key))
         || others.next.is_some_and(|policy| policy.definition.contains_key(key))
         || operator(&subject, &input.policies.operator, None)
             .is_some_and(|policy| policy.definition.contains_key(key))

@@ -149,6 +149,10 @@ fn case() -> impl Strategy<Value = Case> {
         (spec(kind), queue, policies(), policies(), rest).prop_map(
             move |(desired, queue, policies, mut operator, (bindings, applied, claimed, pending, owned))| {
                 operator.retain(|policy| policy.name != "spillway.q.q");
+                // Which of two equal operator policies applies is not told without statistics.
+                for (policy, priority) in operator.iter_mut().zip(0..) {
+                    policy.priority = priority;
+                }
                 let queue = queue.map(|settings| {
                     let mut arguments = json!({});
                     for (_, key, value) in settings {

@@ -1,0 +1,60 @@
+use super::*;
+use serde_json::json;
+
+const QUORUM: Kind = Kind::Queue(QueueType::Quorum);
+
+fn policy(name: &str, pattern: &str, priority: i64) -> ObservedPolicy {
+    let definition = Definition::from([("max-length".to_owned(), json!(1))]);
+    ObservedPolicy {
+        name: name.into(),
+        pattern: pattern.into(),
+        apply_to: "all".into(),
+        priority,
+        definition,
+    }
+}
+
+#[test]
+fn one_key_that_a_type_does_not_know_keeps_the_whole_policy_away() {
+    let classic = Subject { kind: Kind::Queue(QueueType::Classic), name: "q" };
+    let mut some = policy("p", ".*", 1);
+    assert_eq!(classic.is_met_by(&some), Some(true));
+    some.definition.insert("delivery-limit".into(), json!(3));
+    assert_eq!(classic.is_met_by(&some), Some(false));
+    assert_eq!(Subject { kind: QUORUM, name: "q" }.is_met_by(&some), Some(true));
+    assert_eq!(Subject { kind: Kind::Exchange, name: "q" }.is_met_by(&some), Some(true));
+}
+
+#[test]
+fn apply_to_tells_queue_types_apart() {
+    for (apply_to, quorum, exchange) in [
+        ("all", true, true),
+        ("queues", true, false),
+        ("quorum_queues", true, false),
+        ("classic_queues", false, false),
+        ("streams", false, false),
+        ("exchanges", false, true),
+    ] {
+        let some = ObservedPolicy { apply_to: apply_to.into(), ..policy("p", "q", 1) };
+        assert_eq!(Subject { kind: QUORUM, name: "q" }.is_met_by(&some), Some(quorum), "{apply_to}");
+        let is = Subject { kind: Kind::Exchange, name: "q" }.is_met_by(&some);
+        assert_eq!(is, Some(exchange), "{apply_to}");
+    }
+}
+
+#[test]
+fn the_brokers_word_counts_for_more_than_what_is_computed() {
+    let subject = Subject { kind: QUORUM, name: "q" };
+    let policies = [policy("a", ".*", 5), policy("b", "(?C)", 7), policy("c", ".*", 100)];
+    let none = Definition::new();
+    let of = |in_force| Others::of(&subject, &policies, in_force, &none);
+    let name = |policy: Option<&ObservedPolicy>| policy.map(|policy| policy.name.clone());
+    let computed = of(None);
+    assert_eq!((name(computed.lower), name(computed.higher)), (Some("a".into()), Some("c".into())));
+    let said = of(Some(Some("b")));
+    assert_eq!((name(said.lower), name(said.higher)), (Some("b".into()), None));
+    let nothing = of(Some(None));
+    assert_eq!((name(nothing.lower), name(nothing.higher)), (None, None));
+    let gone = of(Some(Some("deleted meanwhile")));
+    assert_eq!((name(gone.lower), name(gone.higher)), (Some("a".into()), Some("c".into())));
+}
