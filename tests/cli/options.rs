@@ -130,6 +130,13 @@ fn a_wrong_flag_is_an_error_and_not_a_pending_change() {
 }
 
 #[test]
+fn an_input_without_a_document_is_an_error() {
+    let folder = Folder::new();
+    folder.write("notes.txt", "kind: Topic");
+    on("plan", &folder, &[]).exits(1).says("failed to read the input: no document in ");
+}
+
+#[test]
 fn what_is_not_on_a_terminal_has_no_colours() {
     let folder = Folder::with_kafka();
     folder.write("a.yaml", &topic(&unique("plain"), ""));

@@ -98,11 +98,16 @@ struct Manifest {
 
 /// Runs the verb.
 pub fn execute(args: &Args) -> Result<(), CliError> {
-    let is_file = Path::new(&args.broker).exists();
-    let mut files = args.files.clone();
-    files.extend(is_file.then(|| args.broker.clone()));
+    let mut input = input::read(&args.files)?;
+    // A name in the files comes before a file or folder that happens to be called the same.
+    let is_file = !input.names("Broker", &args.broker) && Path::new(&args.broker).exists();
+    if is_file && !input.documents.iter().any(|document| stands_in(&document.origin, &args.broker)) {
+        let more = input::read(std::slice::from_ref(&args.broker))?;
+        input.documents.extend(more.documents);
+        input.wrong.extend(more.wrong);
+    }
     let home = args.namespace.as_deref().unwrap_or("default");
-    let objects = Objects::of(input::read(&files)?, home, args.secrets.clone());
+    let objects = Objects::of(input, home, args.secrets.clone());
     tell_wrong(&objects);
     let broker = choose(&objects, &args.broker, is_file)?;
     block_on(async {
@@ -194,10 +199,16 @@ fn as_input(found: &Found, broker: &Declared<Broker>, objects: &Objects) -> Obje
     }
 }
 
+/// Whether a document stands in this file, or below this folder.
+fn stands_in(origin: &Origin, path: &str) -> bool {
+    let real = |path: &str| Path::new(path).canonicalize().unwrap_or_else(|_| path.into());
+    real(&origin.file).starts_with(real(path))
+}
+
 fn choose<'a>(objects: &'a Objects, wanted: &str, is_file: bool) -> Result<&'a Declared<Broker>, CliError> {
     let fits = |broker: &&Declared<Broker>| {
         if is_file {
-            Path::new(&*broker.origin.file).starts_with(wanted)
+            stands_in(&broker.origin, wanted)
         } else {
             broker.object.name_any() == wanted || broker.key() == wanted
         }

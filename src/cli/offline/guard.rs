@@ -14,6 +14,7 @@ use crate::topology::ownership::{Claim, owner};
 type Identity<'a> = (&'a str, &'a str);
 
 /// What each candidate may do: the choices in force, or why it may nothing.
+#[must_use]
 pub fn judge<C>(
     candidates: &[Candidate],
     links: &Links<C>,

@@ -63,6 +63,19 @@ pub struct Input {
     pub wrong: Vec<Wrong>,
 }
 
+impl Input {
+    /// Whether a document of this kind has this name, alone or as `namespace/name`.
+    #[must_use]
+    pub fn names(&self, kind: &str, name: &str) -> bool {
+        let text = |value: &Value, path: &str| value.pointer(path).and_then(Value::as_str).map(str::to_owned);
+        self.documents.iter().any(|document| {
+            let found = text(&document.value, "/metadata/name");
+            text(&document.value, "/kind").as_deref() == Some(kind)
+                && found.is_some_and(|found| found == name.rsplit('/').next().unwrap_or_default())
+        })
+    }
+}
+
 /// Reads files, folders (all `*.yaml`, `*.yml` and `*.json` below them; hidden ones are left out)
 /// and standard input (`-`).
 ///

@@ -204,6 +204,7 @@ fn client(spec: &BrokerSpec, namespace: &str, secrets: &Secrets) -> Result<Clien
 }
 
 /// Whether an annotation freezes the object.
+#[must_use]
 pub fn paused<K: kube::Resource>(object: &K) -> bool {
     object.annotations().get(annotation::PAUSED).is_some_and(|value| value == "true")
 }

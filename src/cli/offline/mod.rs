@@ -56,9 +56,14 @@ pub struct SourceArgs {
 }
 
 impl SourceArgs {
-    /// Reads everything.
+    /// Reads everything. No document at all is an error: a wrong folder must not look like a broker
+    /// that is in step.
     pub fn read(&self) -> Result<Objects, CliError> {
-        Ok(Objects::of(input::read(&self.files)?, &self.namespace, self.secrets.clone()))
+        let input = input::read(&self.files)?;
+        if input.documents.is_empty() && input.wrong.is_empty() {
+            return Err(CliError::new("read the input", format!("no document in {}", self.files.join(", "))));
+        }
+        Ok(Objects::of(input, &self.namespace, self.secrets.clone()))
     }
 }
 

@@ -1,7 +1,8 @@
 //! Exchanges, queues and bindings: looked at, planned and changed as the operator does, without
 //! anything remembered.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::candidates::{Wanted, identity};
@@ -13,7 +14,7 @@ use crate::api::policy::{Adoption, ManagementPolicy, Policies};
 use crate::api::queue::OnImmutableChange;
 use crate::apply::rabbitmq as apply;
 use crate::brokers::lane::Lane;
-use crate::brokers::rabbitmq::RabbitHandle;
+use crate::brokers::rabbitmq::{RabbitHandle, VhostPolicies as Read};
 use crate::topology::Rejection;
 use crate::topology::rabbitmq::{
     BindingId, BindingInput, BindingMemory, DesiredBinding, DesiredExchange, DesiredQueue, ExchangeInput,
@@ -38,6 +39,27 @@ pub struct Site<'a> {
     pub coming: &'a BTreeSet<(String, String)>,
     /// The cluster's id.
     pub cluster_id: &'a str,
+    /// Policies that were read already.
+    pub kept: &'a PolicyCache,
+}
+
+/// The policies of each virtual host in the planner's form, made once for all who share a look.
+#[derive(Default)]
+pub struct PolicyCache(Mutex<HashMap<(String, String), (Arc<Read>, Arc<VhostPolicies>)>>);
+
+impl PolicyCache {
+    fn of(&self, cluster_id: &str, vhost: &str, read: &Arc<Read>) -> Arc<VhostPolicies> {
+        let key = (cluster_id.to_owned(), vhost.to_owned());
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match kept.get(&key) {
+            Some((from, made)) if Arc::ptr_eq(from, read) => Arc::clone(made),
+            _ => {
+                let made = Arc::new(apply::seen_policies(read));
+                kept.insert(key, (Arc::clone(read), Arc::clone(&made)));
+                made
+            }
+        }
+    }
 }
 
 impl Site<'_> {
@@ -184,9 +206,9 @@ impl Site<'_> {
         Err(Rejection::new(Reason::DependencyNotReady, message))
     }
 
-    async fn vhost_policies(&self, since: Instant) -> Result<VhostPolicies, Rejection> {
+    async fn vhost_policies(&self, since: Instant) -> Result<Arc<VhostPolicies>, Rejection> {
         let read = self.rabbit.observer.policies(self.vhost, since, Lane::User).await;
-        Ok(apply::seen_policies(&*read.map_err(rabbitmq_said)?))
+        Ok(self.kept.of(self.cluster_id, self.vhost, &read.map_err(rabbitmq_said)?))
     }
 
     /// The person who reads the plan and says yes approves it.

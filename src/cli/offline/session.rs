@@ -11,7 +11,7 @@ use super::guard;
 use super::links::{Link, Links};
 use super::objects::Objects;
 use super::progress::Progress;
-use super::rabbitmq::Site;
+use super::rabbitmq::{PolicyCache, Site};
 use super::topics;
 use crate::api::conditions::Reason;
 use crate::api::policy::{ManagementPolicy, Policies};
@@ -28,6 +28,7 @@ pub struct Session<'a> {
     candidates: Vec<Candidate>,
     links: Links,
     begun: Instant,
+    kept: PolicyCache,
 }
 
 impl<'a> Session<'a> {
@@ -36,13 +37,19 @@ impl<'a> Session<'a> {
         let candidates = candidates::of(objects);
         let wanted = candidates.iter().map(|candidate| candidate.broker.clone()).collect();
         let links = Links::open(objects, &wanted).await;
-        Self { objects, candidates, links, begun: Instant::now() }
+        Self { objects, candidates, links, begun: Instant::now(), kept: PolicyCache::default() }
     }
 
     /// Goes on with the ways to Brokers that are there, and other objects.
     #[must_use]
     pub fn with(links: Links, objects: &'a Objects) -> Self {
-        Self { objects, candidates: candidates::of(objects), links, begun: Instant::now() }
+        Self {
+            objects,
+            candidates: candidates::of(objects),
+            links,
+            begun: Instant::now(),
+            kept: PolicyCache::default(),
+        }
     }
 
     /// Gives back the ways to the Brokers.
@@ -138,7 +145,7 @@ impl<'a> Session<'a> {
         let link = self.links.get(&candidate.broker)?;
         let mut change = match wanted {
             Wanted::Topic(desired) => topics::plan(link.client.kafka()?, desired, policies).await?.0,
-            wanted => site(link, candidate, policies, coming)?.plan(wanted, self.begun).await?.0,
+            wanted => self.site(link, candidate, policies, coming)?.plan(wanted, self.begun).await?.0,
         };
         if (link.paused || candidate.paused) && change.action.pending() {
             change.action = Action::Paused;
@@ -161,10 +168,27 @@ impl<'a> Session<'a> {
             }
             wanted => {
                 let none = BTreeSet::new();
-                site(link, candidate, policies, &none)?.carry_out(wanted, since, &change.hash).await
+                self.site(link, candidate, policies, &none)?.carry_out(wanted, since, &change.hash).await
             }
         };
         done.map_err(|error| self.redact(error))
+    }
+
+    fn site<'b>(
+        &'b self,
+        link: &'b Link,
+        candidate: &'b Candidate,
+        policies: Policies,
+        coming: &'b BTreeSet<(String, String)>,
+    ) -> Result<Site<'b>, Rejection> {
+        Ok(Site {
+            rabbit: link.client.rabbitmq()?,
+            vhost: candidate.vhost.as_deref().unwrap_or("/"),
+            policies,
+            coming,
+            cluster_id: &link.cluster_id,
+            kept: &self.kept,
+        })
     }
 
     /// Which Brokers are not the clusters any more that the plan was made from.
@@ -191,21 +215,6 @@ impl<'a> Session<'a> {
         let message = self.objects.secrets.redact(&rejection.message).replace(['\r', '\n'], " ");
         Rejection::new(rejection.reason, message)
     }
-}
-
-fn site<'a>(
-    link: &'a Link,
-    candidate: &'a Candidate,
-    policies: Policies,
-    coming: &'a BTreeSet<(String, String)>,
-) -> Result<Site<'a>, Rejection> {
-    Ok(Site {
-        rabbit: link.client.rabbitmq()?,
-        vhost: candidate.vhost.as_deref().unwrap_or("/"),
-        policies,
-        coming,
-        cluster_id: &link.cluster_id,
-    })
 }
 
 /// A parent that is refused, cannot be planned, is frozen or only observed makes no companions.

@@ -55,6 +55,7 @@ pub trait Kind: Resource<DynamicType = ()> + Sized {
 }
 
 /// What tells a named object from every other object of its cluster.
+#[must_use]
 pub fn identity(kind: &str, vhost: &str, name: &str) -> String {
     format!("{kind}\0{vhost}\0{name}")
 }

@@ -178,7 +178,20 @@ fn expand<K: Kind>(all: &[Declared<K>], referents: &Referents, candidates: &mut 
         for object in own {
             let id = (parent.namespace.clone(), object.name_any());
             if let Some(place) = shared.get(&id) {
-                places.push(*place);
+                let first = &candidates[*place];
+                if first.broker == parent.broker && first.identity == object.identity() {
+                    places.push(*place);
+                } else {
+                    let message = format!(
+                        "two companions would be called {}: {:?} on Broker {} and {:?} on Broker {}: declare one of them yourself",
+                        id.1,
+                        first.name,
+                        first.broker,
+                        object.broker_name(),
+                        parent.broker
+                    );
+                    parent.wanted = Err(Rejection::new(Reason::Conflict, message));
+                }
                 continue;
             }
             let place = COMPANION_PLACE + declared.place;
@@ -224,6 +237,21 @@ mod tests {
         assert_eq!(names, ["dlq", "payment.retry.10s", "payment", "order"]);
         assert_eq!(all[0].parents, [2, 3]);
         assert!(all[2].parents.is_empty());
+    }
+
+    #[test]
+    fn one_name_for_companions_on_two_brokers_is_a_conflict() {
+        let other = "deadLetter: {name: dlq}, brokerRef: {name: other}";
+        let mut input = Input::default();
+        for (name, spec) in [("a", "deadLetter: {name: dlq}, brokerRef: {name: kafka}"), ("b", other)] {
+            let text = format!(
+                "{{apiVersion: spillway.dev/v1alpha1, kind: Topic, metadata: {{name: {name}}}, spec: {{{spec}}}}}"
+            );
+            input::parse("a.yaml", &text, &mut input);
+        }
+        let all = of(&Objects::of(input, "default", None));
+        assert_eq!(all[2].wanted.as_ref().unwrap_err().reason, Reason::Conflict);
+        assert_eq!(all[0].parents, [1]);
     }
 
     #[test]
