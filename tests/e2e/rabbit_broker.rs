@@ -293,23 +293,24 @@ fn tls_to_rabbitmq_works_with_the_authority_of_a_secret_and_not_without_it() {
 }
 
 #[test]
-fn a_client_certificate_is_shown_to_a_rabbitmq_that_asks_for_one() {
-    let Ok(url) = std::env::var("SPILLWAY_TEST_RABBITMQ_MTLS") else {
-        return eprintln!("skipped: SPILLWAY_TEST_RABBITMQ_MTLS is not set");
+fn a_client_certificate_is_shown_to_rabbitmq_which_refuses_that_of_a_stranger() {
+    let Ok(url) = std::env::var("SPILLWAY_TEST_RABBITMQ_TLS") else {
+        return eprintln!("skipped: SPILLWAY_TEST_RABBITMQ_TLS is not set");
     };
     let (url, _) = crate::bed::without_credentials(&url);
     world(async |w| {
-        w.apply(&format!(
-            "{{apiVersion: v1, kind: Secret, metadata: {{name: client}}, stringData: {{ca.crt: {}, tls.crt: {}, tls.key: {}}}}}",
-            pem("SPILLWAY_TEST_RABBITMQ_CA"),
-            pem("SPILLWAY_TEST_RABBITMQ_CERT"),
-            pem("SPILLWAY_TEST_RABBITMQ_KEY")
-        ))
-        .await;
-        over_tls(w, "mutual", &url, "tls: {caSecretRef: {name: client}, clientSecretRef: {name: client}}")
+        let ca = pem("SPILLWAY_TEST_RABBITMQ_CA");
+        for (name, of) in [("known", "SPILLWAY_TEST_RABBITMQ"), ("stranger", "SPILLWAY_TEST_KAFKA")] {
+            let (certificate, key) = (pem(&format!("{of}_CERT")), pem(&format!("{of}_KEY")));
+            w.apply(&format!(
+                "{{apiVersion: v1, kind: Secret, metadata: {{name: {name}}}, stringData: {{ca.crt: {ca}, tls.crt: {certificate}, tls.key: {key}}}}}"
+            ))
             .await;
-        w.ready::<Broker>("mutual").await;
-        over_tls(w, "anonymous", &url, "tls: {caSecretRef: {name: client}}").await;
-        w.condition::<Broker>("anonymous", "Ready", "False", "").await;
+            let tls = format!("tls: {{caSecretRef: {{name: {name}}}, clientSecretRef: {{name: {name}}}}}");
+            over_tls(w, name, &url, &tls).await;
+        }
+        w.ready::<Broker>("known").await;
+        let stranger: Broker = w.condition("stranger", "Ready", "False", "BrokerUnreachable").await;
+        assert!(stranger.message("Ready").contains("UnknownCA"), "{}", stranger.summary());
     });
 }

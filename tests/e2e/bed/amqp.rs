@@ -1,7 +1,7 @@
 //! Producers and consumers: what only AMQP can do.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -70,14 +70,15 @@ impl Amqp {
     pub async fn publisher(&self, exchange: &str, key: &str) -> Publisher {
         let channel = self.channel().await;
         channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let counted = sent.clone();
         let (stopped, exchange, key) = (stop.clone(), exchange.to_owned(), key.to_owned());
         let task = tokio::spawn(async move {
             let mut count = Count::default();
             while !stopped.load(Ordering::Relaxed) {
                 let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
                 let properties = BasicProperties::default().with_delivery_mode(2);
-                let sent = channel
+                let published = channel
                     .basic_publish(
                         exchange.as_str().into(),
                         key.as_str().into(),
@@ -86,14 +87,15 @@ impl Amqp {
                         properties,
                     )
                     .await;
-                match sent.expect("published").await.expect("confirmed") {
+                match published.expect("published").await.expect("confirmed") {
                     Confirmation::Ack(None) => count.routed += 1,
                     _ => count.returned += 1,
                 }
+                counted.fetch_add(1, Ordering::Relaxed);
             }
             count
         });
-        Publisher { stop, task }
+        Publisher { stop, sent, task }
     }
 
     /// Whether this user may declare a queue.
@@ -146,10 +148,21 @@ pub struct Count {
 /// A producer at work.
 pub struct Publisher {
     stop: Arc<AtomicBool>,
+    sent: Arc<AtomicUsize>,
     task: JoinHandle<Count>,
 }
 
 impl Publisher {
+    /// Waits until it has published so many messages more.
+    pub async fn goes_on(&self, more: usize) {
+        let goal = self.sent.load(Ordering::Relaxed) + more;
+        until(&format!("{goal} messages are published"), async || match self.sent.load(Ordering::Relaxed) {
+            sent if sent >= goal => Ok(()),
+            sent => Err(format!("{sent} are")),
+        })
+        .await;
+    }
+
     /// Ends it.
     pub async fn stop(self) -> Count {
         self.stop.store(true, Ordering::Relaxed);
