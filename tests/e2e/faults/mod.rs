@@ -3,6 +3,7 @@
 mod cluster;
 mod crash;
 mod kafka;
+mod leaderless;
 mod lease;
 mod namespace;
 mod queue;

@@ -82,13 +82,10 @@ fn a_queue_is_made_once_by_a_rabbitmq_that_boots_and_nobody_is_told_to_edit_it()
         })
         .await;
         queue(site, "orders").await;
+        // Once it was well: the queue and its dead-letter queue, each declared once.
         let well = begun + ILL;
-        assert_eq!(
-            times(site, well, "/orders ") + times(site, well, "/queues/"),
-            2,
-            "{:?}",
-            site.cut.writes()
-        );
+        assert_eq!(times(site, well, "RabbitMq PUT /api/queues/"), 2, "{:?}", site.cut.writes());
+        assert_eq!(times(site, well, "RabbitMq DELETE"), 0, "{:?}", site.cut.writes());
         assert_eq!(w.mq().await.bindings("orders").await, ["amq.topic|a"]);
     });
 }

@@ -81,7 +81,7 @@ async fn brokers(w: &World) {
         ---
         {apiVersion: spillway.dev/v1alpha1, kind: Broker, metadata: {name: looks}, spec: {kafka: {bootstrapServers: ['${KAFKA}']}, defaults: {managementPolicy: Observe}}}
         ---
-        {apiVersion: spillway.dev/v1alpha1, kind: Broker, metadata: {name: ruled}, spec: {rabbitmq: {managementUrl: '${RABBITMQ}', credentialsSecretRef: {name: rabbitmq}}, rules: [{names: ['q-*'], deletionPolicies: [Retain]}]}}
+        {apiVersion: spillway.dev/v1alpha1, kind: Broker, metadata: {name: ruled}, spec: {rabbitmq: {managementUrl: '${RABBITMQ}', credentialsSecretRef: {name: rabbitmq}}, rules: [{namespaces: ['*'], names: ['q-*'], deletionPolicies: [Retain]}]}}
         ",
     )
     .await;

@@ -438,7 +438,7 @@ fn broker(random: &mut Random) -> Value {
         &mut map,
         20,
         "rules",
-        |r| json!([{"names": [*r.pick(&HOSTILE)], "vhosts": [*r.pick(&HOSTILE)]}]),
+        |r| json!([{"namespaces": ["*"], "names": [*r.pick(&HOSTILE)], "vhosts": [*r.pick(&HOSTILE)]}]),
     );
     Value::Object(map)
 }
