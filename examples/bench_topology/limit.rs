@@ -17,10 +17,7 @@ const IN_FLIGHT: usize = 2;
 /// What one row's limit is made of.
 pub struct Limit<'a> {
     pub objects: &'a Objects,
-    pub kind: Kind,
-    /// Names of the objects, and what names at the broker begin with.
-    pub names: &'a [String],
-    pub prefix: String,
+    pub names: &'a [(Kind, String)],
     /// Objects in one request to the broker.
     pub batch: usize,
     /// The generation that the status is about.
@@ -32,25 +29,30 @@ impl Limit<'_> {
     /// shows all of them ready, as it does for the operator.
     pub async fn measure(
         &self,
-        call: impl AsyncFn(Vec<String>) -> Result<(), BenchError>,
+        call: impl AsyncFn(&[(Kind, String)]) -> Result<(), BenchError>,
     ) -> Result<Duration, BenchError> {
-        let mut follow = self.objects.follow(self.kind);
-        follow.until("to be listed", |counts| counts.all == self.names.len()).await?;
+        let mut follows = self.objects.follow_all(self.names);
+        for (follow, number) in &mut follows {
+            follow.until("to be listed", |counts| counts.all == *number).await?;
+        }
         let status = self.status();
         let (call, status) = (&call, &status);
         let begun = Instant::now();
         futures::stream::iter(self.names.chunks(self.batch))
             .map(|names| async move {
-                call(names.iter().map(|name| format!("{}{name}", self.prefix)).collect()).await?;
+                call(names).await?;
                 Ok::<_, BenchError>(futures::stream::iter(names).map(Ok))
             })
             .buffered(IN_FLIGHT)
             .try_flatten()
-            .map_ok(|name| self.objects.patch_status(self.kind, name, status))
+            .map_ok(|(kind, name)| self.objects.patch_status(*kind, name, status))
             .try_buffer_unordered(PATCHES)
             .try_collect::<()>()
             .await?;
-        let ended = follow.until("to be ready", |counts| counts.ready == self.names.len()).await?;
+        let mut ended = begun;
+        for (follow, number) in &mut follows {
+            ended = ended.max(follow.until("to be ready", |counts| counts.ready == *number).await?);
+        }
         Ok(ended.saturating_duration_since(begun))
     }
 
@@ -59,7 +61,7 @@ impl Limit<'_> {
         let condition = |kind: &str| {
             json!({
                 "type": kind, "status": "True", "reason": "InStep", "observedGeneration": self.generation,
-                "message": format!("{:?} is as declared", self.names.first()),
+                "message": format!("{:?} is as declared", self.names.first().map(|(_, name)| name)),
                 "lastTransitionTime": "2026-01-01T00:00:00Z",
             })
         };

@@ -12,7 +12,7 @@
 //! - `limit`: the bare client.
 //! - `objects`: custom resources in bulk, and the watch on them.
 //! - `operator`: the operator as a process, and its metrics.
-//! - `kafka`: the broker's side; `metadata_log`: what Kafka wrote down.
+//! - `kafka`, `rabbit`: the brokers' side; `metadata_log`: what Kafka wrote down.
 //! - `report`: the table, and the summary as JSON.
 //! - `common`, `audit`, `env`, `http`: shared with the other bench and with the end-to-end tests.
 
@@ -30,6 +30,7 @@ mod limit;
 mod metadata_log;
 mod objects;
 mod operator;
+mod rabbit;
 mod report;
 mod restart;
 mod rows;
@@ -40,10 +41,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use spillway_operator::brokers::kafka::KafkaError;
+use spillway_operator::brokers::rabbitmq::RabbitError;
 
 use crate::common::process::ProcessError;
 
-/// The namespace that the operator watches, and the one of the bare client's objects.
+/// The namespace that the operator watches, and the one of the bare client's objects; virtual hosts of the same names.
 const NAMESPACES: [&str; 2] = ["bench-topology", "bench-topology-limit"];
 /// What names at the brokers begin with.
 const PREFIX: &str = "bench-topology";
@@ -70,6 +72,9 @@ struct Place {
     /// Kafka, as this machine reaches it
     #[arg(long, env = "SPILLWAY_TEST_KAFKA")]
     kafka: String,
+    /// RabbitMQ's management interface, with credentials
+    #[arg(long, env = "SPILLWAY_TEST_RABBITMQ", hide_env_values = true)]
+    rabbitmq: String,
 }
 
 /// What the bench runs with.
@@ -121,6 +126,14 @@ enum BenchError {
     #[error(transparent)]
     Kafka(#[from] KafkaError),
     #[error(transparent)]
+    Rabbit(#[from] RabbitError),
+    #[error("failed to ask RabbitMQ: {0}")]
+    Http(#[from] reqwest::Error),
+    #[error("failed to ask RabbitMQ: it does not count {0}")]
+    Counter(String),
+    #[error("failed to understand the address {0}: it is http://USER:PASSWORD@HOST:PORT")]
+    Address(String),
+    #[error(transparent)]
     Process(#[from] ProcessError),
     #[error("failed to run {0}: {1}")]
     Run(PathBuf, std::io::Error),
@@ -154,7 +167,9 @@ async fn main() -> ExitCode {
 /// Deletes what a run makes.
 async fn clear(place: &Place) -> Result<(), BenchError> {
     kafka::Kafka::connect(&place.kafka)?.clear(PREFIX).await?;
+    let rabbit = rabbit::Rabbit::connect(&place.rabbitmq)?;
     for namespace in NAMESPACES {
+        rabbit.delete_vhost(namespace).await?;
         objects::Objects::connect(namespace).await?.clear().await?;
     }
     Ok(())

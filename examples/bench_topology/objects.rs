@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, TryStreamExt as _};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{DeleteParams, DynamicObject, ListParams, Object, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
@@ -24,10 +24,12 @@ const CONCURRENCY: usize = 64;
 pub enum Kind {
     Broker,
     Topic,
+    Queue,
+    Binding,
 }
 
 impl Kind {
-    pub const ALL: [Self; 2] = [Self::Topic, Self::Broker];
+    pub const ALL: [Self; 4] = [Self::Binding, Self::Queue, Self::Topic, Self::Broker];
 
     fn resource(self) -> ApiResource {
         ApiResource::from_gvk(&GroupVersionKind::gvk("spillway.dev", "v1alpha1", &format!("{self:?}")))
@@ -79,16 +81,14 @@ impl Objects {
         Ok(())
     }
 
-    /// Creates objects: names and specs.
+    /// Creates objects: kinds, names and specs.
     pub async fn create(
         &self,
-        kind: Kind,
-        objects: impl Iterator<Item = (String, Value)>,
+        objects: impl Iterator<Item = (Kind, String, Value)>,
     ) -> Result<(), BenchError> {
-        let (api, resource) = (self.api(kind), kind.resource());
-        let creating = objects.map(|(name, spec)| {
-            let object = DynamicObject::new(&name, &resource).data(json!({"spec": spec}));
-            let api = api.clone();
+        let creating = objects.map(|(kind, name, spec)| {
+            let object = DynamicObject::new(&name, &kind.resource()).data(json!({"spec": spec}));
+            let api = self.api(kind);
             async move { api.create(&PostParams::default(), &object).await.map(drop) }
         });
         Ok(futures::stream::iter(creating).buffer_unordered(CONCURRENCY).try_collect().await?)
@@ -115,10 +115,15 @@ impl Objects {
         Ok(())
     }
 
-    /// Deletes all objects of a kind, and waits until they are gone.
+    /// Deletes all objects of a kind, and waits until they are gone. No operator runs that would release them, and
+    /// the bench empties the brokers itself.
     pub async fn delete_all(&self, kind: Kind) -> Result<(), BenchError> {
         let api = self.api(kind);
         api.delete_collection(&DeleteParams::default(), &ListParams::default()).await?;
+        let left = api.list_metadata(&ListParams::default()).await?.items;
+        let held = left.into_iter().filter(|object| !object.finalizers().is_empty());
+        let released = held.map(|object| (object.name_any(), json!({"metadata": {"finalizers": null}})));
+        self.patch(kind, released.collect::<Vec<_>>().into_iter()).await?;
         until(PATIENCE, Duration::from_millis(200), async || {
             let left = api.list_metadata(&ListParams::default().limit(1)).await?;
             Ok(if left.items.is_empty() { Ok(()) } else { Err(format!("the {kind:?}s to be gone")) })
@@ -150,8 +155,32 @@ impl Objects {
         .await
     }
 
+    /// Makes a Secret.
+    pub async fn make_secret(&self, name: &str, content: &[(&str, &str)]) -> Result<(), BenchError> {
+        let text = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+        let secret = Secret {
+            metadata: kube::api::ObjectMeta { name: Some(name.to_owned()), ..Default::default() },
+            string_data: Some(content.iter().map(text).collect()),
+            ..Secret::default()
+        };
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
+        api.create(&PostParams::default(), &secret).await?;
+        Ok(())
+    }
+
+    /// Watches all objects of the kinds that are among `names`; beside each watch how many of these it is to see.
+    pub fn follow_all(&self, names: &[(Kind, String)]) -> Vec<(Follow, usize)> {
+        let number = |kind| names.iter().filter(|(is, _)| *is == kind).count();
+        Kind::ALL
+            .into_iter()
+            .map(|kind| (kind, number(kind)))
+            .filter(|(_, number)| *number > 0)
+            .map(|(kind, number)| (self.follow(kind), number))
+            .collect()
+    }
+
     /// Watches all objects of a kind from now on.
-    pub fn follow(&self, kind: Kind) -> Follow {
+    fn follow(&self, kind: Kind) -> Follow {
         let api: Api<Seen> = Api::namespaced_with(self.client.clone(), &self.namespace, &kind.resource());
         let (sender, counts) = watch::channel((Instant::now(), Counts::default()));
         let task = tokio::spawn(async move {

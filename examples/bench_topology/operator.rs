@@ -12,7 +12,7 @@ use crate::{BenchError, Settings, http, until};
 /// An end in good order takes less.
 const END: Duration = Duration::from_secs(15);
 /// Requests to a broker that only read begin with one of these words.
-const READS: [&str; 4] = ["Describe", "List", "Get", "Find"];
+const READS: [&str; 3] = ["Describe", "List", "GlobalParameters"];
 
 /// One `spillway run`.
 pub struct Operator {
@@ -50,6 +50,16 @@ impl Operator {
         match self.child.try_wait() {
             Ok(Some(status)) => Err(BenchError::Ended(status, self.log.clone())),
             _ => Ok(Process(self.child.id())),
+        }
+    }
+
+    /// Returns once it has ended by itself.
+    pub async fn ended(&mut self) -> BenchError {
+        loop {
+            if let Err(error) = self.process() {
+                return error;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
         }
     }
 
@@ -101,7 +111,7 @@ impl Metrics {
         self.sum("spillway_object_ready", |labels| !labels.contains("kind=\"Broker\""))
     }
 
-    /// Looks at everything a broker has.
+    /// Looks at everything the brokers have, one for each broker.
     pub fn sweeps(&self) -> f64 {
         self.sum("spillway_reconciles_total", |labels| labels.contains("kind=\"Broker\""))
     }

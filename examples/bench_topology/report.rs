@@ -45,15 +45,19 @@ impl<'a> Report<'a> {
         }
     }
 
-    /// A restart with nothing to do: `asked` are the writes that it counts itself, `written` what the broker has.
+    /// A restart with nothing to do: `asked` are the writes that it counts itself, `written` what Kafka and RabbitMQ
+    /// count.
     #[expect(clippy::cast_precision_loss, reason = "hardly any")]
-    pub fn restart(&mut self, took: Duration, asked: f64, written: usize, api_writes: &[String]) {
+    pub fn restart(&mut self, took: Duration, asked: f64, written: (usize, u64), api_writes: &[String]) {
         self.note(&format!("restarted in step: all looked at after {:.2} s", took.as_secs_f64()));
-        self.note(&format!("  writes to brokers: {asked} by its metrics, {written} by Kafka's metadata log"));
+        let (kafka, rabbit) = written;
+        self.note(&format!(
+            "  writes to brokers: {asked} by its metrics, {kafka} by Kafka's metadata log, {rabbit} by RabbitMQ's counters"
+        ));
         self.note(&format!("  writes to the API server but the Lease's: {}", api_writes.len()));
         list(api_writes);
         self.figures.push(("restart_s".to_owned(), took.as_secs_f64(), 2));
-        self.figures.push(("restart_broker_writes".to_owned(), asked.max(written as f64), 0));
+        self.figures.push(("restart_broker_writes".to_owned(), asked.max(kafka as f64 + rabbit as f64), 0));
     }
 
     /// Edits that meet a restart.
@@ -72,7 +76,7 @@ impl<'a> Report<'a> {
         self.note(&format!("at rest for {} s", self.settings.rest));
         self.note(&format!("  writes to the API server but the Lease's: {}", api_writes.len()));
         list(api_writes);
-        self.note(&format!("  requests to the broker for each look at all it has: {requests:.1}"));
+        self.note(&format!("  requests to a broker for each look at all it has: {requests:.1}"));
         self.note(&format!(
             "  CPU {cores:.4} cores, memory {:.1} MiB (at most {:.1})",
             memory.resident, memory.peak
@@ -96,7 +100,7 @@ impl<'a> Report<'a> {
             "{}; operator: {} build; scale {}",
             self.settings.versions, self.settings.build, self.settings.scale
         );
-        println!("\n{:<44}{:>10}{:>10}{:>8}", "seconds until all are ready", "Spillway", "limit *", "ratio");
+        println!("\n{:<54}{:>10}{:>10}{:>8}", "seconds until all are ready", "Spillway", "limit *", "ratio");
         for row in &self.rows {
             println!("{row}");
         }
@@ -131,7 +135,7 @@ impl Row {
 impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let (ours, limit) = (self.ours.as_secs_f64(), self.limit.as_secs_f64());
-        write!(f, "{:<44}{ours:>10.2}{limit:>10.2}{:>8.2}", self.name, self.ratio())
+        write!(f, "{:<54}{ours:>10.2}{limit:>10.2}{:>8.2}", self.name, self.ratio())
     }
 }
 

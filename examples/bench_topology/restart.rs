@@ -21,37 +21,41 @@ use crate::{BenchError, PATIENCE, metadata_log, until};
 const LOOK: Duration = Duration::from_millis(100);
 /// The config of the topics that are edited during a restart: while the operator is away, and once it leads.
 const EDITS: [&str; 2] = ["10800000", "14400000"];
+/// The binding key of the Binding that is edited.
+const KEY: &str = "edited";
 
 /// A restart with nothing to do: the time until every object was looked at, and what was written on the way.
 pub async fn in_step(bench: &Bench<'_>, report: &mut Report<'_>) -> Result<(), BenchError> {
-    let before = records(bench)?;
+    let (before, declared) = (records(bench)?, bench.rabbit.churn().await?);
     let audit = Audit::begin();
     let mut operator = Operator::start(bench.settings, &bench.objects, "restart")?;
     let took = synced(bench, &mut operator).await?;
     let asked = operator.metrics().await?.writes();
-    let written = records(bench)? - before;
+    let written = (records(bench)? - before, bench.rabbit.churn().await? - declared);
     let writes = api_writes(&audit, bench);
     operator.stop().await?;
     report.restart(took, asked, written, &writes);
     Ok(())
 }
 
-/// A restart that two edits meet: one came before it, one comes as the operator takes the lead. The operator is
-/// left running.
+/// A restart that edits meet: a Topic and a Binding from before it, and a Topic as the operator takes the lead. The
+/// operator is left running.
 pub async fn with_edits(bench: &Bench<'_>, report: &mut Report<'_>) -> Result<Operator, BenchError> {
-    let edited: Vec<&String> =
-        [bench.topics.len() / 2, bench.topics.len() / 3].map(|at| &bench.topics[at]).into();
+    let edited = [bench.topics.len() / 2, bench.topics.len() / 3].map(|at| bench.topics[at].1.as_str());
+    let (_, queue) = &bench.classic[bench.classic.len() / 2];
     edit(bench, edited[0], EDITS[0]).await?;
+    let patch = json!({"spec": {"routingKey": KEY}});
+    bench.objects.patch(Kind::Binding, std::iter::once((queue.clone(), patch))).await?;
     let led = leader(bench);
     let mut operator = Operator::start(bench.settings, &bench.objects, "edited")?;
     let led = led.await?;
-    let (first, second) = tokio::join!(in_force(bench, edited[0], EDITS[0]), async {
+    let (first, bound, second) = tokio::join!(in_force(bench, edited[0], EDITS[0]), bound(bench), async {
         edit(bench, edited[1], EDITS[1]).await?;
         let accepted = Instant::now();
         let done = in_force(bench, edited[1], EDITS[1]).await?;
         Ok::<_, BenchError>(done.saturating_duration_since(accepted))
     });
-    let waited = first?.saturating_duration_since(led);
+    let waited = first?.max(bound?).saturating_duration_since(led);
     report.edits(waited, second?);
     synced(bench, &mut operator).await?;
     Ok(operator)
@@ -63,11 +67,11 @@ pub async fn rest(
     mut operator: Operator,
     report: &mut Report<'_>,
 ) -> Result<(), BenchError> {
-    // The edits of before are over when the broker has been looked at once more.
+    // The edits of before are over when the brokers have been looked at once more.
     let begun = operator.metrics().await?.sweeps();
     until(PATIENCE, Duration::from_millis(500), async || {
         let now = operator.metrics().await?.sweeps();
-        Ok(if now > begun { Ok(()) } else { Err("one more look at the broker".to_owned()) })
+        Ok(if now >= begun + 2.0 { Ok(()) } else { Err("one more look at both brokers".to_owned()) })
     })
     .await?;
     let rest = Duration::from_secs(bench.settings.rest);
@@ -125,6 +129,15 @@ async fn in_force(bench: &Bench<'_>, name: &str, value: &str) -> Result<Instant,
         } else {
             Err(format!("{name} to have {value}"))
         })
+    })
+    .await
+}
+
+/// When the broker has the edited binding.
+async fn bound(bench: &Bench<'_>) -> Result<Instant, BenchError> {
+    until(PATIENCE, Duration::from_millis(100), async || {
+        let is = bench.rabbit.bound(&bench.objects.namespace, KEY).await?;
+        Ok(if is { Ok(Instant::now()) } else { Err("the edited binding".to_owned()) })
     })
     .await
 }

@@ -19,7 +19,7 @@ use super::guard::{labels, oldest_broker};
 use super::links::{Endpoint, Link, LinkState};
 use super::rabbitmq::PolicyCache;
 use super::reconciler::annotated;
-use super::sweep::{self, Counts, Swept};
+use super::sweep::{self, Counts, Looked, Swept};
 use super::{finalizer, settings, status, sweep_rabbitmq};
 use crate::api::broker::Unmanaged;
 use crate::api::conditions::{self, Reason, Verdict};
@@ -152,6 +152,7 @@ async fn look(
         paused: annotated(broker, annotation::PAUSED),
         verified: tokio::sync::Mutex::new(Instant::now()),
         policies: PolicyCache::default(),
+        looked: Looked::default(),
         endpoint,
     });
     claimed(ctx, &link).await?;

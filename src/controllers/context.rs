@@ -17,6 +17,7 @@ use super::dependents::KINDS;
 use super::events::Events;
 use super::links::Links;
 use super::secrets::Secrets;
+use super::turns::Turns;
 use super::wake::Wake;
 use crate::api::{Binding, Broker, BrokerRef, Consumer, Exchange, Queue, Topic};
 use crate::brokers::kafka::KafkaPool;
@@ -139,6 +140,8 @@ pub struct Context {
     pub health: Health,
     /// Held while a Broker's finalizer is put on.
     pub holding: tokio::sync::Mutex<()>,
+    /// Whose turn it is.
+    pub turns: Turns,
     /// What is kept of each object, by UID.
     pub notes: Mutex<HashMap<String, Notes>>,
     /// What was written last, by UID: a watch may not have shown it yet.

@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::context::BrokerKey;
 use super::failure::Failure;
 use super::rabbitmq::PolicyCache;
+use super::sweep::Looked;
 use crate::api::BrokerSpec;
 use crate::api::conditions::Reason;
 use crate::brokers::kafka::KafkaHandle;
@@ -53,6 +54,8 @@ pub struct Link {
     pub verified: tokio::sync::Mutex<Instant>,
     /// RabbitMQ's policies, as last seen.
     pub policies: PolicyCache,
+    /// Kafka's topics, as the sweep of this link saw them.
+    pub looked: Looked,
     /// The clients.
     pub endpoint: Endpoint,
 }

@@ -9,7 +9,8 @@
 //! A controller never decides: it gathers an input, calls a pure function, carries out the steps
 //! and writes status once.
 //!
-//! * [`cache`], [`wake`], [`context`]: what is known, who has to look again, what all share
+//! * [`cache`], [`wake`], [`turns`], [`context`]: what is known, who has to look again, who comes
+//!   first, what all share
 //! * [`reconciler`]: one pass for any topology kind, with [`guard`] (who may), [`finalizer`] and
 //!   [`removal`]; [`topic`] is such a kind
 //! * [`broker`], [`sweep`]: connections and drift
@@ -44,4 +45,5 @@ pub mod status;
 pub mod sweep;
 pub mod sweep_rabbitmq;
 pub mod topic;
+pub mod turns;
 pub mod wake;

@@ -203,12 +203,20 @@ impl Outcome {
 
 /// One pass; see the module.
 pub async fn reconcile<K: TopologyKind>(cached: Arc<K>, ctx: Arc<Context>) -> Result<Action, Failure> {
+    let uid = cached.uid().unwrap_or_default();
+    let Some(_turn) = ctx.turns.take(&uid, lane(ctx.newest(cached.clone()).as_ref())).await else {
+        return Ok(Action::await_change());
+    };
     let begun = Instant::now();
+    // It may have been edited while it waited.
+    let cached =
+        K::cache(&ctx).get(&cached.namespace().unwrap_or_default(), &cached.name_any()).unwrap_or(cached);
     let object = ctx.newest(cached);
+    // On the heap: thousands of passes may wait for their turn, and need not be large before.
     let result = if object.meta().deletion_timestamp.is_some() {
-        removal::remove(&ctx, object.as_ref()).await
+        Box::pin(removal::remove(&ctx, object.as_ref())).await
     } else {
-        keep(&ctx, object.as_ref()).await
+        Box::pin(keep(&ctx, object.as_ref())).await
     };
     ctx.metrics.reconciled(K::KIND, result.is_ok(), begun.elapsed());
     result
@@ -318,6 +326,16 @@ pub fn annotated<K: Resource>(object: &K, key: &str) -> bool {
     object.meta().annotations.as_ref().and_then(|all| all.get(key)).is_some_and(|value| value == "true")
 }
 
+/// Who waits for a pass: a person, unless all that the spec says was seen before.
+fn lane<K: TopologyKind>(object: &K) -> Lane {
+    let (_, observed) = object.status().map(K::conditions).unwrap_or_default();
+    if observed == object.meta().generation && object.meta().deletion_timestamp.is_none() {
+        Lane::Resync
+    } else {
+        Lane::User
+    }
+}
+
 /// Step 2: what a pass needs before anything is decided.
 pub fn gather<'a, K: TopologyKind>(ctx: &'a Arc<Context>, object: &'a K) -> Result<Pass<'a, K>, Failure> {
     let namespace = object.namespace().unwrap_or_default();
@@ -328,12 +346,7 @@ pub fn gather<'a, K: TopologyKind>(ctx: &'a Arc<Context>, object: &'a K) -> Resu
     let link = ctx.links.get(&key)?;
     let policies = Policies::resolve(object.policies(), link.spec.defaults);
     let claims = guard::claims(ctx, object, &link.cluster_id);
-    let (_, observed) = object.status().map(K::conditions).unwrap_or_default();
-    let lane = if observed == object.meta().generation && object.meta().deletion_timestamp.is_none() {
-        Lane::Resync
-    } else {
-        Lane::User
-    };
+    let lane = lane(object);
     Ok(Pass {
         ctx,
         object,

@@ -21,6 +21,7 @@ use super::failure::Failure;
 use super::links::Links;
 use super::reconciler::TopologyKind;
 use super::secrets::Secrets;
+use super::turns::Turns;
 use super::wake::Wake;
 use super::{broker, consumer, reconciler};
 use crate::api::{Binding, Broker, Consumer, Exchange, Queue, Topic};
@@ -30,8 +31,10 @@ use crate::runtime::http::Health;
 use crate::runtime::lease::Fence;
 use crate::runtime::metrics::Metrics;
 
-/// How many passes of one kind run at once. Most of a pass is waiting for a batch to fill.
+/// How many passes over Brokers, and over Consumers, run at once.
 const CONCURRENCY: u16 = 512;
+/// Passes over topology begin at once, and wait for their turn.
+const UNBOUNDED: u16 = 0;
 /// How long one batched request to a broker may take.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -129,20 +132,49 @@ pub async fn run(
         registry: Registry::default(),
         health,
         holding: tokio::sync::Mutex::default(),
+        turns: Turns::default(),
         notes: Mutex::default(),
         written: Mutex::default(),
         started: Instant::now(),
     });
     tokio::join!(
-        control(&ctx, &ctx.brokers, ctx.wake_brokers.listen(), &stop, broker::reconcile),
-        control(&ctx, &ctx.topics, ctx.wake_topics.listen(), &stop, reconciler::reconcile::<Topic>),
-        control(&ctx, &ctx.exchanges, ctx.wake_exchanges.listen(), &stop, reconciler::reconcile::<Exchange>),
-        control(&ctx, &ctx.queues, ctx.wake_queues.listen(), &stop, reconciler::reconcile::<Queue>),
-        control(&ctx, &ctx.bindings, ctx.wake_bindings.listen(), &stop, reconciler::reconcile::<Binding>),
+        control(&ctx, &ctx.brokers, ctx.wake_brokers.listen(), &stop, CONCURRENCY, broker::reconcile),
+        control(
+            &ctx,
+            &ctx.topics,
+            ctx.wake_topics.listen(),
+            &stop,
+            UNBOUNDED,
+            reconciler::reconcile::<Topic>
+        ),
+        control(
+            &ctx,
+            &ctx.exchanges,
+            ctx.wake_exchanges.listen(),
+            &stop,
+            UNBOUNDED,
+            reconciler::reconcile::<Exchange>
+        ),
+        control(
+            &ctx,
+            &ctx.queues,
+            ctx.wake_queues.listen(),
+            &stop,
+            UNBOUNDED,
+            reconciler::reconcile::<Queue>
+        ),
+        control(
+            &ctx,
+            &ctx.bindings,
+            ctx.wake_bindings.listen(),
+            &stop,
+            UNBOUNDED,
+            reconciler::reconcile::<Binding>
+        ),
         until(&stop, gone_ones::<Exchange>(ctx.clone())),
         until(&stop, gone_ones::<Queue>(ctx.clone())),
         until(&stop, gone_ones::<Binding>(ctx.clone())),
-        control(&ctx, &ctx.consumers, ctx.wake_consumers.listen(), &stop, consumer::reconcile),
+        control(&ctx, &ctx.consumers, ctx.wake_consumers.listen(), &stop, CONCURRENCY, consumer::reconcile),
         consumer::collector::run(ctx.clone(), stop.clone()),
         until(&stop, react(ctx.clone())),
     );
@@ -161,16 +193,21 @@ async fn control<K, F>(
     cache: &Cache<K>,
     woken: impl Stream<Item = ObjectRef<K>> + Send + 'static,
     stop: &CancellationToken,
+    concurrency: u16,
     reconcile: fn(Arc<K>, Arc<Context>) -> F,
 ) where
     K: Cached,
     F: Future<Output = Result<Action, Failure>> + Send + 'static,
 {
     let mut relevant = Relevant::default();
+    let shared = ctx.clone();
     let changed = cache.subscribe().filter_map(move |change| {
         let passes = relevant.passes(&change);
         futures::future::ready(match change {
-            Change::Applied(object) if passes => Some(ObjectRef::from_obj(object.as_ref())),
+            Change::Applied(object) if passes => {
+                shared.turns.hurry(&object.uid().unwrap_or_default());
+                Some(ObjectRef::from_obj(object.as_ref()))
+            }
             _ => None,
         })
     });
@@ -178,7 +215,7 @@ async fn control<K, F>(
     let store = cache.store();
     let woken = woken.filter(move |object| futures::future::ready(store.get(object).is_some()));
     Controller::for_stream(futures::stream::empty(), cache.store())
-        .with_config(Config::default().concurrency(CONCURRENCY))
+        .with_config(Config::default().concurrency(concurrency))
         .reconcile_on(futures::stream::select(changed, woken))
         .graceful_shutdown_on(stop.clone().cancelled_owned())
         .run(reconcile, retry::<K>, ctx.clone())

@@ -1,15 +1,17 @@
 //! The drift sweep: one look at everything a broker has, compared with everything declared on it.
 //!
-//! The number of requests does not grow with the number of objects: one listing of all topics,
-//! and the configs of the managed ones in large batches. A Topic that differs is woken; its own
+//! The number of requests does not grow with the number of objects: one listing of all topics, one
+//! description of the managed ones, and one reading of the config keys that they name (a further
+//! request of the latter two for each ten thousand). A Topic that differs is woken; its own
 //! pass looks again before it writes.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
+use tokio::sync::watch;
 
 use super::context::Context;
 use super::dependents;
@@ -20,12 +22,17 @@ use crate::api::conditions;
 use crate::api::policy::Policies;
 use crate::api::{Topic, annotation};
 use crate::brokers::kafka::{
-    ConfigEntry, ConfigSource, KafkaError, KafkaHandle, TopicDescription, TopicMeta,
+    ConfigEntry, ConfigQuery, ConfigSource, KafkaError, KafkaHandle, TopicDescription, TopicMeta,
 };
 use crate::topology::kafka::{DesiredTopic, ObservedTopic};
 
 /// How long one listing may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How long a pass waits for the sweep that is under way.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a pass may take what a sweep saw for the present. It only ever finds with it that nothing is to be done.
+const RECENT: Duration = Duration::from_secs(5);
 
 /// What kind of broker was swept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,8 +59,49 @@ pub struct Counts {
     pub unmanaged: usize,
 }
 
+/// What the sweep of a link saw, for passes that have no other reason to ask: after a restart, thousands of topics
+/// that are as declared are looked at in one sweep, not once more each.
+pub struct Looked(watch::Sender<Option<Arc<Look>>>);
+
+#[derive(Default)]
+struct Look {
+    ended: Option<Instant>,
+    topics: HashMap<String, ObservedTopic>,
+}
+
+impl Default for Looked {
+    fn default() -> Self {
+        Self(watch::Sender::new(None))
+    }
+}
+
+impl Looked {
+    /// The topic, as a sweep saw it that ended just now or is under way. None: it has to be asked for.
+    pub async fn topic(&self, name: &str) -> Option<ObservedTopic> {
+        let mut look = self.0.subscribe();
+        let ended = tokio::time::timeout(PATIENCE, look.wait_for(Option::is_some)).await;
+        let look = ended.ok()?.ok()?.clone()?;
+        let recent = look.ended.is_some_and(|ended| ended.elapsed() < RECENT);
+        look.topics.get(name).filter(|_| recent).cloned()
+    }
+}
+
 /// Looks once; wakes what differs.
 pub async fn run(ctx: &Arc<Context>, link: &Link, kafka: &KafkaHandle) -> Result<Counts, Failure> {
+    let mut look = Look::default();
+    let counts = sweep(ctx, link, kafka, &mut look.topics).await;
+    look.ended = counts.is_ok().then(Instant::now);
+    // One that failed is over, too: nobody waits for it any more.
+    link.looked.0.send_replace(Some(Arc::new(look)));
+    counts
+}
+
+async fn sweep(
+    ctx: &Arc<Context>,
+    link: &Link,
+    kafka: &KafkaHandle,
+    look: &mut HashMap<String, ObservedTopic>,
+) -> Result<Counts, Failure> {
     let broker = link.key.to_string();
     let asked = Instant::now();
     let listed = kafka.client.list_topics(TIMEOUT).await;
@@ -74,10 +122,13 @@ pub async fn run(ctx: &Arc<Context>, link: &Link, kafka: &KafkaHandle) -> Result
         ctx.metrics.broker_request(&broker, "DescribeTopics", outcome(&answers), asked.elapsed());
         seen.described =
             answers?.into_iter().filter_map(|(name, answer)| Some((name, answer.ok()?))).collect();
-        let asked = Instant::now();
-        let answers = kafka.client.describe_configs(&names, TIMEOUT).await;
-        ctx.metrics.broker_request(&broker, "DescribeConfigs", outcome(&answers), asked.elapsed());
-        seen.configs = answers?.into_iter().filter_map(|(name, answer)| Some((name, answer.ok()?))).collect();
+        let queries = queries(&topics, &listed);
+        if !queries.is_empty() {
+            let asked = Instant::now();
+            let answers = kafka.client.describe_config_keys(&queries, TIMEOUT).await;
+            ctx.metrics.broker_request(&broker, "DescribeConfigs", outcome(&answers), asked.elapsed());
+            seen.configs = answers?.into_iter().collect();
+        }
     }
 
     let mut counts = Counts { managed: topics.len(), ..Counts::default() };
@@ -98,11 +149,26 @@ pub async fn run(ctx: &Arc<Context>, link: &Link, kafka: &KafkaHandle) -> Result
         if news {
             ctx.wake_topics.wake(&ObjectRef::from_obj(topic.as_ref()));
         }
+        look.extend(observed.map(|observed| (desired.name, observed)));
+        // Thousands of comparisons must not keep other work waiting.
+        tokio::task::consume_budget().await;
     }
     let declared: HashSet<&str> = topics.iter().map(|topic| topic.topic_name()).collect();
     counts.unmanaged =
         listed.values().filter(|topic| !topic.internal && !declared.contains(topic.name.as_str())).count();
     Ok(counts)
+}
+
+/// The keys that matter of each topic that exists: those that its Topics name, or once set. Of a topic without such
+/// keys nothing is asked: what else is set there is none of Spillway's business.
+fn queries(topics: &[Arc<Topic>], listed: &HashMap<String, TopicMeta>) -> Vec<ConfigQuery> {
+    let mut wanted: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
+    for topic in topics.iter().filter(|topic| listed.contains_key(topic.topic_name())) {
+        let set = topic.status.iter().flat_map(|status| &status.applied_config_keys);
+        wanted.entry(topic.topic_name()).or_default().extend(topic.spec.config.keys().chain(set).cloned());
+    }
+    let named = wanted.into_iter().filter(|(_, keys)| !keys.is_empty());
+    named.map(|(topic, keys)| ConfigQuery { topic: topic.to_owned(), keys }).collect()
 }
 
 /// The broker did not say: never taken for "not there".
@@ -112,7 +178,8 @@ struct Unknown;
 struct Seen<'a> {
     listed: &'a HashMap<String, TopicMeta>,
     described: HashMap<String, TopicDescription>,
-    configs: HashMap<String, Vec<ConfigEntry>>,
+    /// Of the topics that were asked about.
+    configs: HashMap<String, Result<Vec<ConfigEntry>, KafkaError>>,
 }
 
 impl Seen<'_> {
@@ -125,7 +192,7 @@ impl Seen<'_> {
         let config: BTreeMap<String, String> = self
             .configs
             .get(name)
-            .ok_or(Unknown)?
+            .map_or(Ok(&[][..]), |answer| answer.as_deref().map_err(|_| Unknown))?
             .iter()
             .filter(|entry| entry.source == ConfigSource::DynamicTopic)
             .filter_map(|entry| Some((entry.name.clone(), entry.value.clone()?)))
@@ -135,8 +202,10 @@ impl Seen<'_> {
             partitions: i32::try_from(described.partitions.len()).unwrap_or(i32::MAX),
             replication_factor: described
                 .partitions
-                .first()
-                .map_or(0, |partition| i32::try_from(partition.replicas.len()).unwrap_or(0)),
+                .iter()
+                .map(|partition| i32::try_from(partition.replicas.len()).unwrap_or(0))
+                .min()
+                .unwrap_or(0),
             config,
         }))
     }

@@ -36,7 +36,11 @@ pub fn outcome<T>(result: &Result<T, RabbitError>) -> &'static str {
 pub async fn run(ctx: &Arc<Context>, link: &Link, rabbit: &RabbitHandle) -> Result<Counts, Failure> {
     let asked = Instant::now();
     let seen = rabbit.observer.sweep(Lane::Resync).await;
-    ctx.metrics.broker_request(&link.key.to_string(), "Sweep", outcome(&seen), asked.elapsed());
+    let (broker, took) = (link.key.to_string(), asked.elapsed());
+    // They are under way together, so each took at most this long.
+    for request in ["ListQueues", "ListExchanges", "ListBindings", "ListPolicies", "ListOperatorPolicies"] {
+        ctx.metrics.broker_request(&broker, request, outcome(&seen), took);
+    }
     let seen = seen?;
     let mut counts = Counts { kind: Swept::Queues, ..Counts::default() };
     compare::<Exchange>(ctx, link, rabbit, seen.begun, &mut counts).await;

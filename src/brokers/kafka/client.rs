@@ -28,8 +28,8 @@ use super::error::{KafkaError, LOCAL_BAD_MSG, LOCAL_DESTROY, LOCAL_INVALID_ARG, 
 use super::ffi::{Native, Outcomes, Reply};
 use super::settings::KafkaSettings;
 use super::types::{
-    ClusterInfo, ConfigEntry, GroupDescription, GroupListing, Isolation, NewTopic, OffsetQuery, OffsetSpec,
-    TopicConfigChange, TopicDescription, TopicMeta, TopicPartition,
+    ClusterInfo, ConfigEntry, ConfigQuery, GroupDescription, GroupListing, Isolation, NewTopic, OffsetQuery,
+    OffsetSpec, TopicConfigChange, TopicDescription, TopicMeta, TopicPartition,
 };
 
 /// One outcome for each object asked about, in the order asked.
@@ -37,6 +37,10 @@ pub type PerObject<T> = Result<Vec<(String, Result<T, KafkaError>)>, KafkaError>
 
 /// Objects in one request at most. librdkafka matches answers by linear search, so its cost grows with the square.
 const CHUNK: usize = 500;
+/// Objects in one request that reads little of each: one look at all topics of a cluster is one request.
+const LISTED: usize = 10_000;
+/// With so few keys of each topic asked for, the answer for [`LISTED`] topics stays some megabytes small.
+const FEW_KEYS: usize = 16;
 /// Partitions in one request for offsets at most, for the same reason.
 const OFFSETS_CHUNK: usize = 1_500;
 /// How much later than librdkafka's own time-out a call is given up.
@@ -126,7 +130,7 @@ impl KafkaClient {
         let words = Words { one: "describe topic", many: "describe topics" };
         let names = distinct(names);
         let issue = |chunk: &[&String], timeout| self.inner.native.describe_topics(chunk, timeout);
-        self.for_each(words, &names, |name| name, |_| Ok(()), issue, timeout).await
+        self.for_each_of(LISTED, words, &names, |name| name, |_| Ok(()), issue, timeout).await
     }
 
     /// Reads the configuration in force of topics. A name given twice is answered once.
@@ -135,11 +139,24 @@ impl KafkaClient {
         topics: &[String],
         timeout: Duration,
     ) -> PerObject<Vec<ConfigEntry>> {
+        let all = |topic: &String| ConfigQuery { topic: topic.clone(), keys: BTreeSet::new() };
+        let queries: Vec<_> = distinct(topics).into_iter().map(all).collect();
+        self.describe_config_keys(&queries, timeout).await
+    }
+
+    /// Reads some configuration keys of topics: an answer is as much smaller as keys are fewer.
+    pub async fn describe_config_keys(
+        &self,
+        queries: &[ConfigQuery],
+        timeout: Duration,
+    ) -> PerObject<Vec<ConfigEntry>> {
         let words =
             Words { one: "read the configuration of topic", many: "read the configuration of topics" };
-        let names = distinct(topics);
-        let issue = |chunk: &[&String], timeout| self.inner.native.describe_configs(chunk, timeout);
-        self.for_each(words, &names, |name| name, |_| Ok(()), issue, timeout).await
+        let few = queries.iter().all(|query| (1..=FEW_KEYS).contains(&query.keys.len()));
+        let chunk = if few { LISTED } else { CHUNK };
+        let queries: Vec<_> = queries.iter().collect();
+        let issue = |chunk: &[&ConfigQuery], timeout| self.inner.native.describe_configs(chunk, timeout);
+        self.for_each_of(chunk, words, &queries, |query| &query.topic, check_query, issue, timeout).await
     }
 
     /// Creates topics, or with `validate_only` asks whether the broker would.
@@ -359,10 +376,24 @@ impl KafkaClient {
         answered.map_err(|error| self.inner.connection.explain(error))
     }
 
-    /// Checks each object, sends those that pass in bounded requests one after the other, and puts the outcomes
-    /// into the order asked.
     async fn for_each<S, T>(
         &self,
+        words: Words,
+        objects: &[&S],
+        name: impl Fn(&S) -> &String,
+        check: impl Fn(&S) -> Result<(), RawError>,
+        issue: impl Fn(&[&S], Duration) -> Result<Reply<Outcomes<String, T>>, RawError>,
+        timeout: Duration,
+    ) -> PerObject<T> {
+        self.for_each_of(CHUNK, words, objects, name, check, issue, timeout).await
+    }
+
+    /// Checks each object, sends those that pass in requests of `size` objects one after the other, and puts the
+    /// outcomes into the order asked.
+    #[allow(clippy::too_many_arguments)] // What a call is made of.
+    async fn for_each_of<S, T>(
+        &self,
+        size: usize,
         words: Words,
         objects: &[&S],
         name: impl Fn(&S) -> &String,
@@ -388,7 +419,7 @@ impl KafkaClient {
         let mut found = HashMap::new();
         let mut failed: HashMap<&String, RawError> = HashMap::new();
         let deadline = Instant::now() + timeout;
-        for chunk in sendable.chunks(CHUNK) {
+        for chunk in sendable.chunks(size) {
             let left = deadline.saturating_duration_since(Instant::now());
             let answered =
                 if left.is_zero() { Err(timed_out()) } else { self.answer(issue(chunk, left), left).await };
@@ -488,6 +519,11 @@ fn check_new_topic(topic: &NewTopic) -> Result<(), RawError> {
         return Err(invalid(format!("{copies} is no replication factor (1 to {MOST})")));
     }
     check_config(topic.config.iter())
+}
+
+fn check_query(query: &ConfigQuery) -> Result<(), RawError> {
+    let none = String::new();
+    check_config(query.keys.iter().map(|key| (key, &none)))
 }
 
 fn check_change(change: &TopicConfigChange) -> Result<(), RawError> {

@@ -35,9 +35,9 @@ use tokio::sync::oneshot;
 use super::coordinator::{NATIVE_TIMEOUT, UnderWay};
 use super::error::{LOCAL_BAD_MSG, LOCAL_INVALID_ARG, RawError};
 use super::types::{
-    ClusterInfo, ConfigEntry, ConfigSource, GroupDescription, GroupKind, GroupListing, GroupMember,
-    GroupState, Isolation, NewTopic, Node, OffsetQuery, OffsetSpec, PartitionMeta, TopicConfigChange,
-    TopicDescription, TopicPartition,
+    ClusterInfo, ConfigEntry, ConfigQuery, ConfigSource, GroupDescription, GroupKind, GroupListing,
+    GroupMember, GroupState, Isolation, NewTopic, Node, OffsetQuery, OffsetSpec, PartitionMeta,
+    TopicConfigChange, TopicDescription, TopicPartition,
 };
 
 /// Functions of librdkafka that pass error codes or other open sets of numbers, declared with integers.
@@ -288,10 +288,10 @@ impl Native {
 
     pub fn describe_configs(
         &self,
-        topics: &[&String],
+        queries: &[&ConfigQuery],
         timeout: Duration,
     ) -> Result<Reply<Outcomes<String, Vec<ConfigEntry>>>, RawError> {
-        let resources = Objects::build(topics, |topic| topic_resource(topic))?;
+        let resources = Objects::build(queries, queried_resource)?;
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout);
         self.call_with(&options, &resources, sys::rd_kafka_DescribeConfigs, read_configs)
     }
@@ -966,6 +966,22 @@ fn topic_resource(topic: &str) -> Result<Owned<sys::rd_kafka_ConfigResource_t>, 
         },
         sys::rd_kafka_ConfigResource_destroy,
     )
+}
+
+/// A topic with the keys that are asked for; none: all of them.
+fn queried_resource(query: &ConfigQuery) -> Result<Owned<sys::rd_kafka_ConfigResource_t>, RawError> {
+    let resource = topic_resource(&query.topic)?;
+    for key in &query.keys {
+        let key = c_string(key)?;
+        // SAFETY: the resource is live; both strings are NUL-terminated and copied by the call. A value is wanted
+        // by the function and not by the request.
+        let code =
+            unsafe { sys::rd_kafka_ConfigResource_set_config(resource.get(), key.as_ptr(), c"".as_ptr()) };
+        if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(RawError::new(LOCAL_INVALID_ARG, "a configuration key is not usable"));
+        }
+    }
+    Ok(resource)
 }
 
 fn config_change(change: &TopicConfigChange) -> Result<Owned<sys::rd_kafka_ConfigResource_t>, RawError> {

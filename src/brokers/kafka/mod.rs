@@ -24,9 +24,9 @@ pub use error::{ErrorCode, KafkaError};
 pub use pool::{BrokerKey, KafkaHandle, KafkaPool};
 pub use settings::{KafkaSettings, SaslMechanism, SaslSettings};
 pub use types::{
-    ClusterInfo, ConfigEntry, ConfigSource, GroupDescription, GroupKind, GroupListing, GroupMember,
-    GroupState, Isolation, NewTopic, Node, OffsetQuery, OffsetSpec, PartitionMeta, TopicConfigChange,
-    TopicDescription, TopicMeta, TopicPartition,
+    ClusterInfo, ConfigEntry, ConfigQuery, ConfigSource, GroupDescription, GroupKind, GroupListing,
+    GroupMember, GroupState, Isolation, NewTopic, Node, OffsetQuery, OffsetSpec, PartitionMeta,
+    TopicConfigChange, TopicDescription, TopicMeta, TopicPartition,
 };
 
 pub use super::lane::Lane;

@@ -134,6 +134,15 @@ pub struct TopicConfigChange {
     pub delete: BTreeSet<String>,
 }
 
+/// Which configuration of a topic to read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ConfigQuery {
+    /// Topic name.
+    pub topic: String,
+    /// The keys; empty: all there are, some forty.
+    pub keys: BTreeSet<String>,
+}
+
 /// Which end of a partition to ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum OffsetSpec {
