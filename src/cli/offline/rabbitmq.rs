@@ -107,10 +107,11 @@ impl Site<'_> {
     async fn exchange(&self, desired: &DesiredExchange, since: Instant) -> Result<(Plan, bool), Rejection> {
         let seen = self.rabbit.observer.exchange(self.vhost, &desired.name, since, Lane::User).await;
         let observed = seen.map_err(rabbitmq_said)?.as_ref().map(apply::seen_exchange);
+        let policies = self.vhost_policies(since).await?;
         let plan = plan_exchange(&ExchangeInput {
             desired,
             observed: observed.as_ref(),
-            policies: &self.vhost_policies(since).await?,
+            policies: &policies,
             owned: false,
             management: self.policies.management,
             adoption: self.adoption(),
@@ -129,11 +130,12 @@ impl Site<'_> {
         // Nothing is deleted from here, so nothing is made anew.
         let recreates = desired.on_immutable_change == OnImmutableChange::RecreateIfEmpty;
         let refusing = DesiredQueue { on_immutable_change: OnImmutableChange::Refuse, ..desired.clone() };
+        let policies = self.vhost_policies(since).await?;
         let plan = plan_queue(&QueueInput {
             desired: &refusing,
             observed: observed.as_ref(),
             bindings: &bindings,
-            policies: &self.vhost_policies(since).await?,
+            policies: &policies,
             memory: &QueueMemory::default(),
             claimed: &BTreeSet::new(),
             management: self.policies.management,
