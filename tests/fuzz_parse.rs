@@ -154,10 +154,14 @@ fn put(tree: &mut Value, at: usize, value: Value) {
 fn collect(tree: &Value, path: String, places: &mut Vec<String>) {
     match tree {
         Value::Object(map) => {
-            map.iter().for_each(|(key, value)| collect(value, format!("{path}/{key}"), places))
+            for (key, value) in map {
+                collect(value, format!("{path}/{key}"), places);
+            }
         }
         Value::Array(list) => {
-            list.iter().enumerate().for_each(|(at, value)| collect(value, format!("{path}/{at}"), places));
+            for (at, value) in list.iter().enumerate() {
+                collect(value, format!("{path}/{at}"), places);
+            }
         }
         _ => {}
     }

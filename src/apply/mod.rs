@@ -7,7 +7,7 @@
 //!
 //! Nothing is decided here, and nothing of Kubernetes is known here. Every step is safe to repeat.
 //!
-//! * [`kafka`]: topics
+//! * [`kafka`][]: topics
 //! * [`rabbitmq`]: exchanges, queues, bindings, and the policies behind them
 
 pub mod kafka;

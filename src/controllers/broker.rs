@@ -182,7 +182,7 @@ async fn connect(ctx: &Arc<Context>, broker: &Broker, key: &BrokerKey) -> Result
         let observer = || {
             let (metrics, name) = (ctx.metrics.clone(), key.to_string());
             Observer::new(move |operation, result, took| {
-                metrics.broker_request(&name, operation, result, took)
+                metrics.broker_request(&name, operation, result, took);
             })
         };
         let kafka = ctx

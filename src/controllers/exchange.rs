@@ -116,11 +116,11 @@ impl TopologyKind for Exchange {
             }
         }
         // After the exchange, and also where a crash came between the two.
-        if verdict == deletion::Verdict::Delete || observed.is_none() {
-            if let Some(policy) = planner::deletion::exchange_policy_goes(&input, name, &policies) {
-                pass.ctx.may_write()?;
-                client.delete_policy(vhost, &policy).await?;
-            }
+        if (verdict == deletion::Verdict::Delete || observed.is_none())
+            && let Some(policy) = planner::deletion::exchange_policy_goes(&input, name, &policies)
+        {
+            pass.ctx.may_write()?;
+            client.delete_policy(vhost, &policy).await?;
         }
         Ok(verdict)
     }

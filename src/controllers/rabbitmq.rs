@@ -224,7 +224,9 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
                     since = Instant::now();
                     continue;
                 }
-                done => drop(done?),
+                done => {
+                    done?;
+                }
             }
             if drift {
                 tell_drift(pass, &plan, &words, lost.as_ref());
@@ -295,6 +297,7 @@ fn tell_drift<K: Rabbit>(pass: &Pass<'_, K>, plan: &Plan, words: &[String], lost
 
 /// Whether another CR declares the binding, too: then it stays. One that its Broker refuses does not
 /// count.
+#[must_use]
 pub fn claimed_by_others<K: TopologyKind>(pass: &Pass<'_, K>, key: &str) -> bool {
     let ctx = pass.ctx;
     let bindings = ctx.bindings.find(key);
@@ -327,6 +330,7 @@ pub async fn claim_first<K: Rabbit>(
 }
 
 /// What the answer to a deletion depends on.
+#[must_use]
 pub fn removal<K: Rabbit>(pass: &Pass<'_, K>) -> deletion::Input {
     let mut status = pass.object.status().cloned().unwrap_or_default();
     let owned = K::owned_since(&mut status).is_some() || K::was_begun(&status);

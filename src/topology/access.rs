@@ -114,6 +114,7 @@ fn any_glob(patterns: &[String], text: &str) -> bool {
 }
 
 /// Whether `text` as a whole matches: `*` is any run of characters, all else is literal.
+#[must_use]
 pub fn glob(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();

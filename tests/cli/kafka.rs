@@ -1,6 +1,6 @@
 //! Topics: planned, applied, imported.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use spillway_operator::brokers::kafka::{NewTopic, TopicConfigChange};
@@ -59,7 +59,8 @@ fn a_new_topic_is_planned_made_and_then_in_step() {
     on("apply", &folder, &["--yes"]).exits(0).says("Applied: 3 objects were changed.");
     on("plan", &folder, &[]).exits(0).says("Plan: 3 in step.");
     on("apply", &folder, &["--yes"]).exits(0).says("Plan: 3 in step.");
-    let made = run(async { client().describe_topics(&[name.clone()], TIMEOUT).await }).expect("an answer");
+    let made = run(async { client().describe_topics(std::slice::from_ref(&name), TIMEOUT).await })
+        .expect("an answer");
     assert_eq!(made[0].1.as_ref().expect("it is there").partitions.len(), 2);
 }
 
@@ -78,7 +79,8 @@ fn a_changed_config_and_more_partitions_are_one_change() {
     on("apply", &folder, &["--yes"]).exits(0);
     on("plan", &folder, &[]).exits(0);
     // What the manifest does not name is left alone.
-    let kept = run(async { client().describe_configs(&[name.clone()], TIMEOUT).await }).expect("an answer");
+    let kept = run(async { client().describe_configs(std::slice::from_ref(&name), TIMEOUT).await })
+        .expect("an answer");
     let segment = kept[0].1.as_ref().expect("told").iter().find(|entry| entry.name == "segment.ms");
     assert_eq!(segment.and_then(|entry| entry.value.as_deref()), Some("50000"));
 }
@@ -275,7 +277,7 @@ fn a_topic_that_changed_since_the_plan_was_shown_is_left_alone() {
         let session = Session::open(&objects).await;
         let entries = session.plan(&Progress::new()).await;
         let set = BTreeMap::from([("retention.ms".to_owned(), "65000".to_owned())]);
-        let change = TopicConfigChange { topic: name.clone(), set, delete: Default::default() };
+        let change = TopicConfigChange { topic: name.clone(), set, delete: BTreeSet::default() };
         client().incremental_alter_configs(&[change], false, TIMEOUT).await.expect("it answers");
         session.carry_out(&entries[0], std::time::Instant::now()).await
     });

@@ -144,6 +144,7 @@ impl<C> Links<C> {
 #[cfg(test)]
 impl Links<()> {
     /// Ways that lead nowhere: each Broker with its cluster's id.
+    #[must_use]
     pub fn fake(brokers: &[Declared<Broker>], cluster_ids: &[&str]) -> Self {
         let link = |(broker, id): (&Declared<Broker>, &&str)| {
             let link = Link {

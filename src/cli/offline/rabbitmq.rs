@@ -45,7 +45,10 @@ pub struct Site<'a> {
 
 /// The policies of each virtual host in the planner's form, made once for all who share a look.
 #[derive(Default)]
-pub struct PolicyCache(Mutex<HashMap<(String, String), (Arc<Read>, Arc<VhostPolicies>)>>);
+pub struct PolicyCache(Mutex<HashMap<(String, String), Kept>>);
+
+/// What was read, and what was made of it.
+type Kept = (Arc<Read>, Arc<VhostPolicies>);
 
 impl PolicyCache {
     fn of(&self, cluster_id: &str, vhost: &str, read: &Arc<Read>) -> Arc<VhostPolicies> {

@@ -61,7 +61,7 @@ impl Schemas {
         if let Value::Object(top) = &mut *document {
             top.remove("status");
             if let Some(Value::Object(metadata)) = top.get("metadata") {
-                unknown("metadata", metadata.keys(), METADATA.iter().copied(), &mut problems);
+                unknown("metadata", metadata.keys(), &METADATA.iter().copied(), &mut problems);
             }
         }
         walk("", schema, document, &mut problems);
@@ -174,7 +174,7 @@ fn object(path: &str, schema: &Value, fields: &mut Map<String, Value>, problems:
         problems.push(format!("{path}: has {} keys; at most {most} are allowed", fields.len()));
     }
     if !open && others.is_none() {
-        unknown(path, fields.keys(), properties.keys().map(String::as_str), problems);
+        unknown(path, fields.keys(), &properties.keys().map(String::as_str), problems);
     }
     for (key, value) in fields.iter_mut() {
         if let Some(schema) = properties.get(key).or(others) {
@@ -187,7 +187,7 @@ fn object(path: &str, schema: &Value, fields: &mut Map<String, Value>, problems:
 fn unknown<'a>(
     path: &str,
     keys: impl Iterator<Item = &'a String>,
-    known: impl Iterator<Item = &'a str> + Clone,
+    known: &(impl Iterator<Item = &'a str> + Clone),
     problems: &mut Vec<String>,
 ) {
     for key in keys {
@@ -257,7 +257,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn problems(kind: &str, spec: Value) -> Vec<String> {
+    fn problems(kind: &str, spec: &Value) -> Vec<String> {
         let mut document = json!({
             "apiVersion": "spillway.dev/v1alpha1", "kind": kind, "metadata": {"name": "orders"},
             "spec": spec,
@@ -270,7 +270,7 @@ mod tests {
         for (key, value) in more.as_object().unwrap() {
             spec[key] = value.clone();
         }
-        problems("Topic", spec)
+        problems("Topic", &spec)
     }
 
     #[test]
@@ -320,13 +320,13 @@ mod tests {
         assert!(name[0].starts_with("spec.name: name may hold letters"), "{name:?}");
         let both = problems(
             "Broker",
-            json!({"kafka": {"bootstrapServers": ["a:1"]}, "rabbitmq": {
+            &json!({"kafka": {"bootstrapServers": ["a:1"]}, "rabbitmq": {
             "managementUrl": "http://a:1", "connectionSecretRef": {"name": "a"}}}),
         );
         assert!(both[0].contains("set exactly one of kafka and rabbitmq"), "{both:?}");
-        let queue = problems("Queue", json!({"brokerRef": {"name": "r"}, "type": "stream", "maxLength": 1}));
+        let queue = problems("Queue", &json!({"brokerRef": {"name": "r"}, "type": "stream", "maxLength": 1}));
         assert!(queue[0].contains("a stream takes"), "{queue:?}");
-        let short = problems("Queue", json!({"brokerRef": {"name": "r"}, "expires": "0s"}));
+        let short = problems("Queue", &json!({"brokerRef": {"name": "r"}, "expires": "0s"}));
         assert!(short[0].contains("at least 1ms"), "{short:?}");
     }
 
@@ -341,7 +341,7 @@ mod tests {
     fn no_value_is_repeated_in_a_message() {
         let broker = problems(
             "Broker",
-            json!({"rabbitmq": {
+            &json!({"rabbitmq": {
             "managementUrl": "http://user:hunter22@a:1", "connectionSecretRef": {"name": "a"}}}),
         );
         assert!(!broker.is_empty());

@@ -82,7 +82,7 @@ impl<'a> Session<'a> {
                     Entry {
                         candidate: candidate.clone(),
                         policies,
-                        outcome: outcome.map_err(|error| self.redact(error)),
+                        outcome: outcome.map_err(|error| self.redact(&error)),
                     },
                 )
             })
@@ -116,7 +116,7 @@ impl<'a> Session<'a> {
             if entry.action().pending()
                 && let Some(why) = refused.remove(&(broker.clone(), name.clone()))
             {
-                entry.outcome = Err(self.redact(why));
+                entry.outcome = Err(self.redact(&why));
             }
         }
     }
@@ -171,7 +171,7 @@ impl<'a> Session<'a> {
                 self.site(link, candidate, policies, &none)?.carry_out(wanted, since, &change.hash).await
             }
         };
-        done.map_err(|error| self.redact(error))
+        done.map_err(|error| self.redact(&error))
     }
 
     fn site<'b>(
@@ -206,12 +206,12 @@ impl<'a> Session<'a> {
         stream::iter(keys)
             .map(async |key| (key.to_owned(), ask(key).await))
             .buffer_unordered(64)
-            .filter_map(async |(key, answer)| Some((key, self.redact(answer.err()?))))
+            .filter_map(async |(key, answer)| Some((key, self.redact(&answer.err()?))))
             .collect()
             .await
     }
 
-    fn redact(&self, rejection: Rejection) -> Rejection {
+    fn redact(&self, rejection: &Rejection) -> Rejection {
         let message = self.objects.secrets.redact(&rejection.message).replace(['\r', '\n'], " ");
         Rejection::new(rejection.reason, message)
     }

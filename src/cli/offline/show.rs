@@ -119,7 +119,7 @@ pub fn table(entries: &[Entry], links: &Links, all: bool, colours: bool) -> Stri
         let waiting = entries.iter().filter(|entry| entry.candidate.broker == key).count();
         let objects = if waiting == 1 { "1 object waits" } else { &format!("{waiting} objects wait") };
         let words = vec![rejection.message.clone(), format!("({objects} for it)")];
-        lines.push(Line::new(Action::Error, "Broker", key, key, words));
+        lines.push(Line::new(Action::Error, "Broker", key, key, &words));
     }
     for entry in entries {
         let action = entry.action();
@@ -138,7 +138,7 @@ pub fn table(entries: &[Entry], links: &Links, all: bool, colours: bool) -> Stri
             Some(vhost) if vhost != "/" => format!("{} {vhost}", candidate.broker),
             _ => candidate.broker.clone(),
         };
-        lines.push(Line::new(action, candidate.kind, &candidate.name, &broker, words));
+        lines.push(Line::new(action, candidate.kind, &candidate.name, &broker, &words));
     }
     if lines.is_empty() {
         return String::new();
@@ -184,7 +184,7 @@ struct Line {
 }
 
 impl Line {
-    fn new(action: Action, kind: &'static str, name: &str, broker: &str, words: Vec<String>) -> Self {
+    fn new(action: Action, kind: &'static str, name: &str, broker: &str, words: &[String]) -> Self {
         let words = words.iter().map(|words| printable(words)).collect();
         Self { action, kind, name: printable(name), broker: printable(broker), words }
     }

@@ -42,8 +42,8 @@ pub enum Owned {
 }
 
 impl Input {
-    fn release(&self, there: bool, words: &Words) -> Option<Verdict> {
-        let Self { policy, management, owner, heir, forced, owned } = *self;
+    fn release(self, there: bool, words: &Words) -> Option<Verdict> {
+        let Self { policy, management, owner, heir, forced, owned } = self;
         let object = Object::of(there, owned == Owned::Yes);
         let asked = Asked { policy, management, owner, heir, forced, object };
         release(&asked, words).map(Verdict::Release)

@@ -23,12 +23,11 @@ enum Rule {
 
 fn rule(kind: Kind, key: &str) -> Rule {
     match (kind, key) {
-        (Kind::Exchange, _) => Rule::Argument,
         (Kind::Queue(_), "consumer-timeout") => Rule::Smaller,
         (Kind::Queue(QueueType::Stream), _) | (Kind::Queue(QueueType::Quorum), "overflow") => Rule::Policy,
         (Kind::Queue(_), "delivery-limit") => Rule::Limit,
         (Kind::Queue(_), "message-ttl" | "expires" | "max-length" | "max-length-bytes") => Rule::Smaller,
-        (Kind::Queue(_), _) => Rule::Argument,
+        (Kind::Exchange | Kind::Queue(_), _) => Rule::Argument,
     }
 }
 

@@ -296,7 +296,10 @@ pub fn carried_over(lower: &Definition, ours: &Definition) -> Definition {
     let elsewhere = ours.contains_key(exchange) && ours.get(exchange) != lower.get(exchange);
     lower
         .iter()
-        .filter(|(key, _)| !ours.contains_key(*key) && !(elsewhere && key.starts_with("dead-letter-")))
+        .filter(|(key, _)| {
+            let means_nothing = elsewhere && key.starts_with("dead-letter-");
+            !ours.contains_key(*key) && !means_nothing
+        })
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect()
 }

@@ -36,6 +36,7 @@ pub use object::Object;
 pub use operator::binary;
 pub use proxy::Proxy;
 pub use rabbit_world::{binding_yaml, exchange_yaml, login_yaml, queue_yaml, rabbit_yaml};
+pub use rabbitmq::Rabbit;
 pub use wait::{never_within, until, until_within};
 pub use workload::{Workload, deployment, sleeping_pod};
 pub use world::{World, bare_world, consumer_yaml, topic_yaml, world};

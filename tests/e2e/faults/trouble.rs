@@ -6,7 +6,7 @@ use serde_json::json;
 use spillway_operator::api::{Broker, Queue, Topic};
 
 use super::{kafka, queue, rabbitmq, topic};
-use crate::bed::{Fate, Object as _, Request, Side, Site, World, bare_world, until_within};
+use crate::bed::{Fate, Object as _, Request, Side, Site, World, bare_world, never_within, until_within};
 
 /// Time enough to come to an end once the server is well again, with the longest pause in between.
 const SOON: Duration = Duration::from_secs(40);
@@ -128,6 +128,69 @@ fn a_step_that_fails_while_a_node_boots_does_not_undo_or_repeat_what_was_done() 
         let declared = site.cut.writes().iter().filter(|write| write.contains("PUT /api/queues/")).count();
         assert_eq!(declared, 1, "{:?}", site.cut.writes());
         assert_eq!(w.mq().await.bindings("orders").await, ["amq.topic|a"]);
+    });
+}
+
+#[test]
+fn what_was_edited_while_the_api_server_was_away_is_done_once_when_it_is_back() {
+    site(async |site, w| {
+        let operator = site.start().await;
+        kafka(site).await;
+        rabbitmq(site).await;
+        w.topic("orders", "partitions: 1").await;
+        w.queue("orders", "maxLength: 9").await;
+        topic(site, "orders").await;
+        queue(site, "orders").await;
+
+        site.api.close();
+        let away = Instant::now();
+        w.topic("orders", "partitions: 2").await;
+        w.queue("orders", "maxLength: 8\nbindings: [{source: amq.topic, routingKey: a}]").await;
+        w.queue("bills", "deletionPolicy: Delete").await;
+        never_within(ILL, "an operator that hears nothing writes nothing", async || {
+            let writes = times(site, away, "RabbitMq") + times(site, away, "Kafka");
+            if writes == 0 { Ok(()) } else { Err(format!("{:?}", site.cut.writes_since(away))) }
+        })
+        .await;
+        site.api.open();
+        topic(site, "orders").await;
+        queue(site, "orders").await;
+        queue(site, "bills").await;
+        assert_eq!(w.kafka.topic(&w.name("orders")).await.expect("a topic").partitions, 2);
+        assert_eq!(w.mq().await.bindings("orders").await, ["amq.topic|a"]);
+        assert_eq!(times(site, away, "RabbitMq PUT /api/queues/"), 1, "{:?}", site.cut.writes_since(away));
+        assert_eq!(operator.exited(), None);
+    });
+}
+
+#[test]
+fn what_was_edited_and_deleted_while_rabbitmq_was_away_is_done_when_it_is_back() {
+    site(async |site, w| {
+        let _operator = site.start().await;
+        rabbitmq(site).await;
+        w.queue("orders", "maxLength: 9\ndeletionPolicy: Delete").await;
+        w.queue("bills", "deletionPolicy: Delete").await;
+        queue(site, "orders").await;
+        queue(site, "bills").await;
+
+        site.rabbitmq.close();
+        w.condition::<Broker>("rabbitmq", "Ready", "False", "BrokerUnreachable").await;
+        w.queue(
+            "orders",
+            "maxLength: 8\ndeletionPolicy: Delete\nbindings: [{source: amq.topic, routingKey: a}]",
+        )
+        .await;
+        w.delete::<Queue>("bills").await;
+        w.condition::<Queue>("orders", "Ready", "False", "BrokerUnreachable").await;
+        w.condition::<Queue>("bills", "Ready", "False", "BrokerUnreachable").await;
+        assert!(w.mq().await.queue("bills").await.is_some(), "nobody could delete it");
+
+        site.rabbitmq.open();
+        queue(site, "orders").await;
+        w.until_gone::<Queue>("bills").await;
+        assert_eq!(w.mq().await.queues().await, ["orders"]);
+        assert_eq!(w.mq().await.bindings("orders").await, ["amq.topic|a"]);
+        w.mq().await.until_effective("orders", &json!({"max-length": 8})).await;
     });
 }
 

@@ -217,7 +217,7 @@ fn topic(random: &mut Random, site: &Site) -> Value {
     maybe(random, &mut map, 25, "deadLetter", |r| {
         if r.chance(50) { json!({}) } else { json!({"name": topic_name(r, site)}) }
     });
-    maybe(random, &mut map, 20, "retry", |r| delays(r));
+    maybe(random, &mut map, 20, "retry", delays);
     policies(random, &mut map, &["Retain", "Delete", "DeleteIfEmpty"]);
     Value::Object(map)
 }

@@ -41,10 +41,10 @@ const TYPED: [(&str, &str, &[QueueType]); 17] = [
 /// The arguments that are fixed at declaration, however settings are applied.
 pub fn declared(of: &str, spec: &QueueSpec) -> Result<Arguments, Rejection> {
     check_arguments(of, &spec.arguments)?;
-    for (argument, field, _) in TYPED
+    let twice = TYPED
         .iter()
-        .filter(|(argument, _, kinds)| spec.arguments.contains_key(*argument) && has(spec, argument, kinds))
-    {
+        .find(|(argument, _, kinds)| spec.arguments.contains_key(*argument) && has(spec, argument, kinds));
+    if let Some((argument, field, _)) = twice {
         return Err(invalid(format!("{of}: set the field {field} instead of the argument {argument}")));
     }
     let mut arguments = spec.arguments.clone();
@@ -62,7 +62,7 @@ pub fn declared(of: &str, spec: &QueueSpec) -> Result<Arguments, Rejection> {
         return Err(invalid(format!("{of}: initialGroupSize must be at least 1")));
     }
     add("x-max-priority", spec.max_priority.map(|n| json!(n)))?;
-    add("x-single-active-consumer", spec.single_active_consumer.then(|| json!(true)))?;
+    add("x-single-active-consumer", spec.single_active_consumer.then_some(Value::Bool(true)))?;
     add("x-queue-leader-locator", spec.leader_locator.map(|locator| json!(locator.as_str())))?;
     add("x-initial-cluster-size", spec.initial_group_size.map(|n| json!(n)))?;
     Ok(arguments)

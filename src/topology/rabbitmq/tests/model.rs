@@ -28,6 +28,11 @@ fn voids(kind: &str, key: &str) -> bool {
     }
 }
 
+/// 1 and 1.0 are equal values, and two arguments.
+fn as_text(arguments: &Arguments) -> String {
+    json!(arguments).to_string()
+}
+
 impl Model {
     /// The policy in force, of `policies`: which of equals is chance, here the last name.
     pub fn winner<'a>(&self, policies: &'a [ObservedPolicy]) -> Option<&'a ObservedPolicy> {
@@ -75,9 +80,10 @@ impl Model {
                 self.bindings.push(binding.clone());
             }
             Step::Unbind(binding) => {
-                let at = self.bindings.iter().position(|is| {
-                    is == binding && json!(is.arguments).to_string() == json!(binding.arguments).to_string()
-                });
+                let at = self
+                    .bindings
+                    .iter()
+                    .position(|is| is == binding && as_text(&is.arguments) == as_text(&binding.arguments));
                 self.bindings.remove(at.expect("only what is there is unbound"));
             }
             Step::PutPolicy { policy, .. } => {

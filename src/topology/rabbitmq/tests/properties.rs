@@ -68,6 +68,12 @@ fn spec(kind: &'static str) -> impl Strategy<Value = DesiredQueue> {
     )
 }
 
+fn turn<T>(list: &mut [T], seed: u8) {
+    list.reverse();
+    let by = usize::from(seed) % list.len().max(1);
+    list.rotate_left(by);
+}
+
 fn all_bindings() -> Vec<BindingId> {
     let with =
         |value: Value| BindingId { arguments: Arguments::from([("n".into(), value)]), ..bound("h", "") };
@@ -130,7 +136,9 @@ impl Case {
     /// Takes `steps` and remembers what the status would.
     fn after(&self, steps: &[Step], done: bool) -> Self {
         let mut after = self.clone();
-        steps.iter().for_each(|step| after.model.take(step));
+        for step in steps {
+            after.model.take(step);
+        }
         after.memory.owned = true;
         if done {
             after.memory = QueueMemory { owned: true, ..QueueMemory::default() };
@@ -240,11 +248,6 @@ proptest! {
     #[test]
     fn a_plan_is_the_same_whatever_the_order_of_what_was_seen(case in case(), seed: u8) {
         let mut other = case.clone();
-        fn turn<T>(list: &mut [T], seed: u8) {
-            list.reverse();
-            let by = usize::from(seed) % list.len().max(1);
-            list.rotate_left(by);
-        }
         turn(&mut other.model.policies.policies, seed);
         turn(&mut other.model.policies.operator, seed);
         turn(&mut other.model.bindings, seed);

@@ -26,41 +26,34 @@ type Answer = Response<UnsyncBoxBody<Bytes, Failure>>;
 enum Target {
     /// With the credentials and the TLS of this client.
     Kubernetes(Client),
-    /// A host and port that speak plain HTTP; it may change.
-    Plain(watch::Receiver<String>),
+    /// A host and port that speak plain HTTP.
+    Plain(String),
 }
 
 /// Forwards requests as its [`Cut`] says. It may be closed: then connections break, and new ones, too.
 pub struct HttpProxy {
     address: SocketAddr,
     open: watch::Sender<bool>,
-    target: Option<watch::Sender<String>>,
     task: JoinHandle<()>,
 }
 
 impl HttpProxy {
     /// In front of the API server of `client`.
     pub async fn kubernetes(client: Client, cut: &Arc<Cut>) -> Self {
-        Self::start(Side::Kubernetes, Target::Kubernetes(client), None, cut).await
+        Self::start(Side::Kubernetes, Target::Kubernetes(client), cut).await
     }
 
     /// In front of a management interface at `host:port`.
     pub async fn rabbitmq(target: &str, cut: &Arc<Cut>) -> Self {
-        let (sender, receiver) = watch::channel(target.to_owned());
-        Self::start(Side::RabbitMq, Target::Plain(receiver), Some(sender), cut).await
+        Self::start(Side::RabbitMq, Target::Plain(target.to_owned()), cut).await
     }
 
-    async fn start(
-        side: Side,
-        target: Target,
-        retarget: Option<watch::Sender<String>>,
-        cut: &Arc<Cut>,
-    ) -> Self {
+    async fn start(side: Side, target: Target, cut: &Arc<Cut>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let (open, opened) = watch::channel(true);
         let task = tokio::spawn(listen(listener, opened, side, target, cut.clone()));
-        Self { address, open, target: retarget, task }
+        Self { address, open, task }
     }
 
     /// Its URL.
@@ -75,13 +68,6 @@ impl HttpProxy {
 
     /// Forwards again.
     pub fn open(&self) {
-        self.open.send_replace(true);
-    }
-
-    /// From now on another server is behind the same address.
-    pub fn swap(&self, target: &str) {
-        self.target.as_ref().expect("a proxy of RabbitMQ").send_replace(target.to_owned());
-        self.open.send_replace(false);
         self.open.send_replace(true);
     }
 }
@@ -172,7 +158,6 @@ impl Target {
                 Response::from_parts(head, body.map_err(Failure::from).boxed_unsync())
             }
             Self::Plain(target) => {
-                let target = target.borrow().clone();
                 let stream = TcpStream::connect(target).await?;
                 let (mut sender, connection) =
                     hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
