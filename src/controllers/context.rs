@@ -19,6 +19,7 @@ use super::links::Links;
 use super::secrets::Secrets;
 use super::turns::Turns;
 use super::wake::Wake;
+use super::written::Written;
 use crate::api::{Binding, Broker, BrokerRef, Consumer, Exchange, Queue, Topic};
 use crate::brokers::kafka::KafkaPool;
 use crate::brokers::rabbitmq::RabbitPool;
@@ -144,8 +145,8 @@ pub struct Context {
     pub turns: Turns,
     /// What is kept of each object, by UID.
     pub notes: Mutex<HashMap<String, Notes>>,
-    /// What was written last, by UID: a watch may not have shown it yet.
-    pub written: Mutex<HashMap<String, Box<dyn std::any::Any + Send>>>,
+    /// What was written last.
+    pub written: Written,
     /// When the process started; times in notes are relative to it.
     pub started: Instant,
 }
@@ -165,41 +166,23 @@ impl Context {
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
-        self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.written.forget(uid);
     }
 
     /// Remembers what the API server answered to a write.
     pub fn remember_write<K: Resource + Clone + Send + 'static>(&self, object: &K) {
-        if let Some(uid) = object.uid() {
-            let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-            written.insert(uid, Box::new(object.clone()));
-        }
+        self.written.remember(object);
     }
 
-    /// The form of an object that this process wrote last, where it is newer than the given one.
-    pub fn latest<K: Cached>(&self, object: &K) -> Option<K> {
-        let written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let ours = written.get(object.meta().uid.as_ref()?)?.downcast_ref::<K>()?;
-        (version(ours)? > version(object)?).then(|| ours.clone())
+    /// A form of an object that is newer than the one which a pass holds.
+    pub fn since<K: Cached>(&self, object: &K, cache: &Cache<K>) -> Option<Arc<K>> {
+        let cached = || cache.get(&object.namespace().unwrap_or_default(), &object.name_any());
+        self.written.since(object, cached)
     }
 
-    /// The newest form of an object: the cache's, or what was written since. Without this a pass
-    /// that comes before the watch would work on a status that is already history.
+    /// The newest form of an object: the cache's, or what was written since.
     pub fn newest<K: Cached>(&self, cached: Arc<K>) -> Arc<K> {
-        let Some(uid) = cached.uid() else { return cached };
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let ours = written.get(&uid).and_then(|object| object.downcast_ref::<K>());
-        match ours.map(|ours| (version(ours), ours)) {
-            Some((Some(ours_version), ours))
-                if version(cached.as_ref()).is_some_and(|v| v < ours_version) =>
-            {
-                Arc::new(ours.clone())
-            }
-            _ => {
-                written.remove(&uid);
-                cached
-            }
-        }
+        self.written.newest(cached)
     }
 
     /// Wakes everything that lives on a Broker.
@@ -231,10 +214,4 @@ impl Context {
     pub fn now(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
     }
-}
-
-/// A resource version as a number. Opaque by contract, a number in fact; where it is none, the
-/// cache is believed.
-fn version<K: Resource>(object: &K) -> Option<u64> {
-    object.meta().resource_version.as_ref()?.parse().ok()
 }

@@ -9,8 +9,8 @@
 //! A controller never decides: it gathers an input, calls a pure function, carries out the steps
 //! and writes status once.
 //!
-//! * [`cache`], [`wake`], [`turns`], [`context`]: what is known, who has to look again, who comes
-//!   first, what all share
+//! * [`cache`], [`written`], [`wake`], [`turns`], [`context`]: what is known, what was written since,
+//!   who has to look again, who comes first, what all share
 //! * [`reconciler`]: one pass for any topology kind, with [`guard`] (who may), [`finalizer`] and
 //!   [`removal`]; [`topic`] is such a kind
 //! * [`broker`], [`sweep`]: connections and drift
@@ -47,3 +47,4 @@ pub mod sweep_rabbitmq;
 pub mod topic;
 pub mod turns;
 pub mod wake;
+pub mod written;

@@ -274,7 +274,7 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
 
 /// The status as it was written last, in this pass or before it.
 pub fn last_written<K: TopologyKind>(ctx: &Context, object: &K) -> K::Status {
-    match ctx.latest(object) {
+    match ctx.since(object, K::cache(ctx)) {
         Some(latest) => latest.status().cloned().unwrap_or_default(),
         None => object.status().cloned().unwrap_or_default(),
     }

@@ -23,6 +23,7 @@ use super::reconciler::TopologyKind;
 use super::secrets::Secrets;
 use super::turns::Turns;
 use super::wake::Wake;
+use super::written::Written;
 use super::{broker, consumer, reconciler};
 use crate::api::{Binding, Broker, Consumer, Exchange, Queue, Topic};
 use crate::brokers::kafka::KafkaPool;
@@ -134,7 +135,7 @@ pub async fn run(
         holding: tokio::sync::Mutex::default(),
         turns: Turns::default(),
         notes: Mutex::default(),
-        written: Mutex::default(),
+        written: Written::default(),
         started: Instant::now(),
     });
     tokio::join!(

@@ -104,6 +104,10 @@ async fn apply_all(w: &World, seed: u64, count: u64) -> (usize, usize) {
                     match api.patch(&name, &params, &Patch::Apply(&object)).await {
                         Ok(_) => kept = true,
                         Err(kube::Error::Api(status)) if (400..500).contains(&status.code) => refused += 1,
+                        // What cannot be applied as an object at all: `spec: ""`.
+                        Err(kube::Error::Api(status)) if status.message.contains("typed patch object") => {
+                            refused += 1;
+                        }
                         Err(kube::Error::Api(status)) => panic!("{status:?} for {object}"),
                         // What no URL can hold.
                         Err(_) => refused += 1,
