@@ -121,7 +121,7 @@ kubernetes_unit_start() {
         --bind-address 127.0.0.1 --secure-port "$PORT_KUBE_CONTROLLER_MANAGER" --cert-dir "$K8S_DATA/pki" \
         --use-service-account-credentials --root-ca-file "$K8S_DATA/pki/ca.crt" \
         --service-account-private-key-file "$K8S_DATA/pki/service-account.key" \
-        --kube-api-qps 500 --kube-api-burst 1000 --profiling=false
+        --kube-api-qps 500 --kube-api-burst 1000 --concurrent-namespace-syncs 30 --profiling=false
       ;;
     kube-scheduler)
       unit_start kubernetes kube-scheduler "$PORT_KUBE_SCHEDULER" -- "$bin/kube-scheduler" \

@@ -16,13 +16,13 @@ use spillway_operator::api::{Binding, Broker, Consumer, Exchange, Queue, Topic};
 use tokio::sync::OnceCell;
 
 use super::apply::{apply, documents};
+use super::env;
 use super::env::RabbitAddress;
 use super::kafka::Kafka;
 use super::object::Object;
 use super::operator::{Operator, Start};
 use super::rabbitmq::Rabbit;
-use super::wait::{until, until_within};
-use super::{env, wait};
+use super::wait::until;
 
 /// What a test has to itself.
 pub struct World {
@@ -389,7 +389,8 @@ impl World {
         list.iter().map(|object| object.summary() + "\n").collect()
     }
 
-    /// Ends the operators and removes all that the world made, here and at the broker.
+    /// Ends the operators and removes all that the world made, here and at the broker. The namespaces are left to
+    /// Kubernetes, which takes its time with hundreds of them: `hack/test` waits for the last.
     async fn remove(&self, passed: bool) {
         let mut unclean = Vec::new();
         for operator in self.operators() {
@@ -415,16 +416,6 @@ impl World {
         self.kafka.clean(&self.prefix).await;
         if let Some(rabbit) = self.rabbit.get() {
             rabbit.remove().await;
-        }
-        for namespace in self.namespaces() {
-            until_within(wait::PATIENCE * 2, &format!("namespace {namespace} is gone"), async || {
-                match namespaces.get_opt(&namespace).await {
-                    Ok(None) => Ok(()),
-                    Ok(Some(left)) => Err(format!("{:?}", left.status.and_then(|status| status.conditions))),
-                    Err(error) => Err(error.to_string()),
-                }
-            })
-            .await;
         }
         assert!(!passed || unclean.is_empty(), "{}", unclean.join("\n"));
     }
