@@ -138,7 +138,7 @@ fn unanswered(object: &DynamicObject) -> Option<String> {
     let status = &object.data["status"];
     let ready = status["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Ready");
     match ready {
-        None => Some(format!("{name}: no Ready")),
+        None => Some(format!("{name}: no Ready: {} {status}", object.data["spec"])),
         Some(_) if status["observedGeneration"].as_i64() != object.metadata.generation => {
             Some(format!("{name}: generation {:?} is not observed: {status}", object.metadata.generation))
         }
