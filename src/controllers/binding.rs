@@ -143,7 +143,7 @@ impl TopologyKind for Binding {
             let status = pass.object.status.clone().unwrap_or_default();
             let bindings: Vec<_> = status.applied.iter().chain(&status.stale).map(BindingId::from).collect();
             for binding in bindings {
-                pass.ctx.may_write()?;
+                rabbitmq::may_write(pass).await?;
                 apply::take(&client, &pass.object.spec.vhost, &Step::Unbind(binding)).await?;
             }
         }

@@ -105,7 +105,7 @@ impl TopologyKind for Exchange {
         let uses = planner::deletion::Uses { from, to, policies: Some(&policies) };
         let verdict = planner::deletion::decide_exchange(&input, name, observed.as_ref(), &uses);
         if verdict == deletion::Verdict::Delete {
-            pass.ctx.may_write()?;
+            rabbitmq::may_write(pass).await?;
             let only_unused = pass.policies.deletion == DeletionPolicy::DeleteIfEmpty;
             match client.delete_exchange(vhost, name, only_unused).await {
                 Ok(_) => {}
@@ -119,7 +119,7 @@ impl TopologyKind for Exchange {
         if (verdict == deletion::Verdict::Delete || observed.is_none())
             && let Some(policy) = planner::deletion::exchange_policy_goes(&input, name, &policies)
         {
-            pass.ctx.may_write()?;
+            rabbitmq::may_write(pass).await?;
             client.delete_policy(vhost, &policy).await?;
         }
         Ok(verdict)

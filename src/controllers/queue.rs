@@ -140,7 +140,7 @@ impl TopologyKind for Queue {
         let verdict = planner::deletion::decide_queue(&input, observed.as_ref(), empty_for(pass));
         remember_empty(pass, matches!(verdict, Removal::LookAgain));
         if verdict == deletion::Verdict::Delete {
-            pass.ctx.may_write()?;
+            rabbitmq::may_write(pass).await?;
             client.delete_queue(vhost, name, false, false).await?;
         }
         // After the queue, and also where a crash came between the two.
@@ -149,7 +149,7 @@ impl TopologyKind for Queue {
         {
             let policies = rabbitmq::policies(pass, pass.link.rabbitmq()?, vhost, Instant::now()).await?;
             if let Some(policy) = planner::deletion::policy_goes(&input, name, &policies) {
-                pass.ctx.may_write()?;
+                rabbitmq::may_write(pass).await?;
                 client.delete_policy(vhost, &policy).await?;
             }
         }

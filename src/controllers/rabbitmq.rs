@@ -71,6 +71,13 @@ impl PolicyCache {
     }
 }
 
+/// An error where nothing may be written to this broker now: asked before every write. RabbitMQ's
+/// objects have no id of their own, so the cluster's is the only proof of whose they are.
+pub async fn may_write<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> {
+    broker::verify(pass.ctx, &pass.link).await?;
+    Ok(pass.ctx.may_write()?)
+}
+
 /// How steps went.
 struct Done {
     /// What was to be declared was there already, and equal.
@@ -87,11 +94,8 @@ async fn carry_out<K: TopologyKind>(
     let rabbit = pass.link.rabbitmq()?;
     let client = rabbit.client.on(pass.lane);
     let uid = pass.object.uid().unwrap_or_default();
-    if steps.iter().any(|step| matches!(step, Step::DeclareQueue { .. } | Step::DeclareExchange { .. })) {
-        broker::verify(pass.ctx, &pass.link).await?;
-    }
     for step in steps {
-        pass.ctx.may_write()?;
+        may_write(pass).await?;
         let began = Instant::now();
         let taken = apply::take(&client, vhost, step).await;
         pass.ctx.metrics.broker_request(

@@ -15,7 +15,7 @@ use kube::{Api, ResourceExt as _};
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
 use super::reconciler::{TopologyKind, annotated, announce, gather, report};
-use super::{finalizer, guard, status};
+use super::{broker, finalizer, guard, status};
 use crate::api::annotation;
 use crate::api::conditions::{self, Reason};
 use crate::api::policy::Policies;
@@ -113,6 +113,8 @@ async fn removal<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<dele
         }
         other => other?,
     }
+    // What another cluster does not have is not gone.
+    broker::verify(ctx, &pass.link).await?;
     K::remove(&pass).await
 }
 

@@ -293,7 +293,7 @@ async fn carry_out(
     let name = &desired.name;
     let drifted = drift(pass, plan, status);
     remember(pass, plan, status).await?;
-    if plan.steps.iter().any(|step| matches!(step, Step::Create { .. })) {
+    if !plan.steps.is_empty() {
         broker::verify(pass.ctx, &pass.link).await?;
     }
     if plan.steps.len() > 1 {
