@@ -19,6 +19,7 @@ use super::{broker, finalizer, guard, status};
 use crate::api::annotation;
 use crate::api::conditions::{self, Reason};
 use crate::api::policy::Policies;
+use crate::brokers::rabbitmq::ErrorKind;
 use crate::topology::deletion;
 
 /// How long an object that is kept because it holds messages is left alone.
@@ -115,7 +116,13 @@ async fn removal<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<dele
     }
     // What another cluster does not have is not gone.
     broker::verify(ctx, &pass.link).await?;
-    K::remove(&pass).await
+    match K::remove(&pass).await {
+        Err(Failure::Rabbitmq(error)) if error.kind == ErrorKind::NoVhost => {
+            broker::verify(ctx, &pass.link).await?;
+            Ok(deletion::Verdict::Release("its virtual host is gone, and it with it"))
+        }
+        verdict => verdict,
+    }
 }
 
 /// Whether the namespace of the object, or of its Broker, is on its way out.

@@ -298,3 +298,34 @@ fn a_broker_stays_while_a_queue_or_a_binding_of_it_needs_it() {
         assert_eq!(w.mq().await.bindings("orders").await, [""; 0]);
     });
 }
+
+#[test]
+fn objects_of_a_virtual_host_that_is_gone_go_and_hold_up_no_namespace() {
+    world(async |w| {
+        w.rabbit("").await;
+        let vhost = format!("{}-gone", w.vhost);
+        let mq = w.mq().await.another_vhost(&vhost).await;
+        let on = |spec: &str| format!("vhost: {vhost}\n{spec}");
+        w.exchange("events", &on("type: topic\ndeletionPolicy: Delete")).await;
+        w.exchange("unused", &on("type: topic\ndeletionPolicy: DeleteIfUnused")).await;
+        w.queue("orders", &on("maxLength: 5\ndeletionPolicy: Delete")).await;
+        w.queue("empty", &on("deletionPolicy: DeleteIfEmpty")).await;
+        w.ready::<Exchange>("events").await;
+        w.ready::<Exchange>("unused").await;
+        w.ready::<Queue>("orders").await;
+        w.ready::<Queue>("empty").await;
+        w.binding("b", &on("source: events\ndestination: {queue: orders}\nroutingKey: k")).await;
+        w.ready::<Binding>("b").await;
+        mq.remove().await;
+        for name in ["orders", "empty"] {
+            w.delete::<Queue>(name).await;
+            w.until_gone::<Queue>(name).await;
+        }
+        for name in ["events", "unused"] {
+            w.delete::<Exchange>(name).await;
+            w.until_gone::<Exchange>(name).await;
+        }
+        w.delete::<Binding>("b").await;
+        w.until_gone::<Binding>("b").await;
+    });
+}
