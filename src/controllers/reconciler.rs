@@ -236,9 +236,6 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
         Err(failure) if !failure.for_the_author() => return Err(failure),
         result => result,
     };
-    if matches!(&result, Err(Failure::Rejected(rejection)) if rejection.reason == Reason::Conflict) {
-        *K::owned_since(&mut after) = None;
-    }
     let uid = object.uid().unwrap_or_default();
     let failures = ctx.note(&uid, |notes| {
         notes.failures = if result.is_ok() { 0 } else { notes.failures.saturating_add(1) };
@@ -302,7 +299,11 @@ async fn attempt<K: TopologyKind>(
         ));
     }
     guard::permit(&pass).await?;
-    guard::owned(&pass)?;
+    if let Err(failure) = guard::owned(&pass) {
+        // Only here: another conflict, as over a companion's name, takes nothing away.
+        *K::owned_since(status) = None;
+        return Err(failure);
+    }
     finalizer::keep(ctx, object, pass.policies).await?;
     K::work(&pass, status).await
 }

@@ -292,3 +292,24 @@ fn a_queue_is_declared_after_the_queue_that_takes_its_dead_letters() {
         assert_eq!(w.mq().await.the_queue("orders.dlq").await["type"], "quorum");
     });
 }
+
+#[test]
+fn a_companion_whose_name_is_taken_takes_no_ownership_away() {
+    world(async |w| {
+        w.rabbit("").await;
+        w.queue("orders", "adoption: Never\ndeletionPolicy: Delete").await;
+        w.ready::<Queue>("orders").await;
+        w.queue("orders.dlq", "name: something-else").await;
+        w.ready::<Queue>("orders.dlq").await;
+        w.queue("orders", "adoption: Never\ndeletionPolicy: Delete\nmaxLength: 5\ndeadLetter: {}").await;
+        let queue: Queue = w.condition("orders", "Ready", "False", "Conflict").await;
+        assert!(queue.message("Ready").contains("rename it"), "{}", queue.summary());
+        assert!(queue.status.clone().expect("a status").owned_since.is_some(), "{}", queue.summary());
+        // It is still ours to change, and to delete.
+        w.queue("orders", "adoption: Never\ndeletionPolicy: Delete\nmaxLength: 5").await;
+        w.ready::<Queue>("orders").await;
+        w.delete::<Queue>("orders").await;
+        w.until_gone::<Queue>("orders").await;
+        assert_eq!(w.mq().await.queues().await, ["something-else"]);
+    });
+}
