@@ -1,7 +1,7 @@
 //! Another cluster, or the same one emptied, behind the same address.
 
 use serde_json::json;
-use spillway_operator::api::{Broker, Queue, Topic};
+use spillway_operator::api::{Binding, Broker, Exchange, Queue, Topic};
 
 use super::crash::quiet;
 use super::{kafka, queue, rabbitmq, topic};
@@ -63,6 +63,55 @@ fn a_rabbitmq_that_was_wiped_is_left_alone_until_it_is_accepted_and_then_restore
             queue.condition("DataLost").is_none_or(|lost| lost.status == "False")
         })
         .await;
+    });
+}
+
+#[test]
+fn a_rabbitmq_that_was_switched_between_two_looks_loses_and_gains_nothing() {
+    bare_world(async |w| {
+        let site = Site::new(w).await;
+        let operator = site.start().await;
+        w.rabbit_at(&site.rabbitmq.url(), "resyncInterval: 10m").await;
+        w.ready::<Broker>("rabbitmq").await;
+        w.exchange("events", "type: topic\ndeletionPolicy: Delete").await;
+        w.ready::<Exchange>("events").await;
+        for name in ["orders", "bills"] {
+            w.queue(name, "maxLength: 9\ndeletionPolicy: Delete").await;
+            queue(&site, name).await;
+        }
+        w.queue("missed", "deletionPolicy: Delete").await;
+        queue(&site, "missed").await;
+        w.binding("b", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: k").await;
+        w.ready::<Binding>("b").await;
+        quiet(&site).await;
+
+        site.cut.arm(&operator, |request: &Request| {
+            if request.what.contains("/global-parameters/internal_cluster_id") {
+                let id = json!({"name": "internal_cluster_id", "value": OTHER});
+                return Fate::Answer(200, vec![], id.to_string());
+            }
+            Fate::Pass
+        });
+        // The other one does not have this queue, which is no word about our own.
+        let mq = w.mq().await;
+        mq.delete_queue("missed").await;
+        w.queue("bills", "maxLength: 8\ndeletionPolicy: Delete").await;
+        for name in ["orders", "missed"] {
+            w.delete::<Queue>(name).await;
+        }
+        w.delete::<Exchange>("events").await;
+        w.delete::<Binding>("b").await;
+        for name in ["orders", "bills", "missed"] {
+            w.condition::<Queue>(name, "Ready", "False", "ClusterChanged").await;
+        }
+        w.condition::<Exchange>("events", "Ready", "False", "ClusterChanged").await;
+        w.condition::<Binding>("b", "Ready", "False", "ClusterChanged").await;
+        quiet(&site).await;
+        let wrote: Vec<_> =
+            site.cut.writes().into_iter().filter(|write| !write.starts_with("Kubernetes")).collect();
+        assert!(wrote.is_empty(), "{wrote:?}");
+        assert_eq!(mq.queues().await, ["bills", "orders"]);
+        assert_eq!(mq.bindings("orders").await, ["amq.topic|k"]);
     });
 }
 
