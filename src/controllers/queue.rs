@@ -160,14 +160,12 @@ impl TopologyKind for Queue {
 /// For how long the queue has been seen empty.
 fn empty_for(pass: &Pass<'_, Queue>) -> Option<f64> {
     let uid = pass.object.uid().unwrap_or_default();
-    pass.ctx.note(&uid, |notes| notes.empty_since.map(|since| since.elapsed().as_secs_f64()))
+    pass.ctx.note(&uid, |notes| notes.empty_for())
 }
 
 fn remember_empty(pass: &Pass<'_, Queue>, empty: bool) {
     let uid = pass.object.uid().unwrap_or_default();
-    pass.ctx.note(&uid, |notes| {
-        notes.empty_since = empty.then(|| notes.empty_since.unwrap_or_else(Instant::now));
-    });
+    pass.ctx.note(&uid, |notes| notes.saw(empty));
 }
 
 impl Rabbit for Queue {

@@ -218,6 +218,7 @@ pub async fn reconcile<K: TopologyKind>(cached: Arc<K>, ctx: Arc<Context>) -> Re
     } else {
         Box::pin(keep(&ctx, object.as_ref())).await
     };
+    ctx.pass_ends(&uid);
     ctx.metrics.reconciled(K::KIND, result.is_ok(), begun.elapsed());
     result
 }

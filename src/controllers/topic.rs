@@ -1,7 +1,7 @@
 //! Topics: what the generic pass needs to know of Kafka.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -157,8 +157,7 @@ impl TopologyKind for Topic {
             }
             _ => None,
         };
-        let empty_for =
-            pass.ctx.note(&uid, |notes| notes.empty_since.map(|since| since.elapsed().as_secs_f64()));
+        let empty_for = pass.ctx.note(&uid, |notes| notes.empty_for());
         let verdict = deletion::decide(&deletion::Input {
             policy: pass.policies.deletion,
             management: pass.policies.management,
@@ -170,12 +169,7 @@ impl TopologyKind for Topic {
             extent: extent.as_ref(),
             empty_for,
         });
-        pass.ctx.note(&uid, |notes| {
-            notes.empty_since = match verdict {
-                deletion::Verdict::LookAgain => notes.empty_since.or_else(|| Some(Instant::now())),
-                _ => None,
-            };
-        });
+        pass.ctx.note(&uid, |notes| notes.saw(verdict == deletion::Verdict::LookAgain));
         if verdict == deletion::Verdict::Delete {
             pass.ctx.may_write()?;
             match pass.link.kafka()?.batcher.delete_topic(name, pass.lane).await {

@@ -7,7 +7,7 @@
 use super::policy::{VhostPolicies, queue_policy_name};
 use super::{ObservedExchange, ObservedQueue};
 use crate::api::policy::{DeletionPolicy, ManagementPolicy};
-use crate::topology::deletion::{Asked, Object, Words, release, words_of};
+use crate::topology::deletion::{Asked, Object, Words, release, second_look, words_of};
 
 pub use crate::topology::deletion::{SECOND_LOOK_RABBIT, Verdict};
 
@@ -63,7 +63,7 @@ pub fn decide_queue(input: &Input, observed: Option<&ObservedQueue>, empty_for: 
     }
     match holds(observed) {
         Some(why) => Verdict::Keep(format!("{why}, and deletionPolicy is DeleteIfEmpty")),
-        None => second_look(empty_for),
+        None => second_look(empty_for, SECOND_LOOK_RABBIT),
     }
 }
 
@@ -89,14 +89,7 @@ pub fn may_recreate(observed: &ObservedQueue, empty_for: Option<f64>) -> Verdict
     });
     match why {
         Some(why) => Verdict::Keep(format!("{why}, so it is not recreated")),
-        None => second_look(empty_for),
-    }
-}
-
-fn second_look(empty_for: Option<f64>) -> Verdict {
-    match empty_for {
-        Some(seconds) if seconds >= SECOND_LOOK_RABBIT => Verdict::Delete,
-        _ => Verdict::LookAgain,
+        None => second_look(empty_for, SECOND_LOOK_RABBIT),
     }
 }
 

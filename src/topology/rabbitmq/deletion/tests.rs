@@ -1,5 +1,6 @@
 use super::super::policy::ObservedPolicy;
 use super::*;
+use crate::topology::deletion::LOOKS_WITHIN;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -35,6 +36,14 @@ fn an_empty_queue_is_deleted_at_the_second_look() {
 }
 
 #[test]
+fn a_look_from_before_an_interruption_does_not_count() {
+    for kind in ["classic", "quorum", "stream"] {
+        assert_eq!(decide_queue(&INPUT, Some(&empty(kind)), Some(180.0)), Verdict::LookAgain);
+        assert_eq!(may_recreate(&empty(kind), Some(180.0)), Verdict::LookAgain);
+    }
+}
+
+#[test]
 fn what_is_not_known_is_not_empty() {
     let quorum = || empty("quorum");
     for (queue, said) in [
@@ -48,9 +57,9 @@ fn what_is_not_known_is_not_empty() {
         (ObservedQueue { messages: Some(3), ..quorum() }, "holds 3 messages"),
         (ObservedQueue { unacked: Some(2), ..quorum() }, "holds 2 messages"),
     ] {
-        let verdict = decide_queue(&INPUT, Some(&queue), Some(99.0));
+        let verdict = decide_queue(&INPUT, Some(&queue), Some(30.0));
         assert!(matches!(&verdict, Verdict::Keep(why) if why.contains(said)), "{verdict:?} {said}");
-        assert!(matches!(may_recreate(&queue, Some(99.0)), Verdict::Keep(_)));
+        assert!(matches!(may_recreate(&queue, Some(30.0)), Verdict::Keep(_)));
     }
 }
 
@@ -58,10 +67,10 @@ fn what_is_not_known_is_not_empty() {
 fn a_queue_with_consumers_is_not_recreated_but_may_be_deleted() {
     for consumers in [Some(1), None] {
         let queue = ObservedQueue { consumers, ..empty("classic") };
-        assert!(matches!(may_recreate(&queue, Some(99.0)), Verdict::Keep(why) if why.contains("consumers")));
-        assert_eq!(decide_queue(&INPUT, Some(&queue), Some(99.0)), Verdict::Delete);
+        assert!(matches!(may_recreate(&queue, Some(30.0)), Verdict::Keep(why) if why.contains("consumers")));
+        assert_eq!(decide_queue(&INPUT, Some(&queue), Some(30.0)), Verdict::Delete);
     }
-    assert_eq!(may_recreate(&empty("classic"), Some(99.0)), Verdict::Delete);
+    assert_eq!(may_recreate(&empty("classic"), Some(30.0)), Verdict::Delete);
 }
 
 #[test]
@@ -126,7 +135,7 @@ proptest! {
         state in prop::sample::select(vec![None, Some("running"), Some("down")]),
         leader_online: Option<bool>,
         messages in prop::option::of(0u64..2), unacked in prop::option::of(0u64..2), consumers in prop::option::of(0u64..2),
-        empty_for in prop::option::of(0.0f64..20.0),
+        empty_for in prop::option::of(0.0f64..90.0),
     ) {
         let owned = if owned { Owned::Yes } else { Owned::Never };
         let input = Input { policy, management, owner, heir, forced, owned };
@@ -136,7 +145,7 @@ proptest! {
         };
         let online = leader_online == Some(true) || kind == "classic" && leader_online.is_none();
         let empty = !kind.is_empty() && state == Some("running") && online
-            && messages == Some(0) && unacked == Some(0) && empty_for.is_some_and(|s| s >= SECOND_LOOK_RABBIT);
+            && messages == Some(0) && unacked == Some(0) && empty_for.is_some_and(|s| (SECOND_LOOK_RABBIT..=LOOKS_WITHIN).contains(&s));
         if decide_queue(&input, Some(&queue), empty_for) == Verdict::Delete {
             prop_assert!(owner && !heir && !forced && management == ManagementPolicy::Manage && owned == Owned::Yes);
             prop_assert!(policy == DeletionPolicy::Delete || policy == DeletionPolicy::DeleteIfEmpty && empty);
