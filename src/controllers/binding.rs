@@ -135,16 +135,23 @@ impl TopologyKind for Binding {
     }
 
     async fn remove(pass: &Pass<'_, Self>) -> Result<deletion::Verdict, Failure> {
-        let known = |status: &BindingStatus| status.applied.is_some();
-        let there = pass.object.status.as_ref().is_some_and(known);
-        let verdict = planner::deletion::decide_binding(&rabbitmq::removal(pass), there);
+        let vhost = &pass.object.spec.vhost;
+        let status = pass.object.status.iter();
+        let made: Vec<_> = status.flat_map(|status| status.applied.iter().chain(&status.stale)).collect();
+        // Each by itself: what was made may be something else than what the spec says now, and so
+        // may be those who take it over.
+        let claimed = |binding: &BindingId| {
+            rabbitmq::claimed_by_others(pass, &rabbitmq::binding_key(vhost, binding))
+        };
+        let goes: Vec<_> =
+            made.iter().map(|made| BindingId::from(*made)).filter(|made| !claimed(made)).collect();
+        let input = planner::deletion::Input { heir: !made.is_empty() && goes.is_empty(), ..rabbitmq::removal(pass) };
+        let verdict = planner::deletion::decide_binding(&input, !made.is_empty());
         if verdict == deletion::Verdict::Delete {
             let client = pass.link.rabbitmq()?.client.on(pass.lane);
-            let status = pass.object.status.clone().unwrap_or_default();
-            let bindings: Vec<_> = status.applied.iter().chain(&status.stale).map(BindingId::from).collect();
-            for binding in bindings {
+            for binding in goes {
                 rabbitmq::may_write(pass).await?;
-                apply::take(&client, &pass.object.spec.vhost, &Step::Unbind(binding)).await?;
+                apply::take(&client, vhost, &Step::Unbind(binding)).await?;
             }
         }
         Ok(verdict)

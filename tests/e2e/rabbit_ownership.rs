@@ -228,3 +228,35 @@ fn a_queue_of_the_same_name_in_another_virtual_host_is_another_queue() {
         assert_eq!(limit(elsewhere.policy("spillway.q.orders").await), 6);
     });
 }
+
+#[test]
+fn a_binding_that_was_edited_takes_its_former_one_along_unless_another_object_declares_it() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        mq.declare_queue("orders", json!({})).await;
+        let to = |source: &str, key: &str| {
+            format!("source: {source}\ndestination: {{queue: orders}}\nroutingKey: {key}")
+        };
+        w.binding("kept", &to("amq.topic", "k1")).await;
+        w.binding("gone", &to("amq.topic", "k2")).await;
+        w.ready::<Binding>("kept").await;
+        w.ready::<Binding>("gone").await;
+        a_second_later::<Binding>(w, "kept").await;
+        w.binding("heir", &to("amq.topic", "k1")).await;
+        w.condition::<Binding>("heir", "Ready", "False", "Conflict").await;
+        // Neither comes to its new binding.
+        for name in ["kept", "gone"] {
+            w.binding(name, &to("not-there-yet", name)).await;
+            w.condition::<Binding>(name, "Ready", "False", "").await;
+        }
+        assert_eq!(mq.bindings("orders").await, ["amq.topic|k1", "amq.topic|k2"]);
+        w.delete::<Binding>("kept").await;
+        w.until_gone::<Binding>("kept").await;
+        assert_eq!(mq.bindings("orders").await, ["amq.topic|k1", "amq.topic|k2"]);
+        w.delete::<Binding>("gone").await;
+        w.until_gone::<Binding>("gone").await;
+        assert_eq!(mq.bindings("orders").await, ["amq.topic|k1"]);
+        w.ready::<Binding>("heir").await;
+    });
+}
