@@ -156,6 +156,8 @@ pub async fn take(client: &RabbitClient, vhost: &str, step: &Step) -> Result<boo
             let BindingId { source, target, routing_key, arguments } = binding;
             client.unbind(vhost, source, &at(target), routing_key, arguments).await.map(|_| true)
         }
-        Step::DeleteQueue { name } => client.delete_queue(vhost, name, false, false).await.map(|_| true),
+        Step::DeleteQueue { name, classic } => {
+            client.delete_queue(vhost, name, *classic, *classic).await.map(|_| true)
+        }
     }
 }

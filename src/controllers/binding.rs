@@ -140,12 +140,12 @@ impl TopologyKind for Binding {
         let made: Vec<_> = status.flat_map(|status| status.applied.iter().chain(&status.stale)).collect();
         // Each by itself: what was made may be something else than what the spec says now, and so
         // may be those who take it over.
-        let claimed = |binding: &BindingId| {
-            rabbitmq::claimed_by_others(pass, &rabbitmq::binding_key(vhost, binding))
-        };
+        let claimed =
+            |binding: &BindingId| rabbitmq::claimed_by_others(pass, &rabbitmq::binding_key(vhost, binding));
         let goes: Vec<_> =
             made.iter().map(|made| BindingId::from(*made)).filter(|made| !claimed(made)).collect();
-        let input = planner::deletion::Input { heir: !made.is_empty() && goes.is_empty(), ..rabbitmq::removal(pass) };
+        let input =
+            planner::deletion::Input { heir: !made.is_empty() && goes.is_empty(), ..rabbitmq::removal(pass) };
         let verdict = planner::deletion::decide_binding(&input, !made.is_empty());
         if verdict == deletion::Verdict::Delete {
             let client = pass.link.rabbitmq()?.client.on(pass.lane);

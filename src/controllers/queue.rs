@@ -17,10 +17,10 @@ use super::{references, status};
 use crate::api::binding::AppliedBinding;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::policy::{Adoption, DeletionPolicy, PolicyDefaults};
-use crate::api::queue::QueuePending;
+use crate::api::queue::{QueuePending, QueueType};
 use crate::api::{BrokerRef, Queue, QueueStatus, annotation};
 use crate::apply::rabbitmq as apply;
-use crate::brokers::rabbitmq::RabbitHandle;
+use crate::brokers::rabbitmq::{ErrorKind, RabbitHandle};
 use crate::topology::Rejection;
 use crate::topology::deletion::{self, Verdict as Removal};
 use crate::topology::rabbitmq::{
@@ -135,13 +135,28 @@ impl TopologyKind for Queue {
         let vhost = pass.object.spec.vhost.as_str();
         let rabbit = pass.link.rabbitmq()?;
         let client = rabbit.client.on(pass.lane);
-        let observed = apply::weigh(rabbit, vhost, name, pass.lane).await?;
+        // An AMQP address that does not answer is in the way only of what has to be weighed.
+        let observed = if pass.policies.deletion == DeletionPolicy::DeleteIfEmpty {
+            apply::weigh(rabbit, vhost, name, pass.lane).await?
+        } else {
+            client.queue(vhost, name).await?.as_ref().map(apply::seen_queue)
+        };
         let input = rabbitmq::removal(pass);
-        let verdict = planner::deletion::decide_queue(&input, observed.as_ref(), empty_for(pass));
+        let kind = pass.object.spec.kind;
+        let verdict = planner::deletion::decide_queue(&input, kind, observed.as_ref(), empty_for(pass));
         remember_empty(pass, matches!(verdict, Removal::LookAgain));
         if verdict == deletion::Verdict::Delete {
             rabbitmq::may_write(pass).await?;
-            client.delete_queue(vhost, name, false, false).await?;
+            // RabbitMQ knows the condition of classic queues only.
+            let only_empty =
+                kind == QueueType::Classic && pass.policies.deletion == DeletionPolicy::DeleteIfEmpty;
+            match client.delete_queue(vhost, name, only_empty, false).await {
+                Ok(_) => {}
+                Err(error) if error.kind == ErrorKind::Refused && only_empty => {
+                    return Ok(Removal::Keep(error.to_string()));
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         // After the queue, and also where a crash came between the two.
         if matches!(verdict, Removal::Delete | Removal::Release(_))
@@ -223,6 +238,15 @@ impl Rabbit for Queue {
             may_recreate(pass).await?;
         }
         remember(pass, plan, recreates, status).await
+    }
+
+    async fn still_may(pass: &Pass<'_, Self>, step: &Step) -> Result<(), Failure> {
+        let Step::DeleteQueue { name, .. } = step else { return Ok(()) };
+        let seen = apply::weigh(pass.link.rabbitmq()?, &pass.object.spec.vhost, name, pass.lane).await?;
+        match seen.as_ref().and_then(planner::deletion::in_use) {
+            Some(why) => Err(Rejection::new(Reason::NotRecreated, why).into()),
+            None => Ok(()),
+        }
     }
 
     async fn finish(

@@ -20,6 +20,7 @@ use crate::api::policy::{Adoption, ManagementPolicy};
 use crate::api::{Binding, Queue, QueueStatus, annotation};
 use crate::apply::rabbitmq as apply;
 use crate::brokers::rabbitmq::{ErrorKind, RabbitError, RabbitHandle, VhostPolicies as Policies};
+use crate::topology::Rejection;
 use crate::topology::gate::Gate;
 use crate::topology::rabbitmq::deletion::{self, Owned};
 use crate::topology::rabbitmq::{BindingId, Plan, Step, Target, VhostPolicies};
@@ -85,16 +86,13 @@ struct Done {
 }
 
 /// Takes the steps, in order; each is told once.
-async fn carry_out<K: TopologyKind>(
-    pass: &Pass<'_, K>,
-    vhost: &str,
-    steps: &[Step],
-) -> Result<Done, Failure> {
+async fn carry_out<K: Rabbit>(pass: &Pass<'_, K>, vhost: &str, steps: &[Step]) -> Result<Done, Failure> {
     let mut done = Done { was_there: false };
     let rabbit = pass.link.rabbitmq()?;
     let client = rabbit.client.on(pass.lane);
     let uid = pass.object.uid().unwrap_or_default();
     for step in steps {
+        K::still_may(pass, step).await?;
         may_write(pass).await?;
         let began = Instant::now();
         let taken = apply::take(&client, vhost, step).await;
@@ -106,7 +104,13 @@ async fn carry_out<K: TopologyKind>(
         );
         // Even a request that failed may have been carried out.
         pass.ctx.note(&uid, |notes| notes.wrote = Some(Instant::now()));
-        if !taken? {
+        let taken = match taken {
+            Err(error) if error.kind == ErrorKind::Refused && matches!(step, Step::DeleteQueue { .. }) => {
+                return Err(Rejection::new(Reason::NotRecreated, error.to_string()).into());
+            }
+            taken => taken?,
+        };
+        if !taken {
             done.was_there = true;
             continue;
         }
@@ -158,6 +162,12 @@ pub trait Rabbit: TopologyKind {
         _plan: &Plan,
         _status: &mut Self::Status,
     ) -> impl Future<Output = Result<(), Failure>> + Send {
+        std::future::ready(Ok(()))
+    }
+
+    /// An error where what allowed a step does not hold any more. Asked right before it: those before
+    /// it may have taken a while.
+    fn still_may(_pass: &Pass<'_, Self>, _step: &Step) -> impl Future<Output = Result<(), Failure>> + Send {
         std::future::ready(Ok(()))
     }
 

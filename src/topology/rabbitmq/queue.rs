@@ -23,7 +23,7 @@ use super::{Loss, ObservedQueue, Plan, VhostPolicies, hash};
 use crate::api::broker::DriftPolicy;
 use crate::api::conditions::Reason;
 use crate::api::policy::{Adoption, ManagementPolicy};
-use crate::api::queue::{ApplyVia, OnImmutableChange};
+use crate::api::queue::{ApplyVia, OnImmutableChange, QueueType};
 use crate::topology::Rejection;
 use crate::topology::gate::{Question, Standing, gate};
 
@@ -94,7 +94,8 @@ pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
     let stays = observed.filter(|_| !recreate);
     let mut steps: Vec<Step> = settled.first.into_iter().collect();
     if recreate {
-        steps.push(Step::DeleteQueue { name: desired.name.clone() });
+        let classic = desired.kind == QueueType::Classic;
+        steps.push(Step::DeleteQueue { name: desired.name.clone(), classic });
     }
     if stays.is_none() {
         steps.push(Step::DeclareQueue {
