@@ -139,7 +139,7 @@ impl TopologyKind for Queue {
         let observed = if pass.policies.deletion == DeletionPolicy::DeleteIfEmpty {
             apply::weigh(rabbit, vhost, name, pass.lane).await?
         } else {
-            client.queue(vhost, name).await?.as_ref().map(apply::seen_queue)
+            client.queue(vhost, name).await?.as_ref().map(apply::seen_queue).transpose()?
         };
         let input = rabbitmq::removal(pass);
         let kind = pass.object.spec.kind;
@@ -200,7 +200,7 @@ impl Rabbit for Queue {
         let desired = desired(pass)?;
         let vhost = &pass.object.spec.vhost;
         let seen = rabbit.observer.queue(vhost, &desired.name, since, pass.lane).await?;
-        let observed = seen.queue.as_ref().map(apply::seen_queue);
+        let observed = seen.queue.as_ref().map(apply::seen_queue).transpose()?;
         let bindings: Vec<BindingId> = seen.bindings.iter().map(apply::seen_binding).collect();
         let policies = rabbitmq::policies(pass, rabbit, vhost, since).await?;
         let memory = remembered(status, ours);
