@@ -173,6 +173,10 @@ pub struct BindingStatus {
     /// Since when this object owns the binding (RFC 3339). Left out: it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owned_since: Option<String>,
+    /// The id of the cluster that `ownedSince`, `applied` and `stale` are about: on another one, which
+    /// a person accepted, nothing is owned yet. Left out: the one that was known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
     /// The binding as it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<AppliedBinding>,

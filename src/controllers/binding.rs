@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use super::cache::Cache;
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
-use super::rabbitmq::{self, Look, Rabbit};
+use super::rabbitmq::{self, Look, Ours, Rabbit};
 use super::reconciler::{Outcome, Pass, Rival, TopologyKind, last_written};
 use super::wake::Wake;
 use super::{references, status};
@@ -187,21 +187,28 @@ fn resolved(ctx: &Context, binding: &Binding) -> Result<BindingId, Failure> {
 impl Rabbit for Binding {
     const HOLDS_MESSAGES: bool = false;
 
+    fn cluster_id(status: &mut BindingStatus) -> &mut Option<String> {
+        &mut status.cluster_id
+    }
+
+    fn forget(status: &mut BindingStatus) {
+        status.applied = None;
+        status.stale.clear();
+    }
+
     async fn look(
         pass: &Pass<'_, Self>,
         rabbit: &RabbitHandle,
         since: Instant,
-        ours: bool,
+        ours: Ours,
         status: &BindingStatus,
     ) -> Result<Look, Failure> {
         let wanted = resolved(pass.ctx, pass.object)?;
         let desired = DesiredBinding::of(pass.object, &wanted.source, wanted.target.clone())?;
         let vhost = &pass.object.spec.vhost;
-        let memory = BindingMemory {
-            owned: ours,
-            applied: status.applied.iter().chain(&status.stale).map(BindingId::from).collect(),
-        };
+        let applied: Vec<_> = status.applied.iter().chain(&status.stale).map(BindingId::from).collect();
         let mut seen = route(pass, rabbit, &desired.id, since).await?;
+        let memory = BindingMemory { owned: ours.holds(seen.contains(&desired.id)), applied };
         for old in memory.applied.iter().filter(|old| **old != desired.id) {
             let target = apply::at(&old.target);
             let found = rabbit.observer.route(vhost, &old.source, &target, since, pass.lane);
@@ -239,6 +246,8 @@ impl Rabbit for Binding {
         }
         after.stale.retain(|stale| *stale != new);
         after.applied = Some(new);
+        after.cluster_id = Some(pass.link.cluster_id.clone());
+        status.cluster_id.clone_from(&after.cluster_id);
         status.applied.clone_from(&after.applied);
         status.stale.clone_from(&after.stale);
         if !after.stale.is_empty() && !plan.steps.is_empty() {

@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use super::cache::Cache;
 use super::context::Context;
 use super::failure::Failure;
-use super::rabbitmq::{self, Look, Rabbit};
+use super::rabbitmq::{self, Look, Ours, Rabbit};
 use super::reconciler::{Outcome, Pass, TopologyKind};
 use super::wake::Wake;
 use crate::api::policy::{DeletionPolicy, PolicyDefaults};
@@ -130,11 +130,15 @@ impl Rabbit for Exchange {
     // What was routed through it is lost to publishers, and no message was in it.
     const HOLDS_MESSAGES: bool = false;
 
+    fn cluster_id(status: &mut ExchangeStatus) -> &mut Option<String> {
+        &mut status.cluster_id
+    }
+
     async fn look(
         pass: &Pass<'_, Self>,
         rabbit: &RabbitHandle,
         since: Instant,
-        ours: bool,
+        ours: Ours,
         _status: &ExchangeStatus,
     ) -> Result<Look, Failure> {
         let desired = DesiredExchange::of(pass.object)?;
@@ -146,7 +150,7 @@ impl Rabbit for Exchange {
             desired: &desired,
             observed: observed.as_ref(),
             policies: &policies,
-            owned: ours,
+            owned: ours.holds(observed.is_some()),
             management: pass.policies.management,
             adoption: pass.policies.adoption,
             drift: pass.link.spec.drift_policy,

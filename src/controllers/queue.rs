@@ -10,7 +10,7 @@ use super::cache::Cache;
 use super::companions::{self, Parent, Wanted};
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
-use super::rabbitmq::{self, Look, Rabbit};
+use super::rabbitmq::{self, Look, Ours, Rabbit};
 use super::reconciler::{Outcome, Pass, TopologyKind, last_written};
 use super::wake::Wake;
 use super::{references, status};
@@ -190,11 +190,20 @@ impl Rabbit for Queue {
         status.pending.is_some()
     }
 
+    fn cluster_id(status: &mut QueueStatus) -> &mut Option<String> {
+        &mut status.cluster_id
+    }
+
+    fn forget(status: &mut QueueStatus) {
+        status.pending = None;
+        status.applied_bindings.clear();
+    }
+
     async fn look(
         pass: &Pass<'_, Self>,
         rabbit: &RabbitHandle,
         since: Instant,
-        ours: bool,
+        ours: Ours,
         status: &QueueStatus,
     ) -> Result<Look, Failure> {
         let desired = desired(pass)?;
@@ -203,7 +212,7 @@ impl Rabbit for Queue {
         let observed = seen.queue.as_ref().map(apply::seen_queue).transpose()?;
         let bindings: Vec<BindingId> = seen.bindings.iter().map(apply::seen_binding).collect();
         let policies = rabbitmq::policies(pass, rabbit, vhost, since).await?;
-        let memory = remembered(status, ours);
+        let memory = remembered(status, ours.holds(observed.is_some()));
         let claimed = claimed(pass, &memory.applied_bindings);
         let plan = planner::plan_queue(&QueueInput {
             desired: &desired,
@@ -360,6 +369,10 @@ async fn remember(
                 after.applied_bindings.push(binding);
             }
         }
+    }
+    if after != before {
+        after.cluster_id = Some(pass.link.cluster_id.clone());
+        status.cluster_id.clone_from(&after.cluster_id);
     }
     status::write(pass.ctx, pass.object, &before, &after).await?;
     status.pending = after.pending;

@@ -136,6 +136,62 @@ pub struct Look {
     pub exists: bool,
 }
 
+/// Whose an object is, as its CR remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ours {
+    /// It was never adopted or made.
+    No,
+    /// It is the CR's.
+    Here,
+    /// It was the CR's on a cluster that another one has taken the place of.
+    Elsewhere,
+}
+
+impl Ours {
+    /// Whether it is the CR's on this cluster. What was owned elsewhere and is not here is missed,
+    /// and made again; what is here of it is somebody else's.
+    #[must_use]
+    pub const fn holds(self, exists: bool) -> bool {
+        match self {
+            Self::No => false,
+            Self::Here => true,
+            Self::Elsewhere => !exists,
+        }
+    }
+}
+
+/// Reads whose the object is from a status, and takes out of it what is about another cluster.
+pub fn remembered<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> Ours {
+    let owned = K::owned_since(status).is_some();
+    if is_elsewhere(pass, status) {
+        K::forget(status);
+        return if owned { Ours::Elsewhere } else { Ours::No };
+    }
+    if owned { Ours::Here } else { Ours::No }
+}
+
+fn is_elsewhere<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> bool {
+    K::cluster_id(status).as_ref().is_some_and(|id| *id != pass.link.cluster_id)
+}
+
+/// Begins anew on this cluster, before its first step here: what is not here is still missed.
+async fn move_here<K: Rabbit>(
+    pass: &Pass<'_, K>,
+    exists: bool,
+    status: &mut K::Status,
+) -> Result<(), Failure> {
+    let before = last_written(pass.ctx, pass.object);
+    let mut after = before.clone();
+    for status in [&mut after, status] {
+        K::forget(status);
+        *K::cluster_id(status) = Some(pass.link.cluster_id.clone());
+        if exists {
+            *K::owned_since(status) = None;
+        }
+    }
+    super::status::write(pass.ctx, pass.object, &before, &after).await
+}
+
 /// A kind of RabbitMQ's.
 pub trait Rabbit: TopologyKind {
     /// Whether messages go with the object when it vanishes.
@@ -146,13 +202,18 @@ pub trait Rabbit: TopologyKind {
         false
     }
 
-    /// Looks at the broker, as of `since` or later, and plans. `ours`: the object at the broker is
-    /// known to be this CR's.
+    /// The cluster that the status is about.
+    fn cluster_id(status: &mut Self::Status) -> &mut Option<String>;
+
+    /// Forgets what was made, or begun, on another cluster.
+    fn forget(_status: &mut Self::Status) {}
+
+    /// Looks at the broker, as of `since` or later, and plans. `ours`: whose the object is.
     fn look(
         pass: &Pass<'_, Self>,
         rabbit: &RabbitHandle,
         since: Instant,
-        ours: bool,
+        ours: Ours,
         status: &Self::Status,
     ) -> impl Future<Output = Result<Look, Failure>> + Send;
 
@@ -190,8 +251,9 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
         if pass.inherits() && pass.policies.management == ManagementPolicy::Manage {
             K::owned_since(status).get_or_insert_with(|| Timestamp::now().to_string());
         }
-        let known = K::owned_since(status).is_some();
-        let Look { plan, exists } = K::look(pass, &rabbit, since, known || rounds > 0, status).await?;
+        let ours = if rounds > 0 { Ours::Here } else { remembered(pass, status) };
+        let Look { plan, exists } = K::look(pass, &rabbit, since, ours, status).await?;
+        let known = ours.holds(exists);
         if since < begun && wants_a_fresh_look(pass, &plan, exists) {
             since = begun;
             continue;
@@ -216,6 +278,9 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
         if let Some(outcome) = gate::hold(pass, &planned)? {
             return Ok(outcome);
         }
+        if ours == Ours::Elsewhere && !plan.steps.is_empty() {
+            move_here(pass, exists, status).await?;
+        }
         if rounds == 0 || !plan.steps.is_empty() {
             K::prepare(pass, &plan, status).await?;
         }
@@ -234,7 +299,10 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
                     since = Instant::now();
                     continue;
                 }
-                Ok(Done { was_there: true }) if !known && rounds == 0 => {
+                Ok(Done { was_there: true }) if ours != Ours::Here && rounds == 0 => {
+                    if ours == Ours::Elsewhere {
+                        *K::owned_since(status) = None;
+                    }
                     since = Instant::now();
                     continue;
                 }
@@ -253,7 +321,12 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
         let (shown, hash) = K::plan_mut(status);
         shown.clear();
         *hash = None;
-        K::owned_since(status).get_or_insert_with(|| Timestamp::now().to_string());
+        let since = K::owned_since(status);
+        if ours == Ours::Elsewhere && exists {
+            *since = None;
+        }
+        since.get_or_insert_with(|| Timestamp::now().to_string());
+        *K::cluster_id(status) = Some(pass.link.cluster_id.clone());
         let mut outcome = Outcome::in_step(format!("{what} is as declared"));
         outcome.data_lost = lost;
         if let Some(obstacle) = plan.obstacles.first() {
@@ -338,8 +411,10 @@ pub async fn claim_first<K: Rabbit>(
     let before = last_written(pass.ctx, pass.object);
     let since = Timestamp::now().to_string();
     let mut after = before.clone();
-    *K::owned_since(&mut after) = Some(since.clone());
-    *K::owned_since(status) = Some(since);
+    for status in [&mut after, status] {
+        *K::owned_since(status) = Some(since.clone());
+        *K::cluster_id(status) = Some(pass.link.cluster_id.clone());
+    }
     super::status::write(pass.ctx, pass.object, &before, &after).await
 }
 
@@ -347,7 +422,9 @@ pub async fn claim_first<K: Rabbit>(
 #[must_use]
 pub fn removal<K: Rabbit>(pass: &Pass<'_, K>) -> deletion::Input {
     let mut status = pass.object.status().cloned().unwrap_or_default();
-    let owned = K::owned_since(&mut status).is_some() || K::was_begun(&status);
+    // What is there under the name of what was owned on another cluster is somebody else's.
+    let owned =
+        (K::owned_since(&mut status).is_some() || K::was_begun(&status)) && !is_elsewhere(pass, &mut status);
     deletion::Input {
         policy: pass.policies.deletion,
         management: pass.policies.management,
