@@ -257,6 +257,10 @@ impl Rabbit for Binding {
         rabbitmq::claim_first(pass, plan, status).await
     }
 
+    async fn still_may(_: &Pass<'_, Self>, _: &Step) -> Result<(), Failure> {
+        Ok(())
+    }
+
     async fn finish(_: &Pass<'_, Self>, _: &mut Outcome, status: &mut BindingStatus) -> Result<(), Failure> {
         status.stale.clear();
         Ok(())

@@ -16,7 +16,7 @@ use crate::api::{BrokerRef, Exchange, ExchangeStatus, annotation};
 use crate::apply::rabbitmq as apply;
 use crate::brokers::rabbitmq::{ErrorKind, RabbitHandle, Target as At};
 use crate::topology::deletion;
-use crate::topology::rabbitmq::{self as planner, DesiredExchange, ExchangeInput, Plan};
+use crate::topology::rabbitmq::{self as planner, DesiredExchange, ExchangeInput, Plan, Step};
 
 impl TopologyKind for Exchange {
     const KIND: &'static str = "Exchange";
@@ -162,6 +162,10 @@ impl Rabbit for Exchange {
 
     async fn prepare(pass: &Pass<'_, Self>, plan: &Plan, status: &mut ExchangeStatus) -> Result<(), Failure> {
         rabbitmq::claim_first(pass, plan, status).await
+    }
+
+    async fn still_may(_: &Pass<'_, Self>, _: &Step) -> Result<(), Failure> {
+        Ok(())
     }
 
     async fn finish(_: &Pass<'_, Self>, _: &mut Outcome, _: &mut ExchangeStatus) -> Result<(), Failure> {

@@ -228,9 +228,7 @@ pub trait Rabbit: TopologyKind {
 
     /// An error where what allowed a step does not hold any more. Asked right before it: those before
     /// it may have taken a while.
-    fn still_may(_pass: &Pass<'_, Self>, _step: &Step) -> impl Future<Output = Result<(), Failure>> + Send {
-        std::future::ready(Ok(()))
-    }
+    fn still_may(pass: &Pass<'_, Self>, step: &Step) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// The broker is in step: what the status remembers, and what may still be waited for.
     fn finish(
