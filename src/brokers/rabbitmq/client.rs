@@ -365,7 +365,8 @@ impl RabbitClient {
         let call = get(operation, &segments, query);
         let listed: Listed<T> = match (self.http.read(&call, self.terms).await, vhost) {
             (Err(error), Some(vhost)) if error.kind == ErrorKind::NotFound => {
-                self.vhost_must_exist(call.operation, vhost).await?;
+                // On the heap: many listings are under way at once, and this is rare.
+                Box::pin(self.vhost_must_exist(call.operation, vhost)).await?;
                 return Err(error);
             }
             (listed, _) => listed?,
