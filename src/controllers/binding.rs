@@ -180,6 +180,10 @@ fn resolved(ctx: &Context, binding: &Binding) -> Result<BindingId, Failure> {
 impl Rabbit for Binding {
     const HOLDS_MESSAGES: bool = false;
 
+    fn makes(step: &Step) -> bool {
+        matches!(step, Step::Bind(_))
+    }
+
     async fn look(
         pass: &Pass<'_, Self>,
         rabbit: &RabbitHandle,

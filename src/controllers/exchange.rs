@@ -16,7 +16,7 @@ use crate::api::{BrokerRef, Exchange, ExchangeStatus, annotation};
 use crate::apply::rabbitmq as apply;
 use crate::brokers::rabbitmq::{ErrorKind, RabbitHandle, Target as At};
 use crate::topology::deletion;
-use crate::topology::rabbitmq::{self as planner, DesiredExchange, ExchangeInput, Plan};
+use crate::topology::rabbitmq::{self as planner, DesiredExchange, ExchangeInput, Plan, Step};
 
 impl TopologyKind for Exchange {
     const KIND: &'static str = "Exchange";
@@ -129,6 +129,10 @@ impl TopologyKind for Exchange {
 impl Rabbit for Exchange {
     // What was routed through it is lost to publishers, and no message was in it.
     const HOLDS_MESSAGES: bool = false;
+
+    fn makes(step: &Step) -> bool {
+        matches!(step, Step::DeclareExchange { .. })
+    }
 
     async fn look(
         pass: &Pass<'_, Self>,

@@ -173,6 +173,10 @@ fn remember_empty(pass: &Pass<'_, Queue>, empty: bool) {
 impl Rabbit for Queue {
     const HOLDS_MESSAGES: bool = true;
 
+    fn makes(step: &Step) -> bool {
+        matches!(step, Step::DeclareQueue { .. })
+    }
+
     fn was_begun(status: &QueueStatus) -> bool {
         status.pending.is_some()
     }

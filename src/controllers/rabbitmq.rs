@@ -71,19 +71,22 @@ impl PolicyCache {
     }
 }
 
-/// How steps went.
+/// How far steps came, also where one of them failed.
+#[derive(Default)]
 struct Done {
     /// What was to be declared was there already, and equal.
     was_there: bool,
+    /// The object was made.
+    made: bool,
 }
 
 /// Takes the steps, in order; each is told once.
-async fn carry_out<K: TopologyKind>(
+async fn carry_out<K: Rabbit>(
     pass: &Pass<'_, K>,
     vhost: &str,
     steps: &[Step],
-) -> Result<Done, Failure> {
-    let mut done = Done { was_there: false };
+    done: &mut Done,
+) -> Result<(), Failure> {
     let rabbit = pass.link.rabbitmq()?;
     let client = rabbit.client.on(pass.lane);
     let uid = pass.object.uid().unwrap_or_default();
@@ -106,6 +109,7 @@ async fn carry_out<K: TopologyKind>(
             done.was_there = true;
             continue;
         }
+        done.made |= K::makes(step);
         let words = conditions::cut(&step.to_string(), conditions::MAX_MESSAGE);
         tracing::info!(
             kind = K::KIND,
@@ -117,7 +121,7 @@ async fn carry_out<K: TopologyKind>(
         );
         pass.ctx.events.publish(pass.object.object_ref(&()), false, step.event(), "Apply", &words);
     }
-    Ok(done)
+    Ok(())
 }
 
 /// What one look and one plan brought.
@@ -132,6 +136,9 @@ pub struct Look {
 pub trait Rabbit: TopologyKind {
     /// Whether messages go with the object when it vanishes.
     const HOLDS_MESSAGES: bool;
+
+    /// Whether a step makes the object.
+    fn makes(step: &Step) -> bool;
 
     /// Whether the status says that the object was about to be made.
     fn was_begun(_status: &Self::Status) -> bool {
@@ -214,22 +221,30 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
             if rounds > 0 {
                 tokio::time::sleep(LOOK).await;
             }
-            match carry_out(pass, &vhost, &plan.steps).await {
+            if let Some(verdict) = &lost
+                && rounds == 0
+            {
+                write_loss(pass, verdict).await?;
+            }
+            let mut done = Done::default();
+            let carried_out = carry_out(pass, &vhost, &plan.steps, &mut done).await;
+            if plan.loss.is_some() && rounds == 0 && done.made && (drift || lost.is_some()) {
+                tell_loss(pass, lost.as_ref());
+            }
+            match carried_out {
                 // Somebody was faster than the look: look again, and plan from what is there.
                 Err(Failure::Rabbitmq(error)) if error.kind == ErrorKind::Inequivalent && since < begun => {
                     since = Instant::now();
                     continue;
                 }
-                Ok(Done { was_there: true }) if !known && rounds == 0 => {
+                Ok(()) if done.was_there && !known && rounds == 0 => {
                     since = Instant::now();
                     continue;
                 }
-                done => {
-                    done?;
-                }
+                carried_out => carried_out?,
             }
             if drift {
-                tell_drift(pass, &plan, &words, lost.as_ref());
+                tell_drift(pass, &words);
             }
             if plan.steps.iter().any(|step| !shows_at_once(step)) {
                 (since, rounds) = (Instant::now(), rounds + 1);
@@ -280,19 +295,35 @@ fn vanished(what: &str) -> Verdict {
     Verdict::new(conditions::DATA_LOST, true, Reason::Vanished, message)
 }
 
+/// Writes a loss down before what was lost is made again: afterwards nothing at the broker shows it
+/// any more, whatever becomes of the steps that follow.
+async fn write_loss<K: Rabbit>(pass: &Pass<'_, K>, lost: &Verdict) -> Result<(), Failure> {
+    let before = last_written(pass.ctx, pass.object);
+    let mut after = before.clone();
+    let (previous, observed) = K::conditions(&before);
+    let mut conditions = previous.to_vec();
+    conditions.retain(|condition| condition.type_ != lost.kind);
+    let generation = pass.object.meta().generation;
+    conditions.extend(conditions::merge(previous, std::slice::from_ref(lost), generation, Timestamp::now()));
+    K::set_conditions(&mut after, conditions, observed);
+    super::status::write(pass.ctx, pass.object, &before, &after).await
+}
+
+/// Counts and tells that an object had vanished, once it is made again.
+fn tell_loss<K: Rabbit>(pass: &Pass<'_, K>, lost: Option<&Verdict>) {
+    pass.ctx.metrics.vanished(K::KIND);
+    if let Some(verdict) = lost {
+        pass.ctx.events.publish(pass.object.object_ref(&()), true, "DataLost", "Observe", &verdict.message);
+    }
+}
+
 /// Counts and tells a difference that was brought back.
-fn tell_drift<K: Rabbit>(pass: &Pass<'_, K>, plan: &Plan, words: &[String], lost: Option<&Verdict>) {
+fn tell_drift<K: Rabbit>(pass: &Pass<'_, K>, words: &[String]) {
     let (now, uid) = (pass.ctx.now(), pass.object.uid().unwrap_or_default());
     pass.ctx.note(&uid, |notes| notes.reverts.record(now));
     pass.ctx.metrics.drift_corrected(K::KIND);
-    let about = || pass.object.object_ref(&());
-    pass.ctx.events.publish(about(), true, "DriftCorrected", "Apply", &words.join("; "));
-    if plan.loss.is_some() {
-        pass.ctx.metrics.vanished(K::KIND);
-    }
-    if let Some(verdict) = lost {
-        pass.ctx.events.publish(about(), true, "DataLost", "Observe", &verdict.message);
-    }
+    let reference = pass.object.object_ref(&());
+    pass.ctx.events.publish(reference, true, "DriftCorrected", "Apply", &words.join("; "));
 }
 
 /// Whether another CR declares the binding, too: then it stays. One that its Broker refuses does not

@@ -244,12 +244,14 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
         notes.failures = if result.is_ok() { 0 } else { notes.failures.saturating_add(1) };
         notes.failures
     });
+    // A loss may have been written down on the way.
+    let before = last_written(ctx, object);
     let (verdicts, action) = report::<K>(ctx, object, &before, &result, failures);
     let (previous, _) = K::conditions(&before);
     let merged = conditions::merge(previous, &verdicts, object.meta().generation, Timestamp::now());
     announce(ctx, object, previous, &merged);
     K::set_conditions(&mut after, merged, object.meta().generation);
-    status::write(ctx, object, &last_written(ctx, object), &after).await?;
+    status::write(ctx, object, &before, &after).await?;
     let cleared = result.as_ref().is_ok_and(|outcome| outcome.data_lost.is_none());
     if annotated(object, annotation::ACKNOWLEDGE_DATA_LOSS) && cleared {
         acknowledged(ctx, object).await?;
