@@ -216,6 +216,7 @@ impl Rabbit for Binding {
             present: &seen,
             memory: &memory,
             claimed: &claimed,
+            passing: passing(pass, &desired.id),
             management: pass.policies.management,
             adoption: pass.policies.adoption,
             drift: pass.link.spec.drift_policy,
@@ -278,6 +279,23 @@ async fn route(
         }
     }
     Ok(seen.bindings.iter().map(apply::seen_binding).collect())
+}
+
+/// Whether an end of the binding is declared as one that goes by itself when nobody uses it.
+fn passing(pass: &Pass<'_, Binding>, id: &BindingId) -> bool {
+    let vhost = &pass.object.spec.vhost;
+    let exchange = |name: &str| {
+        let found = pass.ctx.exchanges.find(&rabbitmq::end_key(vhost, 'x', name));
+        found.iter().any(|exchange| exchange.spec.auto_delete)
+    };
+    exchange(&id.source)
+        || match &id.target {
+            Target::Exchange(name) => exchange(name),
+            Target::Queue(name) => {
+                let found = pass.ctx.queues.find(&rabbitmq::end_key(vhost, 'q', name));
+                found.iter().any(|queue| queue.queue_name() == name && queue.spec.expires.is_some())
+            }
+        }
 }
 
 fn declared_and_not_ready(pass: &Pass<'_, Binding>, end: &Target) -> bool {

@@ -193,7 +193,7 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
         let (shown, hash) = K::plan_mut(status);
         shown.clone_from(&words);
         *hash = (!plan.steps.is_empty()).then(|| plan.hash.clone());
-        let drift = known && !pass.edited && !plan.steps.is_empty() && rounds == 0;
+        let drift = known && !pass.edited && !plan.expired && !plan.steps.is_empty() && rounds == 0;
         if K::HOLDS_MESSAGES && rounds == 0 {
             lost = plan.loss.map(|_| vanished(&what));
         }

@@ -141,6 +141,27 @@ fn a_queue_that_expired_is_made_again_quietly() {
 }
 
 #[test]
+fn a_queue_that_expired_is_made_again_with_its_bindings_and_counts_as_no_drift() {
+    world(async |w| {
+        w.rabbit("resyncInterval: 5s\ndriftPolicy: Report").await;
+        w.exchange("passing", "type: topic\nautoDelete: true").await;
+        w.queue("orders", "type: classic\nexpires: 3s\nbindings: [{source: passing, routingKey: k}]").await;
+        w.binding("b", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: l").await;
+        w.ready::<Exchange>("passing").await;
+        w.ready::<Queue>("orders").await;
+        w.ready::<Binding>("b").await;
+        let mq = w.mq().await;
+        // A binding that a person made goes with the queue: that tells a new queue from the old one.
+        mq.bind("amq.topic", "orders", "theirs", json!({})).await;
+        mq.until_bindings("orders", &["amq.topic|l", "passing|k"]).await;
+        for kind in ["Queue", "Exchange", "Binding"] {
+            let series = format!("spillway_drift_corrected_total{{kind=\"{kind}\"}}");
+            assert!(matches!(w.operator().metric(&series).await, None | Some(0.0)), "{kind}");
+        }
+    });
+}
+
+#[test]
 fn with_drift_policy_report_drift_is_only_reported() {
     world(async |w| {
         w.rabbit("resyncInterval: 5s\ndriftPolicy: Report").await;
