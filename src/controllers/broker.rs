@@ -48,7 +48,7 @@ struct Cluster {
 /// One pass over one Broker.
 pub async fn reconcile(cached: Arc<Broker>, ctx: Arc<Context>) -> Result<Action, Failure> {
     let begun = Instant::now();
-    let broker = ctx.newest(cached);
+    let broker = ctx.begin(cached);
     let result = pass(&ctx, &broker).await;
     // It may have gone while it was looked at; what was set up for it goes, too.
     let key = BrokerKey::from_broker(&broker);

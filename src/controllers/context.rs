@@ -186,20 +186,19 @@ impl Context {
     /// The newest form of an object: the cache's, or what was written since. Without this a pass
     /// that comes before the watch would work on a status that is already history.
     pub fn newest<K: Cached>(&self, cached: Arc<K>) -> Arc<K> {
-        let Some(uid) = cached.uid() else { return cached };
-        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
-        let ours = written.get(&uid).and_then(|object| object.downcast_ref::<K>());
-        match ours.map(|ours| (version(ours), ours)) {
-            Some((Some(ours_version), ours))
-                if version(cached.as_ref()).is_some_and(|v| v < ours_version) =>
-            {
-                Arc::new(ours.clone())
-            }
-            _ => {
-                written.remove(&uid);
-                cached
-            }
+        self.latest(cached.as_ref()).map_or(cached, Arc::new)
+    }
+
+    /// [`Context::newest`] at the beginning of a pass, which forgets what the watch has shown. Only
+    /// here: in the midst of a pass, what it wrote itself is what its next write starts from.
+    pub fn begin<K: Cached>(&self, cached: Arc<K>) -> Arc<K> {
+        let latest = self.latest(cached.as_ref());
+        if latest.is_none()
+            && let Some(uid) = cached.uid()
+        {
+            self.written.lock().unwrap_or_else(PoisonError::into_inner).remove(&uid);
         }
+        latest.map_or(cached, Arc::new)
     }
 
     /// Wakes everything that lives on a Broker.

@@ -211,7 +211,7 @@ pub async fn reconcile<K: TopologyKind>(cached: Arc<K>, ctx: Arc<Context>) -> Re
     // It may have been edited while it waited.
     let cached =
         K::cache(&ctx).get(&cached.namespace().unwrap_or_default(), &cached.name_any()).unwrap_or(cached);
-    let object = ctx.newest(cached);
+    let object = ctx.begin(cached);
     // On the heap: thousands of passes may wait for their turn, and need not be large before.
     let result = if object.meta().deletion_timestamp.is_some() {
         Box::pin(removal::remove(&ctx, object.as_ref())).await

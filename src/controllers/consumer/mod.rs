@@ -47,7 +47,7 @@ use targets::TargetKey;
 /// One pass over one Consumer: everything but the decisions, which the collector makes.
 pub async fn reconcile(cached: Arc<Consumer>, ctx: Arc<Context>) -> Result<Action, Failure> {
     let begun = Instant::now();
-    let consumer = ctx.newest(cached);
+    let consumer = ctx.begin(cached);
     if consumer.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }
