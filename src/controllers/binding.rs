@@ -229,21 +229,32 @@ impl Rabbit for Binding {
     /// Which binding is new and which ones are to go is written down before the first step, so
     /// that none is forgotten after a crash.
     async fn prepare(pass: &Pass<'_, Self>, plan: &Plan, status: &mut BindingStatus) -> Result<(), Failure> {
-        let before = last_written(pass.ctx, pass.object);
         let new = AppliedBinding::from(&resolved(pass.ctx, pass.object)?);
-        let mut after = before.clone();
-        if let Some(old) = before.applied.filter(|old| *old != new) {
-            after.stale.push(old);
+        if let Some(old) = status.applied.take().filter(|old| *old != new) {
+            status.stale.push(old);
         }
-        after.stale.retain(|stale| *stale != new);
-        after.applied = Some(new);
-        status.applied.clone_from(&after.applied);
-        status.stale.clone_from(&after.stale);
-        if !after.stale.is_empty() && !plan.steps.is_empty() {
+        status.stale.retain(|stale| *stale != new);
+        status.applied = Some(new);
+        let claims = rabbitmq::claim_first(pass, plan, status);
+        if claims || (!status.stale.is_empty() && !plan.steps.is_empty()) {
             let before = last_written(pass.ctx, pass.object);
+            let after = BindingStatus {
+                applied: status.applied.clone(),
+                stale: status.stale.clone(),
+                owned_since: status.owned_since.clone(),
+                ..before.clone()
+            };
             status::write(pass.ctx, pass.object, &before, &after).await?;
         }
-        rabbitmq::claim_first(pass, plan, status).await
+        Ok(())
+    }
+
+    fn take_back(before: &BindingStatus, status: &mut BindingStatus, refused: bool) {
+        // One that it was before may still be there, and is this CR's.
+        let others = !status.stale.is_empty() || !before.stale.is_empty();
+        status.owned_since = before.owned_since.clone().filter(|_| others || !refused);
+        status.applied.clone_from(&before.applied);
+        status.stale.clone_from(&before.stale);
     }
 
     async fn finish(_: &Pass<'_, Self>, _: &mut Outcome, status: &mut BindingStatus) -> Result<(), Failure> {

@@ -9,7 +9,8 @@ use super::cache::Cache;
 use super::context::Context;
 use super::failure::Failure;
 use super::rabbitmq::{self, Look, Rabbit};
-use super::reconciler::{Outcome, Pass, TopologyKind};
+use super::reconciler::{Outcome, Pass, TopologyKind, last_written};
+use super::status;
 use super::wake::Wake;
 use crate::api::policy::{DeletionPolicy, PolicyDefaults};
 use crate::api::{BrokerRef, Exchange, ExchangeStatus, annotation};
@@ -161,7 +162,16 @@ impl Rabbit for Exchange {
     }
 
     async fn prepare(pass: &Pass<'_, Self>, plan: &Plan, status: &mut ExchangeStatus) -> Result<(), Failure> {
-        rabbitmq::claim_first(pass, plan, status).await
+        if rabbitmq::claim_first(pass, plan, status) {
+            let before = last_written(pass.ctx, pass.object);
+            let after = ExchangeStatus { owned_since: status.owned_since.clone(), ..before.clone() };
+            status::write(pass.ctx, pass.object, &before, &after).await?;
+        }
+        Ok(())
+    }
+
+    fn take_back(before: &ExchangeStatus, status: &mut ExchangeStatus, refused: bool) {
+        status.owned_since = before.owned_since.clone().filter(|_| !refused);
     }
 
     async fn finish(_: &Pass<'_, Self>, _: &mut Outcome, _: &mut ExchangeStatus) -> Result<(), Failure> {

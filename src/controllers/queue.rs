@@ -231,6 +231,12 @@ impl Rabbit for Queue {
         remember(pass, plan, recreates, status).await
     }
 
+    fn take_back(before: &QueueStatus, status: &mut QueueStatus, refused: bool) {
+        let begun = |pending: &QueuePending| before.owned_since.is_none() && pending.recreate.is_empty();
+        status.pending = before.pending.clone().filter(|pending| !(refused && begun(pending)));
+        status.applied_bindings.clone_from(&before.applied_bindings);
+    }
+
     async fn finish(
         pass: &Pass<'_, Self>,
         outcome: &mut Outcome,
@@ -311,7 +317,7 @@ async fn may_recreate(pass: &Pass<'_, Queue>) -> Result<(), Failure> {
 }
 
 /// Writes down, before the first step, what a crash in between would lose: the bindings of a queue
-/// that is made anew, and the new bindings of a queue that is known already.
+/// that is made anew, and new bindings of its own.
 async fn remember(
     pass: &Pass<'_, Queue>,
     plan: &Plan,
@@ -336,11 +342,9 @@ async fn remember(
         after.pending = Some(QueuePending::default());
     }
     let own = desired(pass)?.bindings;
-    if before.owned_since.is_some() {
-        for binding in bound.filter(|binding| own.contains(&BindingId::from(binding))) {
-            if !after.applied_bindings.contains(&binding) {
-                after.applied_bindings.push(binding);
-            }
+    for binding in bound.filter(|binding| own.contains(&BindingId::from(binding))) {
+        if !after.applied_bindings.contains(&binding) {
+            after.applied_bindings.push(binding);
         }
     }
     status::write(pass.ctx, pass.object, &before, &after).await?;

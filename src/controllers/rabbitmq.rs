@@ -16,7 +16,7 @@ use super::gate::{self, Planned};
 use super::guard::{self, Standing};
 use super::reconciler::{Outcome, Pass, Rival, TopologyKind, last_written};
 use crate::api::conditions::{self, Reason, Verdict};
-use crate::api::policy::{Adoption, ManagementPolicy};
+use crate::api::policy::{Adoption, DeletionPolicy, ManagementPolicy};
 use crate::api::{Binding, Queue, QueueStatus, annotation};
 use crate::apply::rabbitmq as apply;
 use crate::brokers::rabbitmq::{ErrorKind, RabbitError, RabbitHandle, VhostPolicies as Policies};
@@ -74,10 +74,36 @@ impl PolicyCache {
 /// How far steps came, also where one of them failed.
 #[derive(Default)]
 struct Done {
+    /// How many steps were sent.
+    sent: usize,
+    /// The last of them was refused: it changed nothing for sure.
+    refused: bool,
     /// What was to be declared was there already, and equal.
     was_there: bool,
     /// The object was made.
     made: bool,
+}
+
+impl Done {
+    /// Whether the broker's answers prove that this process did not make the object. `Some(true)`: it
+    /// asked for it, so an earlier attempt did not make it either.
+    fn made_nothing<K: Rabbit>(&self, steps: &[Step]) -> Option<bool> {
+        let place = steps.iter().position(K::makes)?;
+        let perhaps = &steps[..self.sent.saturating_sub(usize::from(self.refused))];
+        if perhaps.iter().any(|step| matches!(step, Step::DeleteQueue { .. })) {
+            return None;
+        }
+        (perhaps.len() <= place || self.was_there).then_some(self.sent > place)
+    }
+}
+
+/// Whether the broker said no. Without an answer, or with one about its own trouble, a request may
+/// have been carried out.
+const fn says_no(error: &RabbitError) -> bool {
+    !matches!(
+        error.kind,
+        ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Protocol
+    )
 }
 
 /// Takes the steps, in order; each is told once.
@@ -96,6 +122,7 @@ async fn carry_out<K: Rabbit>(
     for step in steps {
         pass.ctx.may_write()?;
         let began = Instant::now();
+        done.sent += 1;
         let taken = apply::take(&client, vhost, step).await;
         pass.ctx.metrics.broker_request(
             &pass.link.key.to_string(),
@@ -105,6 +132,7 @@ async fn carry_out<K: Rabbit>(
         );
         // Even a request that failed may have been carried out.
         pass.ctx.note(&uid, |notes| notes.wrote = Some(Instant::now()));
+        done.refused = taken.as_ref().is_err_and(says_no);
         if !taken? {
             done.was_there = true;
             continue;
@@ -157,12 +185,15 @@ pub trait Rabbit: TopologyKind {
 
     /// What has to be there, or be written down, before the first step.
     fn prepare(
-        _pass: &Pass<'_, Self>,
-        _plan: &Plan,
-        _status: &mut Self::Status,
-    ) -> impl Future<Output = Result<(), Failure>> + Send {
-        std::future::ready(Ok(()))
-    }
+        pass: &Pass<'_, Self>,
+        plan: &Plan,
+        status: &mut Self::Status,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Nothing was made: takes back what [`Rabbit::prepare`] wrote down, or else what somebody makes
+    /// later would pass for this CR's. `before`: the status as it was then. `refused`: the object was
+    /// asked for, so what an earlier attempt wrote down is not so either.
+    fn take_back(before: &Self::Status, status: &mut Self::Status, refused: bool);
 
     /// The broker is in step: what the status remembers, and what may still be waited for.
     fn finish(
@@ -209,6 +240,7 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
         if let Some(outcome) = gate::hold(pass, &planned)? {
             return Ok(outcome);
         }
+        let before = status.clone();
         if rounds == 0 || !plan.steps.is_empty() {
             K::prepare(pass, &plan, status).await?;
         }
@@ -231,18 +263,27 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
             if plan.loss.is_some() && rounds == 0 && done.made && (drift || lost.is_some()) {
                 tell_loss(pass, lost.as_ref());
             }
-            match carried_out {
-                // Somebody was faster than the look: look again, and plan from what is there.
-                Err(Failure::Rabbitmq(error)) if error.kind == ErrorKind::Inequivalent && since < begun => {
-                    since = Instant::now();
-                    continue;
-                }
-                Ok(()) if done.was_there && !known && rounds == 0 => {
-                    since = Instant::now();
-                    continue;
-                }
-                carried_out => carried_out?,
+            let nothing = done.made_nothing::<K>(&plan.steps).filter(|_| !(known && done.was_there));
+            if let Some(refused) = nothing {
+                K::take_back(&before, status, refused);
             }
+            let faster = match &carried_out {
+                Err(Failure::Rabbitmq(error)) => error.kind == ErrorKind::Inequivalent && since < begun,
+                Err(_) => false,
+                Ok(()) => done.was_there && !known && rounds == 0,
+            };
+            if faster {
+                // Somebody was faster than the look: look again, and plan from what is there.
+                if let Some(refused) = nothing {
+                    let written = last_written(pass.ctx, pass.object);
+                    let mut after = written.clone();
+                    K::take_back(&before, &mut after, refused);
+                    super::status::write(pass.ctx, pass.object, &written, &after).await?;
+                }
+                since = Instant::now();
+                continue;
+            }
+            carried_out?;
             if drift {
                 tell_drift(pass, &words);
             }
@@ -341,23 +382,17 @@ pub fn claimed_by_others<K: TopologyKind>(pass: &Pass<'_, K>, key: &str) -> bool
     others.any(|rival| guard::standing(ctx, &rival, &pass.link.cluster_id) != Standing::None)
 }
 
-/// Writes down whose the object will be before it is made, where a crash in between would leave it
-/// to nobody: `adoption: Never` takes nothing over that was there before.
-pub async fn claim_first<K: Rabbit>(
-    pass: &Pass<'_, K>,
-    plan: &Plan,
-    status: &mut K::Status,
-) -> Result<(), Failure> {
-    let makes = plan.steps.iter().any(|step| matches!(step, Step::DeclareExchange { .. } | Step::Bind(_)));
-    if !makes || pass.policies.adoption != Adoption::Never || K::owned_since(status).is_some() {
-        return Ok(());
+/// Notes in a status whose the object will be before it is made, where an answer that never comes
+/// would leave it to nobody: its deletion has something to do, or `adoption: Never` takes nothing
+/// over that was there before. True: the note has to be written.
+pub fn claim_first<K: Rabbit>(pass: &Pass<'_, K>, plan: &Plan, status: &mut K::Status) -> bool {
+    let matters =
+        pass.policies.adoption == Adoption::Never || pass.policies.deletion != DeletionPolicy::Retain;
+    let claims = matters && plan.steps.iter().any(K::makes) && K::owned_since(status).is_none();
+    if claims {
+        *K::owned_since(status) = Some(Timestamp::now().to_string());
     }
-    let before = last_written(pass.ctx, pass.object);
-    let since = Timestamp::now().to_string();
-    let mut after = before.clone();
-    *K::owned_since(&mut after) = Some(since.clone());
-    *K::owned_since(status) = Some(since);
-    super::status::write(pass.ctx, pass.object, &before, &after).await
+    claims
 }
 
 /// What the answer to a deletion depends on.
