@@ -25,7 +25,7 @@ use crate::topology::Rejection;
 use crate::topology::deletion::{self, Verdict as Removal};
 use crate::topology::rabbitmq::{
     self as planner, BindingId, DesiredQueue, Plan, QueueInput, QueueMemory, Step, Target,
-    companions as wanted,
+    companions as wanted, companions::Role,
 };
 
 /// How soon to look at a companion that is not ready; the pause doubles, up to 32 s.
@@ -224,6 +224,11 @@ impl Rabbit for Queue {
         pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| notes.missing = missing);
         status.dead_letter.clone_from(&companions.dead_letter);
         status.retries.clone_from(&companions.retries);
+        let sends =
+            |step: &Step| matches!(step, Step::PutPolicy { .. } | Step::DeclareQueue { .. } | Step::Bind(_));
+        if plan.steps.iter().any(sends) {
+            wait_for_dead_letter_queue(pass, &all).await?;
+        }
         let recreates = plan.steps.iter().any(|step| matches!(step, Step::DeleteQueue { .. }));
         if recreates {
             may_recreate(pass).await?;
@@ -251,13 +256,61 @@ impl Rabbit for Queue {
         } else if outcome.ready.status == Some(true) {
             let message = format!("waiting for {}", missing.join(", "));
             outcome.ready = Verdict::new(conditions::READY, false, Reason::CompanionNotReady, message);
-            let looks = pass.ctx.note(&uid, |notes| {
-                notes.looks = notes.looks.saturating_add(1);
-                notes.looks
-            });
-            outcome.again = Some(COMPANION_LOOK * (1 << looks.min(6)));
+            outcome.again = Some(next_look(pass));
         }
         Ok(())
+    }
+}
+
+/// When to look again at a companion that is not ready.
+fn next_look(pass: &Pass<'_, Queue>) -> Duration {
+    let looks = pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| {
+        notes.looks = notes.looks.saturating_add(1);
+        notes.looks
+    });
+    COMPANION_LOOK * (1 << looks.min(6))
+}
+
+/// A queue may send its dead letters somewhere once that is there: until then RabbitMQ drops them.
+/// Of queues that wait for each other in a circle, one goes first.
+async fn wait_for_dead_letter_queue(
+    pass: &Pass<'_, Queue>,
+    companions: &[Wanted<Queue>],
+) -> Result<(), Failure> {
+    let Some(wanted) = companions.iter().find(|companion| companion.role == Role::DeadLetter) else {
+        return Ok(());
+    };
+    let found = companions::declared(pass, &wanted.object);
+    let Some(found) = found.first() else { return Err(waits_for(pass, &wanted.object.name_any())) };
+    let status = found.status.clone().unwrap_or_default();
+    let ready = conditions::find(&status.conditions, conditions::READY);
+    // One that is only observed owns nothing; that it differs says that it is there.
+    let declared = status.owned_since.is_some()
+        || ready.is_some_and(|ready| ready.status == "True" || ready.reason == Reason::Differs.as_str());
+    let known = pass.object.status.as_ref().is_some_and(|status| status.owned_since.is_some());
+    let rabbit = pass.link.rabbitmq()?;
+    let shown = async |name: &str| {
+        let since = rabbitmq::fresh(pass);
+        let seen = rabbit.observer.queue(&pass.object.spec.vhost, name, since, pass.lane).await?;
+        Ok::<bool, Failure>(seen.queue.is_some())
+    };
+    // What is made anew may have vanished together with its dead-letter queue.
+    if declared && (!known || shown(found.queue_name()).await?) {
+        return Ok(());
+    }
+    let next = |queue: &str| wanted::next_dead_letter_queue(companions::declared_as(pass, queue)?.as_ref());
+    let first = wanted::goes_first(pass.object.queue_name(), next);
+    if first && !shown(pass.object.queue_name()).await? {
+        return Ok(());
+    }
+    Err(waits_for(pass, &found.name_any()))
+}
+
+fn waits_for(pass: &Pass<'_, Queue>, name: &str) -> Failure {
+    Failure::Soon {
+        reason: Reason::CompanionNotReady,
+        message: format!("waiting for Queue {name}, which takes the dead letters, to be at the broker"),
+        after: next_look(pass),
     }
 }
 
