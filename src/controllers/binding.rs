@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use super::cache::Cache;
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
-use super::rabbitmq::{self, Look, Rabbit};
+use super::rabbitmq::{self, Claimants, Look, Rabbit};
 use super::reconciler::{Outcome, Pass, Rival, TopologyKind, last_written};
 use super::wake::Wake;
 use super::{references, status};
@@ -87,14 +87,9 @@ impl TopologyKind for Binding {
 
     fn rivals(&self, ctx: &Context) -> Vec<Rival> {
         let Some(binding) = named(self).or_else(|| resolved(ctx, self).ok()) else { return Vec::new() };
-        let key = rabbitmq::binding_key(&self.spec.vhost, &binding);
-        let bindings = ctx.bindings.find(&key);
-        let bindings = bindings.iter().filter(|other| other.uid() != self.uid());
-        let queues = ctx.queues.find(&key);
-        bindings
-            .map(|other| Rival::of(ctx, other.as_ref()))
-            .chain(queues.iter().map(|other| Rival::of(ctx, other.as_ref())))
-            .collect()
+        let mut rivals = Claimants::of(ctx, &self.spec.vhost, &binding).rivals(ctx);
+        rivals.retain(|rival| Some(&rival.claim.uid) != self.metadata.uid.as_ref());
+        rivals
     }
 
     fn policies(&self) -> PolicyDefaults {
@@ -130,6 +125,12 @@ impl TopologyKind for Binding {
         &ctx.wake_bindings
     }
 
+    fn wrote(ctx: &Context, object: &Self, before: &BindingStatus, after: &BindingStatus) {
+        let is = |binding: &AppliedBinding| after.applied.iter().chain(&after.stale).any(|is| is == binding);
+        let given_up = before.applied.iter().chain(&before.stale).filter(|was| !is(was));
+        rabbitmq::wake_heirs(ctx, object, given_up.map(BindingId::from));
+    }
+
     async fn work(pass: &Pass<'_, Self>, status: &mut BindingStatus) -> Result<Outcome, Failure> {
         rabbitmq::converge(pass, status).await
     }
@@ -161,6 +162,12 @@ fn named(binding: &Binding) -> Option<BindingId> {
     };
     let (routing_key, arguments) = (spec.routing_key.clone(), spec.arguments.clone());
     Some(BindingId { source: spec.source.clone()?, target, routing_key, arguments })
+}
+
+/// Whether a Binding, its references resolved, is this one.
+pub fn refers_to(ctx: &Context, binding: &Binding, id: &BindingId) -> bool {
+    let may = binding.spec.routing_key == id.routing_key && named(binding).is_none();
+    may && resolved(ctx, binding).is_ok_and(|resolved| resolved == *id)
 }
 
 /// The binding, its references resolved.
@@ -206,10 +213,8 @@ impl Rabbit for Binding {
         }
         seen.sort();
         seen.dedup();
-        let claimed = memory.applied.iter().filter(|binding| **binding != desired.id).filter(|binding| {
-            let key = rabbitmq::binding_key(vhost, binding);
-            rabbitmq::claimed_by_others(pass, &key)
-        });
+        let claimed = memory.applied.iter().filter(|binding| **binding != desired.id);
+        let claimed = claimed.filter(|binding| rabbitmq::claimed_by_others(pass, binding));
         let claimed = claimed.cloned().collect();
         let plan = planner::plan_binding(&BindingInput {
             desired: &desired,

@@ -126,6 +126,11 @@ impl TopologyKind for Queue {
         }
     }
 
+    fn wrote(ctx: &Context, object: &Self, before: &QueueStatus, after: &QueueStatus) {
+        let given_up = before.applied_bindings.iter().filter(|was| !after.applied_bindings.contains(was));
+        rabbitmq::wake_heirs(ctx, object, given_up.map(BindingId::from));
+    }
+
     async fn work(pass: &Pass<'_, Self>, status: &mut QueueStatus) -> Result<Outcome, Failure> {
         rabbitmq::converge(pass, status).await
     }
@@ -195,7 +200,8 @@ impl Rabbit for Queue {
         let bindings: Vec<BindingId> = seen.bindings.iter().map(apply::seen_binding).collect();
         let policies = rabbitmq::policies(pass, rabbit, vhost, since).await?;
         let memory = remembered(status, ours);
-        let claimed = claimed(pass, &memory.applied_bindings);
+        let dropped = memory.applied_bindings.iter().filter(|applied| !desired.bindings.contains(applied));
+        let claimed = claimed(pass, dropped);
         let plan = planner::plan_queue(&QueueInput {
             desired: &desired,
             observed: observed.as_ref(),
@@ -343,11 +349,24 @@ pub fn remembered(status: &QueueStatus, owned: bool) -> QueueMemory {
 }
 
 /// Those of the bindings that other CRs declare, too.
-fn claimed(pass: &Pass<'_, Queue>, bindings: &[BindingId]) -> BTreeSet<BindingId> {
-    let claimed = bindings.iter().filter(|binding| {
-        rabbitmq::claimed_by_others(pass, &rabbitmq::binding_key(&pass.object.spec.vhost, binding))
+fn claimed<'a>(pass: &Pass<'_, Queue>, bindings: impl Iterator<Item = &'a BindingId>) -> BTreeSet<BindingId> {
+    bindings.filter(|binding| rabbitmq::claimed_by_others(pass, binding)).cloned().collect()
+}
+
+/// Whether a Queue has this binding inline, its references resolved.
+pub fn refers_to(ctx: &Context, queue: &Queue, id: &BindingId) -> bool {
+    let namespace = queue.namespace().unwrap_or_default();
+    let broker = BrokerKey::of(&queue.spec.broker_ref, &namespace);
+    let from = references::From { namespace: &namespace, broker: &broker, vhost: &queue.spec.vhost };
+    let mut inline = queue.spec.bindings.iter().filter(|inline| {
+        inline.source_ref.is_some()
+            && inline.routing_key == id.routing_key
+            && inline.arguments == id.arguments
     });
-    claimed.cloned().collect()
+    inline.any(|inline| {
+        references::source(ctx, &from, inline.source.as_deref(), inline.source_ref.as_ref())
+            .is_ok_and(|source| source == id.source)
+    })
 }
 
 /// Proof that the queue may be deleted to be declared anew: empty and unused, seen twice.

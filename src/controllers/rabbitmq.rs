@@ -1,7 +1,7 @@
 //! What Exchanges, Queues and Bindings have in common: how fresh a look has to be, and how steps
 //! are taken.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -367,19 +367,78 @@ fn tell_drift<K: Rabbit>(pass: &Pass<'_, K>, words: &[String]) {
     pass.ctx.events.publish(reference, true, "DriftCorrected", "Apply", &words.join("; "));
 }
 
+/// Who claims one binding.
+pub struct Claimants {
+    /// Bindings.
+    pub bindings: Vec<Arc<Binding>>,
+    /// Queues that have, or had, it inline.
+    pub queues: Vec<Arc<Queue>>,
+}
+
+impl Claimants {
+    /// Every CR that claims a binding: that names it, made it, or refers to its ends by the names of
+    /// their CRs.
+    pub fn of(ctx: &Context, vhost: &str, binding: &BindingId) -> Self {
+        let key = binding_key(vhost, binding);
+        let (kind, target) = match &binding.target {
+            Target::Queue(name) => ('q', name),
+            Target::Exchange(name) => ('x', name),
+        };
+        let end = end_key(vhost, kind, target);
+        let ends = match kind {
+            'q' => ctx.queues.find(&end).iter().map(|queue| meta(queue.as_ref())).collect::<Vec<_>>(),
+            _ => ctx.exchanges.find(&end).iter().map(|exchange| meta(exchange.as_ref())).collect(),
+        };
+        let mut bindings = ctx.bindings.find(&key);
+        bindings.extend(ctx.bindings.find(&end));
+        for (namespace, name) in ends {
+            bindings.extend(ctx.bindings.find(&reference_key(kind, &namespace, &name)));
+        }
+        let mut queues = ctx.queues.find(&key);
+        if kind == 'q' {
+            queues.extend(ctx.queues.find(&end));
+        }
+        let mut seen = HashSet::new();
+        bindings.retain(|other| seen.insert(other.uid()));
+        queues.retain(|other| seen.insert(other.uid()));
+        let mut bindings: Vec<_> = bindings.into_iter().map(|other| ctx.newest(other)).collect();
+        let mut queues: Vec<_> = queues.into_iter().map(|other| ctx.newest(other)).collect();
+        bindings
+            .retain(|other| other.keys().contains(&key) || super::binding::refers_to(ctx, other, binding));
+        queues.retain(|other| other.keys().contains(&key) || super::queue::refers_to(ctx, other, binding));
+        Self { bindings, queues }
+    }
+
+    /// What they claim.
+    pub fn rivals(&self, ctx: &Context) -> Vec<Rival> {
+        let bindings = self.bindings.iter().map(|other| Rival::of(ctx, other.as_ref()));
+        bindings.chain(self.queues.iter().map(|other| Rival::of(ctx, other.as_ref()))).collect()
+    }
+}
+
+fn meta<K: TopologyKind>(object: &K) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
 /// Whether another CR declares the binding, too: then it stays. One that its Broker refuses does not
 /// count.
 #[must_use]
-pub fn claimed_by_others<K: TopologyKind>(pass: &Pass<'_, K>, key: &str) -> bool {
+pub fn claimed_by_others<K: TopologyKind>(pass: &Pass<'_, K>, binding: &BindingId) -> bool {
     let ctx = pass.ctx;
-    let bindings = ctx.bindings.find(key);
-    let queues = ctx.queues.find(key);
-    let rivals = bindings
-        .iter()
-        .map(|other| Rival::of(ctx, other.as_ref()))
-        .chain(queues.iter().map(|other| Rival::of(ctx, other.as_ref())));
-    let mut others = rivals.filter(|rival| Some(&rival.claim.uid) != pass.object.meta().uid.as_ref());
+    let rivals = Claimants::of(ctx, pass.object.vhost().unwrap_or_default(), binding).rivals(ctx);
+    let mut others =
+        rivals.into_iter().filter(|rival| Some(&rival.claim.uid) != pass.object.meta().uid.as_ref());
     others.any(|rival| guard::standing(ctx, &rival, &pass.link.cluster_id) != Standing::None)
+}
+
+/// Others who claim bindings that an object gave up look again: it may be their turn.
+pub fn wake_heirs<K: TopologyKind>(ctx: &Context, object: &K, given_up: impl Iterator<Item = BindingId>) {
+    for binding in given_up {
+        let heirs = Claimants::of(ctx, object.vhost().unwrap_or_default(), &binding);
+        for heir in heirs.bindings.iter().filter(|heir| heir.uid() != object.meta().uid) {
+            ctx.wake_bindings.wake(&ObjectRef::from_obj(heir.as_ref()));
+        }
+    }
 }
 
 /// Notes in a status whose the object will be before it is made, where an answer that never comes

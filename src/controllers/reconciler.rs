@@ -104,6 +104,9 @@ pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Seri
     /// How far apart the two looks at an empty object are at least, in seconds.
     const SECOND_LOOK: f64;
 
+    /// Called when a pass has written its status.
+    fn wrote(_ctx: &Context, _object: &Self, _before: &Self::Status, _after: &Self::Status) {}
+
     /// Called when `Ready` changed: whoever waits for the object is woken.
     fn turned(_ctx: &Context, _object: &Self, _ready: bool) {}
 
@@ -252,6 +255,7 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
     announce(ctx, object, previous, &merged);
     K::set_conditions(&mut after, merged, object.meta().generation);
     status::write(ctx, object, &before, &after).await?;
+    K::wrote(ctx, object, &before, &after);
     let cleared = result.as_ref().is_ok_and(|outcome| outcome.data_lost.is_none());
     if annotated(object, annotation::ACKNOWLEDGE_DATA_LOSS) && cleared {
         acknowledged(ctx, object).await?;
