@@ -366,12 +366,20 @@ pub fn gather<'a, K: TopologyKind>(ctx: &'a Arc<Context>, object: &'a K) -> Resu
 }
 
 /// Whether the spec was edited since the broker was last in step. A difference that was shown and
-/// left alone (`Differs`) is none; an edit that failed on its way stays one.
+/// left alone (`Differs`) is none, nor is what stays out of force although all is done; an edit that
+/// failed on its way stays one.
 fn edited<K: TopologyKind>(object: &K, status: Option<&K::Status>) -> bool {
     let (conditions, observed) = status.map(K::conditions).unwrap_or_default();
     observed != object.meta().generation
         || conditions::find(conditions, conditions::IN_SYNC)
-            .is_none_or(|c| c.status == "False" && c.reason != Reason::Differs.as_str())
+            .is_none_or(|c| c.status == "False" && !settled(&c.reason))
+}
+
+/// Whether that is all that becomes of a spec, so that what changes later is drift.
+fn settled(reason: &str) -> bool {
+    [Reason::Differs, Reason::PolicyShadowed, Reason::ArgumentOverrides]
+        .iter()
+        .any(|settled| reason == settled.as_str())
 }
 
 impl<K: TopologyKind> Pass<'_, K> {
