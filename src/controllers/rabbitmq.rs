@@ -226,7 +226,7 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
         *hash = (!plan.steps.is_empty()).then(|| plan.hash.clone());
         let drift = known && !pass.edited && !plan.expired && !plan.steps.is_empty() && rounds == 0;
         if K::HOLDS_MESSAGES && rounds == 0 {
-            lost = plan.loss.map(|_| vanished(&what));
+            lost = plan.loss.map(|_| vanished(&what, plan.gate == Gate::Go));
         }
         let planned = Planned {
             gate: plan.gate,
@@ -238,6 +238,10 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
             data_lost: lost.clone(),
         };
         if let Some(outcome) = gate::hold(pass, &planned)? {
+            let said = conditions::is_true(K::conditions(status).0, conditions::DATA_LOST);
+            if outcome.data_lost.is_some() && !said {
+                tell_loss(pass, lost.as_ref());
+            }
             return Ok(outcome);
         }
         let before = status.clone();
@@ -328,9 +332,10 @@ const fn shows_at_once(step: &Step) -> bool {
     matches!(step, Step::DeclareExchange { .. } | Step::DeclareQueue { .. } | Step::Bind(_))
 }
 
-fn vanished(what: &str) -> Verdict {
+fn vanished(what: &str, made_again: bool) -> Verdict {
+    let now = if made_again { " and was made again, empty" } else { "" };
     let message = format!(
-        "{what} vanished from the broker and was made again, empty; its messages are gone. Acknowledge with the annotation {}=true",
+        "{what} vanished from the broker{now}; its messages are gone. Acknowledge with the annotation {}=true",
         annotation::ACKNOWLEDGE_DATA_LOSS
     );
     Verdict::new(conditions::DATA_LOST, true, Reason::Vanished, message)
@@ -350,7 +355,7 @@ async fn write_loss<K: Rabbit>(pass: &Pass<'_, K>, lost: &Verdict) -> Result<(),
     super::status::write(pass.ctx, pass.object, &before, &after).await
 }
 
-/// Counts and tells that an object had vanished, once it is made again.
+/// Counts and tells that an object has vanished.
 fn tell_loss<K: Rabbit>(pass: &Pass<'_, K>, lost: Option<&Verdict>) {
     pass.ctx.metrics.vanished(K::KIND);
     if let Some(verdict) = lost {

@@ -186,6 +186,35 @@ fn with_drift_policy_report_drift_is_only_reported() {
 }
 
 #[test]
+fn a_queue_that_vanished_under_report_is_not_ready_and_not_said_to_be_made_again() {
+    world(async |w| {
+        w.rabbit("resyncInterval: 5s\ndriftPolicy: Report").await;
+        w.queue("orders", "").await;
+        w.ready::<Queue>("orders").await;
+        w.mq().await.delete_queue("orders").await;
+        let queue: Queue = w.condition("orders", "Ready", "False", "NotFound").await;
+        assert!(!queue.message("DataLost").contains("made again"), "{}", queue.summary());
+        w.condition::<Queue>("orders", "DataLost", "True", "Vanished").await;
+        let (kind, words) = w.event::<Queue>("orders", "DataLost").await;
+        assert_eq!(kind, "Warning", "{words}");
+    });
+}
+
+#[test]
+fn what_a_shadowed_queue_loses_is_drift() {
+    world(async |w| {
+        w.rabbit("resyncInterval: 5s\ndriftPolicy: Report").await;
+        let mq = w.mq().await;
+        mq.put_policy("theirs", "^orders$", 200, json!({"max-length": 7})).await;
+        w.queue("orders", "maxLength: 5\nbindings: [{source: amq.topic, routingKey: k}]").await;
+        w.condition::<Queue>("orders", "Ready", "False", "PolicyShadowed").await;
+        mq.unbind("amq.topic", "orders", "k").await;
+        w.condition::<Queue>("orders", "InSync", "False", "Differs").await;
+        assert_eq!(mq.bindings("orders").await, [""; 0]);
+    });
+}
+
+#[test]
 fn a_policy_that_somebody_keeps_changing_back_is_contended_and_left_alone() {
     world(async |w| {
         w.rabbit(OFTEN).await;
