@@ -3,7 +3,8 @@
 //! Objects go in the order in which they need each other: companions and exchanges, then topics and
 //! queues (a policy before its queue), then bindings.
 //! One that fails stops no other, but for queues whose dead letters it takes. Each is planned again right before its steps are taken, and
-//! left alone when the plan is not the one that was shown. Nothing is ever deleted.
+//! left alone when the plan is not the one that was shown. No topic, queue, exchange or binding is
+//! ever deleted; a policy of Spillway's own goes when nothing needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
@@ -30,7 +31,8 @@ Examples:
   spillway apply -f topology/ --yes    in CI: shows the plan and goes ahead
   cat topics.yaml broker.yaml | spillway apply -f - --yes
 
-Nothing is ever deleted. Exit code: 0 all is in step now, 2 the answer was no, 1 error.";
+No topic, queue, exchange or binding is ever deleted; a policy of Spillway's own goes
+when nothing needs it any more. Exit code: 0 all is in step now, 2 the answer was no, 1 error.";
 
 /// The arguments of `spillway apply`.
 #[derive(clap::Args, Debug)]
