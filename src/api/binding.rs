@@ -182,7 +182,7 @@ pub struct BindingStatus {
     pub applied: Option<AppliedBinding>,
     /// Bindings that it was before: they go once the one that the spec asks for is there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 1024))]
     pub stale: Vec<AppliedBinding>,
     /// What is still to be done, in words; empty when the broker is in step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

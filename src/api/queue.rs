@@ -399,7 +399,7 @@ pub struct QueueStatus {
     pub cluster_id: Option<String>,
     /// The inline bindings that Spillway made: one that the spec drops goes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 1024))]
     pub applied_bindings: Vec<AppliedBinding>,
     /// What was about to be done when this was written; work goes on from here after a crash.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use super::cache::Cache;
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
-use super::rabbitmq::{self, Look, Ours, Rabbit};
+use super::rabbitmq::{self, Claimants, Look, Ours, Rabbit};
 use super::reconciler::{Outcome, Pass, Rival, TopologyKind, last_written};
 use super::wake::Wake;
 use super::{references, status};
@@ -87,14 +87,9 @@ impl TopologyKind for Binding {
 
     fn rivals(&self, ctx: &Context) -> Vec<Rival> {
         let Some(binding) = named(self).or_else(|| resolved(ctx, self).ok()) else { return Vec::new() };
-        let key = rabbitmq::binding_key(&self.spec.vhost, &binding);
-        let bindings = ctx.bindings.find(&key);
-        let bindings = bindings.iter().filter(|other| other.uid() != self.uid());
-        let queues = ctx.queues.find(&key);
-        bindings
-            .map(|other| Rival::of(ctx, other.as_ref()))
-            .chain(queues.iter().map(|other| Rival::of(ctx, other.as_ref())))
-            .collect()
+        let mut rivals = Claimants::of(ctx, &self.spec.vhost, &binding).rivals(ctx);
+        rivals.retain(|rival| Some(&rival.claim.uid) != self.metadata.uid.as_ref());
+        rivals
     }
 
     fn policies(&self) -> PolicyDefaults {
@@ -130,6 +125,12 @@ impl TopologyKind for Binding {
         &ctx.wake_bindings
     }
 
+    fn wrote(ctx: &Context, object: &Self, before: &BindingStatus, after: &BindingStatus) {
+        let is = |binding: &AppliedBinding| after.applied.iter().chain(&after.stale).any(|is| is == binding);
+        let given_up = before.applied.iter().chain(&before.stale).filter(|was| !is(was));
+        rabbitmq::wake_heirs(ctx, object, given_up.map(BindingId::from));
+    }
+
     async fn work(pass: &Pass<'_, Self>, status: &mut BindingStatus) -> Result<Outcome, Failure> {
         rabbitmq::converge(pass, status).await
     }
@@ -140,8 +141,7 @@ impl TopologyKind for Binding {
         let made: Vec<_> = status.flat_map(|status| status.applied.iter().chain(&status.stale)).collect();
         // Each by itself: what was made may be something else than what the spec says now, and so
         // may be those who take it over.
-        let claimed =
-            |binding: &BindingId| rabbitmq::claimed_by_others(pass, &rabbitmq::binding_key(vhost, binding));
+        let claimed = |binding: &BindingId| rabbitmq::claimed_by_others(pass, binding);
         let goes: Vec<_> =
             made.iter().map(|made| BindingId::from(*made)).filter(|made| !claimed(made)).collect();
         let input =
@@ -170,6 +170,12 @@ fn named(binding: &Binding) -> Option<BindingId> {
     Some(BindingId { source: spec.source.clone()?, target, routing_key, arguments })
 }
 
+/// Whether a Binding, its references resolved, is this one.
+pub fn refers_to(ctx: &Context, binding: &Binding, id: &BindingId) -> bool {
+    let may = binding.spec.routing_key == id.routing_key && named(binding).is_none();
+    may && resolved(ctx, binding).is_ok_and(|resolved| resolved == *id)
+}
+
 /// The binding, its references resolved.
 fn resolved(ctx: &Context, binding: &Binding) -> Result<BindingId, Failure> {
     let spec = &binding.spec;
@@ -196,6 +202,10 @@ impl Rabbit for Binding {
         status.stale.clear();
     }
 
+    fn makes(step: &Step) -> bool {
+        matches!(step, Step::Bind(_))
+    }
+
     async fn look(
         pass: &Pass<'_, Self>,
         rabbit: &RabbitHandle,
@@ -216,16 +226,15 @@ impl Rabbit for Binding {
         }
         seen.sort();
         seen.dedup();
-        let claimed = memory.applied.iter().filter(|binding| **binding != desired.id).filter(|binding| {
-            let key = rabbitmq::binding_key(vhost, binding);
-            rabbitmq::claimed_by_others(pass, &key)
-        });
+        let claimed = memory.applied.iter().filter(|binding| **binding != desired.id);
+        let claimed = claimed.filter(|binding| rabbitmq::claimed_by_others(pass, binding));
         let claimed = claimed.cloned().collect();
         let plan = planner::plan_binding(&BindingInput {
             desired: &desired,
             present: &seen,
             memory: &memory,
             claimed: &claimed,
+            passing: passing(pass, &desired.id),
             management: pass.policies.management,
             adoption: pass.policies.adoption,
             drift: pass.link.spec.drift_policy,
@@ -238,23 +247,34 @@ impl Rabbit for Binding {
     /// Which binding is new and which ones are to go is written down before the first step, so
     /// that none is forgotten after a crash.
     async fn prepare(pass: &Pass<'_, Self>, plan: &Plan, status: &mut BindingStatus) -> Result<(), Failure> {
-        let before = last_written(pass.ctx, pass.object);
         let new = AppliedBinding::from(&resolved(pass.ctx, pass.object)?);
-        let mut after = before.clone();
-        if let Some(old) = before.applied.filter(|old| *old != new) {
-            after.stale.push(old);
+        if let Some(old) = status.applied.take().filter(|old| *old != new) {
+            status.stale.push(old);
         }
-        after.stale.retain(|stale| *stale != new);
-        after.applied = Some(new);
-        after.cluster_id = Some(pass.link.cluster_id.clone());
-        status.cluster_id.clone_from(&after.cluster_id);
-        status.applied.clone_from(&after.applied);
-        status.stale.clone_from(&after.stale);
-        if !after.stale.is_empty() && !plan.steps.is_empty() {
+        status.stale.retain(|stale| *stale != new);
+        status.applied = Some(new);
+        status.cluster_id = Some(pass.link.cluster_id.clone());
+        let claims = rabbitmq::claim_first(pass, plan, status);
+        if claims || (!status.stale.is_empty() && !plan.steps.is_empty()) {
             let before = last_written(pass.ctx, pass.object);
+            let after = BindingStatus {
+                applied: status.applied.clone(),
+                stale: status.stale.clone(),
+                owned_since: status.owned_since.clone(),
+                cluster_id: status.cluster_id.clone(),
+                ..before.clone()
+            };
             status::write(pass.ctx, pass.object, &before, &after).await?;
         }
-        rabbitmq::claim_first(pass, plan, status).await
+        Ok(())
+    }
+
+    fn take_back(before: &BindingStatus, status: &mut BindingStatus, refused: bool) {
+        // One that it was before may still be there, and is this CR's.
+        let others = !status.stale.is_empty() || !before.stale.is_empty();
+        status.owned_since = before.owned_since.clone().filter(|_| others || !refused);
+        status.applied.clone_from(&before.applied);
+        status.stale.clone_from(&before.stale);
     }
 
     async fn still_may(_: &Pass<'_, Self>, _: &Step) -> Result<(), Failure> {
@@ -294,6 +314,23 @@ async fn route(
         }
     }
     Ok(seen.bindings.iter().map(apply::seen_binding).collect())
+}
+
+/// Whether an end of the binding is declared as one that goes by itself when nobody uses it.
+fn passing(pass: &Pass<'_, Binding>, id: &BindingId) -> bool {
+    let vhost = &pass.object.spec.vhost;
+    let exchange = |name: &str| {
+        let found = pass.ctx.exchanges.find(&rabbitmq::end_key(vhost, 'x', name));
+        found.iter().any(|exchange| exchange.spec.auto_delete)
+    };
+    exchange(&id.source)
+        || match &id.target {
+            Target::Exchange(name) => exchange(name),
+            Target::Queue(name) => {
+                let found = pass.ctx.queues.find(&rabbitmq::end_key(vhost, 'q', name));
+                found.iter().any(|queue| queue.queue_name() == name && queue.spec.expires.is_some())
+            }
+        }
 }
 
 fn declared_and_not_ready(pass: &Pass<'_, Binding>, end: &Target) -> bool {

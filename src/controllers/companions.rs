@@ -13,9 +13,9 @@ use serde_json::{Value, json};
 use super::context::BrokerKey;
 use super::failure::Failure;
 use super::reconciler::{Pass, TopologyKind};
-use super::status;
+use super::{rabbitmq, status};
 use crate::api::conditions::{self, Reason};
-use crate::api::{FIELD_MANAGER, label};
+use crate::api::{FIELD_MANAGER, Queue, label};
 use crate::topology::Rejection;
 use crate::topology::kafka::companions::Role;
 
@@ -52,7 +52,7 @@ pub async fn keep<K: Parent>(pass: &Pass<'_, K>, wanted: &[Wanted<K>]) -> Result
             )
             .into());
         }
-        let mut found = declared(pass, companion);
+        let mut found = declared(pass, &companion.object);
         for double in found.split_off(found.len().min(1)) {
             // Two parents made one each, under different names, before they saw the other's.
             leave(pass, &double).await?;
@@ -85,10 +85,20 @@ pub async fn keep<K: Parent>(pass: &Pass<'_, K>, wanted: &[Wanted<K>]) -> Result
 
 /// The CRs in the namespace for a companion's broker object: one that a person declared first,
 /// then the oldest.
-fn declared<K: Parent>(pass: &Pass<'_, K>, companion: &Wanted<K>) -> Vec<Arc<K>> {
+pub fn declared<K: Parent>(pass: &Pass<'_, K>, companion: &K) -> Vec<Arc<K>> {
+    by_identity(pass, &companion.identity())
+}
+
+/// The CR in the parent's namespace, and on its Broker, that declares a queue of its virtual host.
+#[must_use]
+pub fn declared_as(pass: &Pass<'_, Queue>, queue: &str) -> Option<Arc<Queue>> {
+    by_identity(pass, &rabbitmq::end_key(&pass.object.spec.vhost, 'q', queue)).into_iter().next()
+}
+
+fn by_identity<K: Parent>(pass: &Pass<'_, K>, identity: &str) -> Vec<Arc<K>> {
     let namespace = pass.object.namespace().unwrap_or_default();
     let broker = broker_of(pass.object);
-    let mut same = K::cache(pass.ctx).find(&companion.object.identity());
+    let mut same = K::cache(pass.ctx).find(identity);
     same.retain(|object| {
         object.namespace().as_deref() == Some(&namespace)
             && object.meta().deletion_timestamp.is_none()

@@ -9,7 +9,8 @@ use super::cache::Cache;
 use super::context::Context;
 use super::failure::Failure;
 use super::rabbitmq::{self, Look, Ours, Rabbit};
-use super::reconciler::{Outcome, Pass, TopologyKind};
+use super::reconciler::{Outcome, Pass, TopologyKind, last_written};
+use super::status;
 use super::wake::Wake;
 use crate::api::policy::{DeletionPolicy, PolicyDefaults};
 use crate::api::{BrokerRef, Exchange, ExchangeStatus, annotation};
@@ -134,6 +135,10 @@ impl Rabbit for Exchange {
         &mut status.cluster_id
     }
 
+    fn makes(step: &Step) -> bool {
+        matches!(step, Step::DeclareExchange { .. })
+    }
+
     async fn look(
         pass: &Pass<'_, Self>,
         rabbit: &RabbitHandle,
@@ -161,7 +166,20 @@ impl Rabbit for Exchange {
     }
 
     async fn prepare(pass: &Pass<'_, Self>, plan: &Plan, status: &mut ExchangeStatus) -> Result<(), Failure> {
-        rabbitmq::claim_first(pass, plan, status).await
+        if rabbitmq::claim_first(pass, plan, status) {
+            let before = last_written(pass.ctx, pass.object);
+            let after = ExchangeStatus {
+                owned_since: status.owned_since.clone(),
+                cluster_id: status.cluster_id.clone(),
+                ..before.clone()
+            };
+            status::write(pass.ctx, pass.object, &before, &after).await?;
+        }
+        Ok(())
+    }
+
+    fn take_back(before: &ExchangeStatus, status: &mut ExchangeStatus, refused: bool) {
+        status.owned_since = before.owned_since.clone().filter(|_| !refused);
     }
 
     async fn still_may(_: &Pass<'_, Self>, _: &Step) -> Result<(), Failure> {

@@ -104,6 +104,9 @@ pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Seri
     /// How far apart the two looks at an empty object are at least, in seconds.
     const SECOND_LOOK: f64;
 
+    /// Called when a pass has written its status.
+    fn wrote(_ctx: &Context, _object: &Self, _before: &Self::Status, _after: &Self::Status) {}
+
     /// Called when `Ready` changed: whoever waits for the object is woken.
     fn turned(_ctx: &Context, _object: &Self, _ready: bool) {}
 
@@ -242,12 +245,15 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
         notes.failures = if result.is_ok() { 0 } else { notes.failures.saturating_add(1) };
         notes.failures
     });
+    // A loss may have been written down on the way.
+    let before = last_written(ctx, object);
     let (verdicts, action) = report::<K>(ctx, object, &before, &result, failures);
     let (previous, _) = K::conditions(&before);
     let merged = conditions::merge(previous, &verdicts, object.meta().generation, Timestamp::now());
     announce(ctx, object, previous, &merged);
     K::set_conditions(&mut after, merged, object.meta().generation);
-    status::write(ctx, object, &last_written(ctx, object), &after).await?;
+    status::write(ctx, object, &before, &after).await?;
+    K::wrote(ctx, object, &before, &after);
     let cleared = result.as_ref().is_ok_and(|outcome| outcome.data_lost.is_none());
     if annotated(object, annotation::ACKNOWLEDGE_DATA_LOSS) && cleared {
         acknowledged(ctx, object).await?;
@@ -362,12 +368,20 @@ pub fn gather<'a, K: TopologyKind>(ctx: &'a Arc<Context>, object: &'a K) -> Resu
 }
 
 /// Whether the spec was edited since the broker was last in step. A difference that was shown and
-/// left alone (`Differs`) is none; an edit that failed on its way stays one.
+/// left alone (`Differs`) is none, nor is what stays out of force although all is done; an edit that
+/// failed on its way stays one.
 fn edited<K: TopologyKind>(object: &K, status: Option<&K::Status>) -> bool {
     let (conditions, observed) = status.map(K::conditions).unwrap_or_default();
     observed != object.meta().generation
         || conditions::find(conditions, conditions::IN_SYNC)
-            .is_none_or(|c| c.status == "False" && c.reason != Reason::Differs.as_str())
+            .is_none_or(|c| c.status == "False" && !settled(&c.reason))
+}
+
+/// Whether that is all that becomes of a spec, so that what changes later is drift.
+fn settled(reason: &str) -> bool {
+    [Reason::Differs, Reason::PolicyShadowed, Reason::ArgumentOverrides]
+        .iter()
+        .any(|settled| reason == settled.as_str())
 }
 
 impl<K: TopologyKind> Pass<'_, K> {

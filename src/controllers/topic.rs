@@ -256,13 +256,12 @@ pub fn remembered(status: &TopicStatus) -> Memory {
 /// The plan in words, as it stands in a status.
 #[must_use]
 pub fn words(plan: &Plan) -> Vec<String> {
-    plan.steps.iter().map(|step| conditions::cut(&step.to_string(), conditions::MAX_MESSAGE)).collect()
+    status::words(&plan.steps)
 }
 
 /// Puts the plan into the status, in words.
 fn show(plan: &Plan, status: &mut TopicStatus) {
-    status.plan =
-        plan.steps.iter().map(|step| conditions::cut(&step.to_string(), conditions::MAX_MESSAGE)).collect();
+    status.plan = words(plan);
     status.plan_hash = (!plan.steps.is_empty()).then(|| plan.hash.clone());
 }
 

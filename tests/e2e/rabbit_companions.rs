@@ -278,6 +278,33 @@ fn a_queue_cannot_be_its_own_dead_letter_queue() {
 }
 
 #[test]
+fn dead_letters_go_where_they_went_until_the_new_queue_for_them_is_there() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        w.queue("orders", "deadLetter: {}").await;
+        w.ready::<Queue>("orders").await;
+        // The new one cannot be made: somebody else's is in the way.
+        mq.declare_queue("graves", json!({"x-queue-type": "stream"})).await;
+        w.queue("orders", "deadLetter: {queue: graves}").await;
+        w.condition::<Queue>("orders", "Ready", "False", "CompanionNotReady").await;
+        let policy = mq.policy("spillway.q.orders").await.expect("a policy");
+        assert_eq!(policy["definition"]["dead-letter-routing-key"], "orders.dlq");
+        mq.publish("", "orders", "poison").await;
+        assert_eq!(mq.reject("orders").await.as_deref(), Some("poison"));
+        assert_eq!(mq.until_message("orders.dlq").await, "poison");
+        mq.delete_queue("graves").await;
+        let all = w.api::<Queue>().list(&kube::api::ListParams::default()).await.expect("Queues").items;
+        let graves = all.iter().find(|queue| queue.queue_name() == "graves").expect("a companion");
+        let name = graves.metadata.name.as_deref().expect("a name");
+        w.annotate::<Queue>(name, "spillway.dev/reconcile", Some("now")).await;
+        w.ready::<Queue>("orders").await;
+        let policy = mq.policy("spillway.q.orders").await.expect("a policy");
+        assert_eq!(policy["definition"]["dead-letter-routing-key"], "graves");
+    });
+}
+
+#[test]
 fn a_queue_is_declared_after_the_queue_that_takes_its_dead_letters() {
     world(async |w| {
         w.rabbit("").await;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use kube::ResourceExt as _;
 use serde_json::json;
-use spillway_operator::api::{Binding, Exchange, Queue};
+use spillway_operator::api::{Binding, Broker, Exchange, Queue};
 
-use crate::bed::{Object, World, never_within, until, world};
+use crate::bed::{Fate, Object, Site, World, bare_world, never_within, until, world};
 
 /// Creation times have whole seconds; within one second the UID decides.
 async fn a_second_later<K: Object>(w: &World, name: &str) {
@@ -209,6 +209,37 @@ fn a_binding_older_than_the_queue_that_has_it_inline_keeps_it() {
         w.until_gone::<Queue>("orders").await;
         w.ready::<Binding>("b").await;
         assert_eq!(mq.bindings("orders").await, ["amq.topic|k"]);
+    });
+}
+
+#[test]
+fn a_binding_that_moves_between_a_queue_and_an_object_with_references_is_never_removed() {
+    bare_world(async |w| {
+        let site = Site::new(w).await;
+        let operator = site.start().await;
+        w.rabbit_at(&site.rabbitmq.url(), "resyncInterval: 5m").await;
+        w.ready::<Broker>("rabbitmq").await;
+        let mq = w.mq().await;
+        w.exchange("events", "name: events.v1\ntype: topic").await;
+        w.queue("orders", "name: orders.v1\nbindings: [{source: events.v1, routingKey: k}]").await;
+        w.ready::<Queue>("orders").await;
+        let binding = "sourceRef: {name: events}\ndestination: {queueRef: {name: orders}}\nroutingKey: k";
+        a_second_later::<Queue>(w, "orders").await;
+        site.cut.arm(&operator, |_| Fate::Pass);
+        w.binding("b", binding).await;
+        w.condition::<Binding>("b", "Ready", "False", "Conflict").await;
+        w.queue("orders", "name: orders.v1").await;
+        w.ready::<Binding>("b").await;
+        assert_eq!(mq.bindings("orders.v1").await, ["events.v1|k"]);
+        // And back, by a reference, too.
+        w.queue("orders", "name: orders.v1\nbindings: [{sourceRef: {name: events}, routingKey: k}]").await;
+        w.delete::<Binding>("b").await;
+        w.until_gone::<Binding>("b").await;
+        w.ready::<Queue>("orders").await;
+        assert_eq!(mq.bindings("orders.v1").await, ["events.v1|k"]);
+        let removed: Vec<_> =
+            site.cut.writes().into_iter().filter(|write| write.contains("DELETE /api/bindings")).collect();
+        assert!(removed.is_empty(), "{removed:?}");
     });
 }
 

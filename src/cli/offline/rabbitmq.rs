@@ -179,6 +179,7 @@ impl Site<'_> {
             present: &present,
             memory: &BindingMemory::default(),
             claimed: &BTreeSet::new(),
+            passing: false,
             management: self.policies.management,
             adoption: self.adoption(),
             drift: DriftPolicy::Correct,

@@ -21,6 +21,7 @@ use crate::api::policy::PolicyDefaults;
 use crate::topology::Rejection;
 use crate::topology::kafka::DesiredTopic;
 use crate::topology::ownership::Claim;
+use crate::topology::rabbitmq::companions::goes_first;
 use crate::topology::rabbitmq::{DesiredBinding, DesiredExchange, DesiredQueue};
 
 /// What is wanted at a broker, by kind.
@@ -63,6 +64,8 @@ pub struct Candidate {
     pub keeps: Vec<String>,
     /// The broker objects that it refers to.
     pub refers_to: Vec<String>,
+    /// What has to be at the broker before: the identity of the queue that takes its dead letters.
+    pub needs: Option<String>,
     /// The three choices as the object gives them.
     pub policies: PolicyDefaults,
     /// How old it is.
@@ -98,7 +101,24 @@ pub fn of(objects: &Objects) -> Vec<Candidate> {
     expand(&objects.exchanges, &referents, &mut candidates);
     expand(&objects.queues, &referents, &mut candidates);
     expand(&objects.bindings, &referents, &mut candidates);
+    open_circles(&mut candidates);
     candidates
+}
+
+/// Of queues that are each other's dead-letter queue, one waits for none.
+fn open_circles(candidates: &mut [Candidate]) {
+    let key = |candidate: &Candidate, identity: &str| {
+        (candidate.namespace.clone(), candidate.broker.clone(), identity.to_owned())
+    };
+    let needs: BTreeMap<_, _> = candidates
+        .iter()
+        .filter_map(|candidate| Some((key(candidate, &candidate.identity), candidate.needs.clone()?)))
+        .collect();
+    for candidate in candidates.iter_mut().filter(|candidate| candidate.needs.is_some()) {
+        if goes_first(&candidate.identity, |identity| needs.get(&key(candidate, identity)).cloned()) {
+            candidate.needs = None;
+        }
+    }
 }
 
 /// `namespace/name` of the Broker that a reference names.
@@ -126,6 +146,7 @@ fn candidate<K: Kind>(declared: &Declared<K>, referents: &Referents) -> Candidat
         identity: wish.identity,
         keeps: wish.keeps,
         refers_to: wish.refers_to,
+        needs: wish.needs,
         policies: object.policies(),
         claim: declared.claim(K::KIND),
         paused: paused(object),
