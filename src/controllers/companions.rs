@@ -17,7 +17,7 @@ use super::{rabbitmq, status};
 use crate::api::conditions::{self, Reason};
 use crate::api::{FIELD_MANAGER, Queue, label};
 use crate::topology::Rejection;
-use crate::topology::kafka::companions::Role;
+use crate::topology::kafka::companions::{Role, beside};
 
 /// A kind whose objects have companions of the same kind.
 pub trait Parent: TopologyKind {
@@ -129,8 +129,41 @@ fn spec<K: TopologyKind>(object: &K) -> Value {
 }
 
 async fn make<K: Parent>(pass: &Pass<'_, K>, companion: &Wanted<K>) -> Result<(), Failure> {
+    let name = companion.object.name_any();
+    let Some(in_the_way) = make_as(pass, companion, &name).await? else { return Ok(()) };
+    let broker = broker_of(pass.object);
+    if broker_of(&in_the_way) == broker {
+        return Err(name_taken(companion, &name, &in_the_way));
+    }
+    // One name on two Brokers is two companions.
+    let name = beside(&name, &broker.to_string());
+    match make_as(pass, companion, &name).await? {
+        None => Ok(()),
+        Some(in_the_way) => Err(name_taken(companion, &name, &in_the_way)),
+    }
+}
+
+fn name_taken<K: Parent>(companion: &Wanted<K>, name: &str, in_the_way: &K) -> Failure {
+    let message = format!(
+        "{} {name} is needed for the {} {:?}, but declares {:?} on Broker {}: rename it",
+        K::KIND,
+        companion.role.label(),
+        companion.object.broker_name(),
+        in_the_way.broker_name(),
+        broker_of(in_the_way)
+    );
+    Rejection::new(Reason::Conflict, message).into()
+}
+
+/// Makes a companion under this name; returns what is there under it and is another one.
+async fn make_as<K: Parent>(
+    pass: &Pass<'_, K>,
+    companion: &Wanted<K>,
+    name: &str,
+) -> Result<Option<K>, Failure> {
     let mut object = companion.object.clone();
     let meta = object.meta_mut();
+    meta.name = Some(name.to_owned());
     meta.namespace = pass.object.namespace();
     meta.labels = Some([(label::COMPANION.to_owned(), companion.role.label().to_owned())].into());
     meta.owner_references = Some(reference(pass.object).into_iter().collect());
@@ -139,32 +172,14 @@ async fn make<K: Parent>(pass: &Pass<'_, K>, companion: &Wanted<K>) -> Result<()
     let made = api(pass).create(&params, &object).await;
     pass.ctx.metrics.api_write("create", "companions");
     match made {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(None),
         // Another parent was faster, or a person's object is in the way: the next pass sees which.
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            let existing =
-                api(pass).get_opt(&object.name_any()).await.map_err(Failure::kube("read a companion"))?;
-            match existing {
-                Some(existing)
-                    if existing.identity() != companion.object.identity()
-                        || broker_of(&existing) != broker_of(pass.object) =>
-                {
-                    Err(Rejection::new(
-                        Reason::Conflict,
-                        format!(
-                            "{} {} is needed for the {} {:?}, but declares {:?} on Broker {}: rename it",
-                            K::KIND,
-                            object.name_any(),
-                            companion.role.label(),
-                            companion.object.broker_name(),
-                            existing.broker_name(),
-                            broker_of(&existing)
-                        ),
-                    )
-                    .into())
-                }
-                _ => Ok(()),
-            }
+            let existing = api(pass).get_opt(name).await.map_err(Failure::kube("read a companion"))?;
+            Ok(existing.filter(|existing| {
+                existing.identity() != companion.object.identity()
+                    || broker_of(existing) != broker_of(pass.object)
+            }))
         }
         Err(error) => Err(Failure::kube("make a companion")(error)),
     }

@@ -20,6 +20,7 @@ use crate::api::conditions::Reason;
 use crate::api::policy::PolicyDefaults;
 use crate::topology::Rejection;
 use crate::topology::kafka::DesiredTopic;
+use crate::topology::kafka::companions::beside;
 use crate::topology::ownership::Claim;
 use crate::topology::rabbitmq::companions::goes_first;
 use crate::topology::rabbitmq::{DesiredBinding, DesiredExchange, DesiredQueue};
@@ -162,8 +163,8 @@ fn expand<K: Kind>(all: &[Declared<K>], referents: &Referents, candidates: &mut 
         let object = &declared.object;
         let namespace = object.namespace().unwrap_or_default();
         let broker = broker_key(object.broker_ref(), &namespace);
-        declared_here.insert((namespace.clone(), broker, object.identity()));
-        by_name.insert((namespace, object.name_any()), object.broker_name());
+        declared_here.insert((namespace.clone(), broker.clone(), object.identity()));
+        by_name.insert((namespace, object.name_any()), (object.broker_name(), broker));
     }
     let mut shared: BTreeMap<(String, String), usize> = BTreeMap::new();
     for declared in all {
@@ -174,6 +175,13 @@ fn expand<K: Kind>(all: &[Declared<K>], referents: &Referents, candidates: &mut 
             Ok(companions) => {
                 for (role, mut companion) in companions {
                     companion.meta_mut().namespace = Some(parent.namespace.clone());
+                    // One name on two Brokers is two companions.
+                    let id = (parent.namespace.clone(), companion.name_any());
+                    let declared_there = by_name.get(&id).map(|(_, broker)| broker);
+                    let made_there = shared.get(&id).map(|place: &usize| &candidates[*place].broker);
+                    if declared_there.or(made_there).is_some_and(|broker| *broker != parent.broker) {
+                        companion.meta_mut().name = Some(beside(&id.1, &parent.broker));
+                    }
                     let (kind, name) = (K::KIND, companion.name_any());
                     let home = (parent.namespace.clone(), parent.broker.clone(), companion.identity());
                     let clash = by_name.get(&(parent.namespace.clone(), name.clone()));
@@ -182,7 +190,9 @@ fn expand<K: Kind>(all: &[Declared<K>], referents: &Referents, candidates: &mut 
                         let message =
                             format!("{noun} {:?} cannot be its own {role}", companion.broker_name());
                         parent.wanted = Err(Rejection::new(Reason::InvalidSpec, message));
-                    } else if let (false, Some(existing)) = (declared_here.contains(&home), clash) {
+                    } else if let (false, Some(existing)) =
+                        (declared_here.contains(&home), clash.map(|(existing, _)| existing))
+                    {
                         let message = format!(
                             "{kind} {name} is needed for the {role} {} {:?}, but declares {existing:?}: rename it",
                             kind.to_lowercase(),
@@ -261,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn one_name_for_companions_on_two_brokers_is_a_conflict() {
+    fn one_name_for_companions_on_two_brokers_is_two_companions() {
         let other = "deadLetter: {name: dlq}, brokerRef: {name: other}";
         let mut input = Input::default();
         for (name, spec) in [("a", "deadLetter: {name: dlq}, brokerRef: {name: kafka}"), ("b", other)] {
@@ -271,8 +281,11 @@ mod tests {
             input::parse("a.yaml", &text, &mut input);
         }
         let all = of(&Objects::of(input, "default", None));
-        assert_eq!(all[2].wanted.as_ref().unwrap_err().reason, Reason::Conflict);
-        assert_eq!(all[0].parents, [1]);
+        let broker = |place: usize| (all[place].name.as_str(), all[place].broker.as_str());
+        assert_eq!(all.len(), 4);
+        assert_eq!((broker(0), broker(2)), (("dlq", "default/kafka"), ("dlq", "default/other")));
+        assert_ne!(all[0].metadata_name, all[2].metadata_name);
+        assert_eq!((all[0].parents.clone(), all[2].parents.clone()), (vec![1], vec![3]));
     }
 
     #[test]
