@@ -19,7 +19,7 @@ use spillway_operator::api::Broker;
 use crate::bed::{Fate, Object as _, Side, Site, bare_world, until};
 
 /// Runs at a time, over all tests of this process.
-const RUNS: usize = 10;
+const RUNS: usize = 4;
 /// No write for this long: the operator has nothing more to do.
 const QUIET: Duration = Duration::from_millis(700);
 /// More writes than any change has.
