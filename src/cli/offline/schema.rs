@@ -59,7 +59,11 @@ impl Schemas {
         };
         let mut problems = Vec::new();
         if let Value::Object(top) = &mut *document {
-            top.remove("status");
+            // Of what the operator wrote, only the identity of the cluster binds the command line too.
+            let cluster_id = top.remove("status").and_then(|status| status.get("clusterId").cloned());
+            if let Some(id) = cluster_id.filter(|id| kind == "Broker" && id.is_string()) {
+                top.insert("status".into(), serde_json::json!({"clusterId": id}));
+            }
             if let Some(Value::Object(metadata)) = top.get("metadata") {
                 unknown("metadata", metadata.keys(), &METADATA.iter().copied(), &mut problems);
             }
