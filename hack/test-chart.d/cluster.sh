@@ -30,9 +30,12 @@ cluster_prepare() {
   namespaces_ready
   if kubectl get crd topics.spillway.dev >/dev/null 2>&1; then
     touch "$scratch/had-crds"
-    # An operator that watches the whole cluster would take them for its own.
-    [[ $(kubectl get spillway -A -o name 2>/dev/null | wc -l) == 0 ]] ||
-      { echo "there are objects of Spillway in this cluster: run the test on one of its own"; return 1; }
+    # An operator that watches the whole cluster would take them for its own. What another test left may be on its way out.
+    local until=$((SECONDS + 180))
+    while [[ -n $(kubectl get spillway -A -o name 2>/dev/null) ]]; do
+      ((SECONDS < until)) || { echo "there are objects of Spillway in this cluster: run the test on one of its own"; return 1; }
+      sleep 2
+    done
   fi
   broker_clean
   image_ready
