@@ -29,6 +29,13 @@ accepted() {
   printf 'note: %d objects\n' "$(wc -l <"$scratch/taken")"
 }
 
+# What kubectl alone installs. Its namespace is not made in a dry run, so another one stands in for it.
+manifest_accepted() {
+  namespaces_ready
+  sed "s/\bspillway-system\b/$namespace-restricted/" manifests/install.yaml >"$scratch/rendered"
+  kubectl apply --server-side --force-conflicts --validate=strict --dry-run=server -f "$scratch/rendered"
+}
+
 pod() {
   render --show-only templates/deployment.yaml | kubectl create --dry-run=client -o json -f - |
     jq '{apiVersion: "v1", kind: "Pod", metadata: {name: "probe"}, spec: (.spec.template.spec | .serviceAccountName = "default")}' |
