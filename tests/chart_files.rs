@@ -43,7 +43,8 @@ fn every_setting_of_the_operator_reaches_the_pods() {
     let deployment = read(&format!("{CHART}/templates/deployment.yaml"));
     let command = Cli::command();
     let run = command.find_subcommand("run").expect("spillway run");
-    let settings: Vec<_> = run.get_arguments().chain(command.get_arguments()).filter_map(clap::Arg::get_env).collect();
+    let settings: Vec<_> =
+        run.get_arguments().chain(command.get_arguments()).filter_map(clap::Arg::get_env).collect();
     assert!(settings.len() >= 8, "{settings:?}");
     for setting in settings {
         let name = format!("{{name: {}, ", setting.to_str().expect("UTF-8"));
@@ -139,7 +140,8 @@ fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
     let rules: Vec<_> = alerts["groups"][0]["rules"].as_array().expect("rules").clone();
     let mut linked = BTreeSet::from(["README.md".to_owned()]);
     for rule in &rules {
-        let (alert, url) = (rule["alert"].as_str().unwrap(), rule["annotations"]["runbook_url"].as_str().unwrap());
+        let (alert, url) =
+            (rule["alert"].as_str().unwrap(), rule["annotations"]["runbook_url"].as_str().unwrap());
         let file = url.rsplit('/').next().unwrap();
         let page = read(&format!("docs/runbooks/{file}"));
         assert!(page.starts_with(&format!("# {alert}\n")), "docs/runbooks/{file} is not headed {alert}");

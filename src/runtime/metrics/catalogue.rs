@@ -112,7 +112,13 @@ impl Catalogue {
         metric
     }
 
-    fn describe(&mut self, name: String, help: &'static str, kind: &'static str, labels: &'static [&'static str]) {
+    fn describe(
+        &mut self,
+        name: String,
+        help: &'static str,
+        kind: &'static str,
+        labels: &'static [&'static str],
+    ) {
         let name = format!("{}_{name}", self.prefix);
         self.described.push(Described { name, kind, labels, help });
     }

@@ -19,8 +19,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 
-pub use catalogue::Described;
 use catalogue::Catalogue;
+pub use catalogue::Described;
 use labels::{
     ApiWrite, Broker, BrokerRequest, Build, Consumer, Decision, Guard, Kind, Object, Operation, Reconcile,
     ScalePatch, Waiting,
@@ -293,7 +293,9 @@ impl Metrics {
     /// The guards that stand just now; all others of the Consumer do not.
     pub fn consumer_guards(&self, namespace: &str, name: &str, standing: &[&'static str]) {
         let labels = |guard| Guard { namespace: namespace.into(), name: name.into(), guard };
-        self.0.guards.keep(&(namespace.to_owned(), name.to_owned()), |series| standing.contains(&series.guard));
+        self.0
+            .guards
+            .keep(&(namespace.to_owned(), name.to_owned()), |series| standing.contains(&series.guard));
         for guard in standing {
             self.0.guards.of(labels(guard)).set(1);
         }
@@ -319,7 +321,8 @@ impl Metrics {
         for gauges in [&inner.lag_messages, &inner.replicas, &inner.desired_replicas, &inner.dead_letters] {
             gauges.forget(&owner);
         }
-        for gauges in [&inner.lag_seconds, &inner.arrival_rate, &inner.rate_per_replica, &inner.target_delay] {
+        for gauges in [&inner.lag_seconds, &inner.arrival_rate, &inner.rate_per_replica, &inner.target_delay]
+        {
             gauges.forget(&owner);
         }
         inner.guards.forget(&owner);
@@ -439,7 +442,10 @@ mod tests {
         let lines = lines(&metrics);
         let guards: Vec<_> = lines.iter().filter(|line| line.contains("consumer_guard{")).collect();
         assert_eq!(guards.len(), 2, "{guards:?}");
-        assert!(guards.iter().any(|line| line.contains("name=\"a\",guard=\"PartitionBound\"} 1")), "{guards:?}");
+        assert!(
+            guards.iter().any(|line| line.contains("name=\"a\",guard=\"PartitionBound\"} 1")),
+            "{guards:?}"
+        );
     }
 
     #[test]
