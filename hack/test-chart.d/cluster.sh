@@ -137,8 +137,9 @@ lease_taken() {
   kubectl -n "$namespace" patch lease spillway --type merge \
     -p "{\"spec\": {\"holderIdentity\": \"somebody\", \"leaseDurationSeconds\": 3, \"renewTime\": \"$(date -u +%FT%T.000000Z)\"}}"
   kubectl -n "$namespace" wait --for=jsonpath='{.spec.holderIdentity}'="$leader" lease/spillway --timeout=60s
+  # The kubelet tells of the restart a little later.
+  kubectl -n "$namespace" wait --for=jsonpath='{.status.containerStatuses[0].restartCount}'=1 "pod/$leader" --timeout=60s
   kubectl -n "$namespace" wait --for=condition=Ready "pod/$leader" --timeout=30s
-  [[ $(kubectl -n "$namespace" get pod "$leader" -o jsonpath='{.status.containerStatuses[0].restartCount}') == 1 ]]
 }
 
 # Every object with what identifies it, and what the brokers have.
