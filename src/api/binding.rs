@@ -173,12 +173,16 @@ pub struct BindingStatus {
     /// Since when this object owns the binding (RFC 3339). Left out: it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owned_since: Option<String>,
+    /// The id of the cluster that `ownedSince`, `applied` and `stale` are about: on another one, which
+    /// a person accepted, nothing is owned yet. Left out: the one that was known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
     /// The binding as it was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<AppliedBinding>,
     /// Bindings that it was before: they go once the one that the spec asks for is there.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 32))]
+    #[schemars(length(max = 1024))]
     pub stale: Vec<AppliedBinding>,
     /// What is still to be done, in words; empty when the broker is in step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

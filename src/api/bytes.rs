@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What the API server accepts, and exactly what [`Bytes::from_str`] parses.
-const PATTERN: &str = "^[0-9]{1,15}(k|M|G|T|Ki|Mi|Gi|Ti)?$";
+const PATTERN: &str = "^([0-9]{1,15}(k|Ki)?|[0-9]{1,12}(M|Mi)|[0-9]{1,9}(G|Gi)|[0-9]{1,6}(T|Ti))$";
 /// Units, the largest first: what is printed takes the first that divides evenly.
 const UNITS: [(&str, u64); 8] = [
     ("Ti", 1 << 40),
@@ -50,13 +50,20 @@ impl FromStr for Bytes {
         let invalid = || InvalidBytes(text.chars().take(64).collect());
         let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(digits);
-        if !(1..=15).contains(&digits) {
-            return Err(invalid());
-        }
         let factor = match unit {
             "" => 1,
             unit => UNITS.iter().find(|(name, _)| *name == unit).ok_or_else(invalid)?.1,
         };
+        // Whatever the unit, the number of bytes has at most 19 digits: more is no size, and no integer.
+        let most = match unit {
+            "" | "k" | "Ki" => 15,
+            "M" | "Mi" => 12,
+            "G" | "Gi" => 9,
+            _ => 6,
+        };
+        if !(1..=most).contains(&digits) {
+            return Err(invalid());
+        }
         let number: u64 = number.parse().map_err(|_| invalid())?;
         number.checked_mul(factor).map(Self).ok_or_else(invalid)
     }
@@ -103,7 +110,7 @@ impl JsonSchema for Bytes {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"x-kubernetes-int-or-string": true, "pattern": PATTERN, "maxLength": 18})
+        json_schema!({"x-kubernetes-int-or-string": true, "pattern": PATTERN, "maxLength": 18, "minimum": 0})
     }
 }
 

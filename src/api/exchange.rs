@@ -184,6 +184,10 @@ pub struct ExchangeStatus {
     /// Since when this object owns the exchange (RFC 3339). Left out: it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owned_since: Option<String>,
+    /// The id of the cluster that `ownedSince` is about: on another one, which a person accepted,
+    /// nothing is owned yet. Left out: the one that was known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
     /// What is still to be done, in words; empty when the broker is in step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]

@@ -393,9 +393,13 @@ pub struct QueueStatus {
     /// Since when this object owns the queue (RFC 3339). Left out: it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owned_since: Option<String>,
+    /// The id of the cluster that `ownedSince`, `appliedBindings` and `pending` are about: on another
+    /// one, which a person accepted, nothing is owned yet. Left out: the one that was known then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<String>,
     /// The inline bindings that Spillway made: one that the spec drops goes.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 256))]
+    #[schemars(length(max = 1024))]
     pub applied_bindings: Vec<AppliedBinding>,
     /// What was about to be done when this was written; work goes on from here after a crash.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,17 +2,24 @@
 
 use crate::brokers::lane::Lane;
 use crate::brokers::rabbitmq::{
-    BindingInfo, ExchangeDeclaration, ExchangeInfo, Policy, QueueDeclaration, QueueInfo, QueueStatistics,
-    RabbitClient, RabbitError, RabbitHandle, Target as At, VhostPolicies as Policies,
+    BindingInfo, ErrorKind, ExchangeDeclaration, ExchangeInfo, Policy, QueueDeclaration, QueueInfo,
+    QueueStatistics, RabbitClient, RabbitError, RabbitHandle, Target as At, VhostPolicies as Policies,
 };
 use crate::topology::rabbitmq::{
     BindingId, ObservedExchange, ObservedPolicy, ObservedQueue, Step, Target, VhostPolicies,
 };
 
-/// A queue, for the planner.
-#[must_use]
-pub fn seen_queue(queue: &QueueInfo) -> ObservedQueue {
-    ObservedQueue {
+/// A queue, for the planner. One whose declaration RabbitMQ tells in part only is half there: an
+/// error, to look again.
+pub fn seen_queue(queue: &QueueInfo) -> Result<ObservedQueue, RabbitError> {
+    if let Some(untold) = queue.untold {
+        return Err(RabbitError {
+            operation: format!("read queue {:?}", queue.name),
+            kind: ErrorKind::Unavailable,
+            message: format!("RabbitMQ does not tell its {untold}"),
+        });
+    }
+    Ok(ObservedQueue {
         kind: queue.kind.clone(),
         durable: queue.durable,
         auto_delete: queue.auto_delete,
@@ -25,7 +32,7 @@ pub fn seen_queue(queue: &QueueInfo) -> ObservedQueue {
         messages: queue.messages,
         unacked: queue.unacked,
         consumers: queue.consumers,
-    }
+    })
 }
 
 /// An exchange, for the planner.
@@ -101,7 +108,7 @@ pub async fn weigh(
     let mut seen = seen_queue(&match late {
         Some(late) => live.with_statistics(late),
         None => live,
-    });
+    })?;
     seen.messages = messages;
     seen.unacked = unacked;
     if let Some(amqp) = &rabbit.amqp
@@ -156,6 +163,38 @@ pub async fn take(client: &RabbitClient, vhost: &str, step: &Step) -> Result<boo
             let BindingId { source, target, routing_key, arguments } = binding;
             client.unbind(vhost, source, &at(target), routing_key, arguments).await.map(|_| true)
         }
-        Step::DeleteQueue { name } => client.delete_queue(vhost, name, false, false).await.map(|_| true),
+        Step::DeleteQueue { name, classic } => {
+            client.delete_queue(vhost, name, *classic, *classic).await.map(|_| true)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_that_is_half_there_is_no_classic_queue_without_arguments() {
+        let whole = QueueInfo {
+            vhost: "/".into(),
+            name: "q".into(),
+            untold: None,
+            kind: "quorum".into(),
+            durable: true,
+            auto_delete: false,
+            exclusive: false,
+            arguments: [("x-queue-type".to_owned(), "quorum".into())].into(),
+            policy: None,
+            operator_policy: None,
+            state: Some("running".into()),
+            leader_online: None,
+            messages: None,
+            unacked: None,
+            consumers: None,
+        };
+        assert!(seen_queue(&whole).is_ok());
+        let error = seen_queue(&QueueInfo { untold: Some("type"), ..whole }).expect_err("it is half there");
+        assert!(error.is_retriable(), "{error}");
+        assert_eq!(error.to_string(), "failed to read queue \"q\": RabbitMQ does not tell its type");
     }
 }

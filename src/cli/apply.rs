@@ -2,10 +2,11 @@
 //!
 //! Objects go in the order in which they need each other: companions and exchanges, then topics and
 //! queues (a policy before its queue), then bindings.
-//! One that fails stops no other. Each is planned again right before its steps are taken, and
-//! left alone when the plan is not the one that was shown. Nothing is ever deleted.
+//! One that fails stops no other, but for queues whose dead letters it takes. Each is planned again right before its steps are taken, and
+//! left alone when the plan is not the one that was shown. No topic, queue, exchange or binding is
+//! ever deleted; a policy of Spillway's own goes when nothing needs it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -13,11 +14,12 @@ use std::time::Instant;
 use futures::{StreamExt as _, stream};
 
 use super::CliError;
-use super::offline::entry::{Entry, Summary};
+use super::offline::entry::{Action, Entry, Summary};
 use super::offline::progress::Progress;
 use super::offline::session::Session;
 use super::offline::{SourceArgs, block_on, show};
 use super::plan::{PENDING, say, tell_wrong, words};
+use crate::api::conditions::Reason;
 use crate::topology::Rejection;
 
 /// Objects that are changed at once.
@@ -29,7 +31,8 @@ Examples:
   spillway apply -f topology/ --yes    in CI: shows the plan and goes ahead
   cat topics.yaml broker.yaml | spillway apply -f - --yes
 
-Nothing is ever deleted. Exit code: 0 all is in step now, 2 the answer was no, 1 error.";
+No topic, queue, exchange or binding is ever deleted; a policy of Spillway's own goes
+when nothing needs it any more. Exit code: 0 all is in step now, 2 the answer was no, 1 error.";
 
 /// The arguments of `spillway apply`.
 #[derive(clap::Args, Debug)]
@@ -81,15 +84,56 @@ fn agreed(count: usize) -> Result<bool, CliError> {
     Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
+/// Why a queue is left alone although it could be changed.
+const NO_DEAD_LETTER_QUEUE: &str =
+    "nothing was done: the queue that takes its dead letters is not there, and RabbitMQ would drop them";
+
+/// Tells queues apart: the namespace and the Broker of the object, and its identity there.
+type Key<'a> = (&'a str, &'a str, &'a str);
+
+fn key(entry: &Entry) -> Key<'_> {
+    let candidate = &entry.candidate;
+    (&candidate.namespace, &candidate.broker, &candidate.identity)
+}
+
+fn needed(entry: &Entry) -> Option<Key<'_>> {
+    let candidate = &entry.candidate;
+    Some((&candidate.namespace, &candidate.broker, candidate.needs.as_deref()?))
+}
+
+/// Whether an object is not as declared, and nothing will be done about it now.
+fn never_comes(entry: &Entry) -> bool {
+    matches!(entry.action(), Action::Error | Action::Paused)
+}
+
+/// Which queue comes before which.
+struct Order<'a>(BTreeMap<Key<'a>, &'a Entry>);
+
+impl<'a> Order<'a> {
+    fn of(entries: &'a [Entry]) -> Self {
+        Self(entries.iter().map(|entry| (key(entry), entry)).collect())
+    }
+
+    /// How many queues come before it, one after the other.
+    fn depth(&self, entry: &'a Entry) -> usize {
+        std::iter::successors(Some(entry), |entry| self.0.get(&needed(entry)?).copied())
+            .take(self.0.len())
+            .count()
+            - 1
+    }
+}
+
 /// Takes all steps. Returns how many objects failed.
 async fn carry_out(session: &Session<'_>, entries: &[Entry], progress: &Progress) -> Result<usize, CliError> {
     let pending: Vec<&Entry> = entries.iter().filter(|entry| entry.action().pending()).collect();
     // Somebody may have thought about the question for a while.
     let changed = session.changed_clusters(&pending).await;
-    let mut phases: BTreeMap<u8, Vec<&Entry>> = BTreeMap::new();
+    let order = Order::of(entries);
+    let mut phases: BTreeMap<(u8, usize), Vec<&Entry>> = BTreeMap::new();
     for entry in &pending {
-        phases.entry(entry.candidate.phase()).or_default().push(entry);
+        phases.entry((entry.candidate.phase(), order.depth(entry))).or_default().push(entry);
     }
+    let mut missing: BTreeSet<Key<'_>> = entries.iter().filter(|entry| never_comes(entry)).map(key).collect();
     progress.begin("done", pending.len());
     let mut failures = Vec::new();
     for entries in phases.values() {
@@ -98,6 +142,9 @@ async fn carry_out(session: &Session<'_>, entries: &[Entry], progress: &Progress
             .map(async |entry| {
                 let result = match changed.get(&entry.candidate.broker) {
                     Some(rejection) => Err(rejection.clone()),
+                    None if needed(entry).is_some_and(|needed| missing.contains(&needed)) => {
+                        Err(Rejection::new(Reason::CompanionNotReady, NO_DEAD_LETTER_QUEUE))
+                    }
                     None => session.carry_out(entry, since).await,
                 };
                 progress.one();
@@ -106,6 +153,7 @@ async fn carry_out(session: &Session<'_>, entries: &[Entry], progress: &Progress
             .buffered(AT_ONCE)
             .collect()
             .await;
+        missing.extend(results.iter().filter(|(_, result)| result.is_err()).map(|(entry, _)| key(entry)));
         failures.extend(results.into_iter().filter_map(|(entry, result)| Some((entry, result.err()?))));
     }
     progress.end();

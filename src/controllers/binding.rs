@@ -8,7 +8,7 @@ use kube::ResourceExt as _;
 use super::cache::Cache;
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
-use super::rabbitmq::{self, Look, Rabbit};
+use super::rabbitmq::{self, Claimants, Look, Ours, Rabbit};
 use super::reconciler::{Outcome, Pass, Rival, TopologyKind, last_written};
 use super::wake::Wake;
 use super::{references, status};
@@ -87,14 +87,9 @@ impl TopologyKind for Binding {
 
     fn rivals(&self, ctx: &Context) -> Vec<Rival> {
         let Some(binding) = named(self).or_else(|| resolved(ctx, self).ok()) else { return Vec::new() };
-        let key = rabbitmq::binding_key(&self.spec.vhost, &binding);
-        let bindings = ctx.bindings.find(&key);
-        let bindings = bindings.iter().filter(|other| other.uid() != self.uid());
-        let queues = ctx.queues.find(&key);
-        bindings
-            .map(|other| Rival::of(ctx, other.as_ref()))
-            .chain(queues.iter().map(|other| Rival::of(ctx, other.as_ref())))
-            .collect()
+        let mut rivals = Claimants::of(ctx, &self.spec.vhost, &binding).rivals(ctx);
+        rivals.retain(|rival| Some(&rival.claim.uid) != self.metadata.uid.as_ref());
+        rivals
     }
 
     fn policies(&self) -> PolicyDefaults {
@@ -130,21 +125,33 @@ impl TopologyKind for Binding {
         &ctx.wake_bindings
     }
 
+    fn wrote(ctx: &Context, object: &Self, before: &BindingStatus, after: &BindingStatus) {
+        let is = |binding: &AppliedBinding| after.applied.iter().chain(&after.stale).any(|is| is == binding);
+        let given_up = before.applied.iter().chain(&before.stale).filter(|was| !is(was));
+        rabbitmq::wake_heirs(ctx, object, given_up.map(BindingId::from));
+    }
+
     async fn work(pass: &Pass<'_, Self>, status: &mut BindingStatus) -> Result<Outcome, Failure> {
         rabbitmq::converge(pass, status).await
     }
 
     async fn remove(pass: &Pass<'_, Self>) -> Result<deletion::Verdict, Failure> {
-        let known = |status: &BindingStatus| status.applied.is_some();
-        let there = pass.object.status.as_ref().is_some_and(known);
-        let verdict = planner::deletion::decide_binding(&rabbitmq::removal(pass), there);
+        let vhost = &pass.object.spec.vhost;
+        let status = pass.object.status.iter();
+        let made: Vec<_> = status.flat_map(|status| status.applied.iter().chain(&status.stale)).collect();
+        // Each by itself: what was made may be something else than what the spec says now, and so
+        // may be those who take it over.
+        let claimed = |binding: &BindingId| rabbitmq::claimed_by_others(pass, binding);
+        let goes: Vec<_> =
+            made.iter().map(|made| BindingId::from(*made)).filter(|made| !claimed(made)).collect();
+        let input =
+            planner::deletion::Input { heir: !made.is_empty() && goes.is_empty(), ..rabbitmq::removal(pass) };
+        let verdict = planner::deletion::decide_binding(&input, !made.is_empty());
         if verdict == deletion::Verdict::Delete {
             let client = pass.link.rabbitmq()?.client.on(pass.lane);
-            let status = pass.object.status.clone().unwrap_or_default();
-            let bindings: Vec<_> = status.applied.iter().chain(&status.stale).map(BindingId::from).collect();
-            for binding in bindings {
-                pass.ctx.may_write()?;
-                apply::take(&client, &pass.object.spec.vhost, &Step::Unbind(binding)).await?;
+            for binding in goes {
+                rabbitmq::may_write(pass).await?;
+                apply::take(&client, vhost, &Step::Unbind(binding)).await?;
             }
         }
         Ok(verdict)
@@ -161,6 +168,12 @@ fn named(binding: &Binding) -> Option<BindingId> {
     };
     let (routing_key, arguments) = (spec.routing_key.clone(), spec.arguments.clone());
     Some(BindingId { source: spec.source.clone()?, target, routing_key, arguments })
+}
+
+/// Whether a Binding, its references resolved, is this one.
+pub fn refers_to(ctx: &Context, binding: &Binding, id: &BindingId) -> bool {
+    let may = binding.spec.routing_key == id.routing_key && named(binding).is_none();
+    may && resolved(ctx, binding).is_ok_and(|resolved| resolved == *id)
 }
 
 /// The binding, its references resolved.
@@ -180,21 +193,32 @@ fn resolved(ctx: &Context, binding: &Binding) -> Result<BindingId, Failure> {
 impl Rabbit for Binding {
     const HOLDS_MESSAGES: bool = false;
 
+    fn cluster_id(status: &mut BindingStatus) -> &mut Option<String> {
+        &mut status.cluster_id
+    }
+
+    fn forget(status: &mut BindingStatus) {
+        status.applied = None;
+        status.stale.clear();
+    }
+
+    fn makes(step: &Step) -> bool {
+        matches!(step, Step::Bind(_))
+    }
+
     async fn look(
         pass: &Pass<'_, Self>,
         rabbit: &RabbitHandle,
         since: Instant,
-        ours: bool,
+        ours: Ours,
         status: &BindingStatus,
     ) -> Result<Look, Failure> {
         let wanted = resolved(pass.ctx, pass.object)?;
         let desired = DesiredBinding::of(pass.object, &wanted.source, wanted.target.clone())?;
         let vhost = &pass.object.spec.vhost;
-        let memory = BindingMemory {
-            owned: ours,
-            applied: status.applied.iter().chain(&status.stale).map(BindingId::from).collect(),
-        };
+        let applied: Vec<_> = status.applied.iter().chain(&status.stale).map(BindingId::from).collect();
         let mut seen = route(pass, rabbit, &desired.id, since).await?;
+        let memory = BindingMemory { owned: ours.holds(seen.contains(&desired.id)), applied };
         for old in memory.applied.iter().filter(|old| **old != desired.id) {
             let target = apply::at(&old.target);
             let found = rabbit.observer.route(vhost, &old.source, &target, since, pass.lane);
@@ -202,16 +226,15 @@ impl Rabbit for Binding {
         }
         seen.sort();
         seen.dedup();
-        let claimed = memory.applied.iter().filter(|binding| **binding != desired.id).filter(|binding| {
-            let key = rabbitmq::binding_key(vhost, binding);
-            rabbitmq::claimed_by_others(pass, &key)
-        });
+        let claimed = memory.applied.iter().filter(|binding| **binding != desired.id);
+        let claimed = claimed.filter(|binding| rabbitmq::claimed_by_others(pass, binding));
         let claimed = claimed.cloned().collect();
         let plan = planner::plan_binding(&BindingInput {
             desired: &desired,
             present: &seen,
             memory: &memory,
             claimed: &claimed,
+            passing: passing(pass, &desired.id),
             management: pass.policies.management,
             adoption: pass.policies.adoption,
             drift: pass.link.spec.drift_policy,
@@ -224,21 +247,38 @@ impl Rabbit for Binding {
     /// Which binding is new and which ones are to go is written down before the first step, so
     /// that none is forgotten after a crash.
     async fn prepare(pass: &Pass<'_, Self>, plan: &Plan, status: &mut BindingStatus) -> Result<(), Failure> {
-        let before = last_written(pass.ctx, pass.object);
         let new = AppliedBinding::from(&resolved(pass.ctx, pass.object)?);
-        let mut after = before.clone();
-        if let Some(old) = before.applied.filter(|old| *old != new) {
-            after.stale.push(old);
+        if let Some(old) = status.applied.take().filter(|old| *old != new) {
+            status.stale.push(old);
         }
-        after.stale.retain(|stale| *stale != new);
-        after.applied = Some(new);
-        status.applied.clone_from(&after.applied);
-        status.stale.clone_from(&after.stale);
-        if !after.stale.is_empty() && !plan.steps.is_empty() {
+        status.stale.retain(|stale| *stale != new);
+        status.applied = Some(new);
+        status.cluster_id = Some(pass.link.cluster_id.clone());
+        let claims = rabbitmq::claim_first(pass, plan, status);
+        if claims || (!status.stale.is_empty() && !plan.steps.is_empty()) {
             let before = last_written(pass.ctx, pass.object);
+            let after = BindingStatus {
+                applied: status.applied.clone(),
+                stale: status.stale.clone(),
+                owned_since: status.owned_since.clone(),
+                cluster_id: status.cluster_id.clone(),
+                ..before.clone()
+            };
             status::write(pass.ctx, pass.object, &before, &after).await?;
         }
-        rabbitmq::claim_first(pass, plan, status).await
+        Ok(())
+    }
+
+    fn take_back(before: &BindingStatus, status: &mut BindingStatus, refused: bool) {
+        // One that it was before may still be there, and is this CR's.
+        let others = !status.stale.is_empty() || !before.stale.is_empty();
+        status.owned_since = before.owned_since.clone().filter(|_| others || !refused);
+        status.applied.clone_from(&before.applied);
+        status.stale.clone_from(&before.stale);
+    }
+
+    async fn still_may(_: &Pass<'_, Self>, _: &Step) -> Result<(), Failure> {
+        Ok(())
     }
 
     async fn finish(_: &Pass<'_, Self>, _: &mut Outcome, status: &mut BindingStatus) -> Result<(), Failure> {
@@ -274,6 +314,23 @@ async fn route(
         }
     }
     Ok(seen.bindings.iter().map(apply::seen_binding).collect())
+}
+
+/// Whether an end of the binding is declared as one that goes by itself when nobody uses it.
+fn passing(pass: &Pass<'_, Binding>, id: &BindingId) -> bool {
+    let vhost = &pass.object.spec.vhost;
+    let exchange = |name: &str| {
+        let found = pass.ctx.exchanges.find(&rabbitmq::end_key(vhost, 'x', name));
+        found.iter().any(|exchange| exchange.spec.auto_delete)
+    };
+    exchange(&id.source)
+        || match &id.target {
+            Target::Exchange(name) => exchange(name),
+            Target::Queue(name) => {
+                let found = pass.ctx.queues.find(&rabbitmq::end_key(vhost, 'q', name));
+                found.iter().any(|queue| queue.queue_name() == name && queue.spec.expires.is_some())
+            }
+        }
 }
 
 fn declared_and_not_ready(pass: &Pass<'_, Binding>, end: &Target) -> bool {

@@ -245,8 +245,8 @@ fn same_cluster(broker: &Broker, before: &BrokerStatus, cluster: &Cluster) -> Re
 }
 
 /// Asks the cluster who it is, unless it said so within [`VERIFIED_FOR`]: before anything is made,
-/// so that another cluster behind the same address gets none of it. One request serves all who ask
-/// at once.
+/// changed or deleted, so that another cluster behind the same address has none of it. One request
+/// serves all who ask at once.
 pub async fn verify(ctx: &Context, link: &Link) -> Result<(), Failure> {
     let mut verified = link.verified.lock().await;
     if verified.elapsed() < VERIFIED_FOR {

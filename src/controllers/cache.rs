@@ -23,6 +23,8 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
+use super::guarded::{Guarded, Unreadable};
+
 /// What a kind must be to be cached.
 pub trait Cached:
     Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static
@@ -57,6 +59,7 @@ struct Shared<K: Cached> {
     unlisted: watch::Sender<usize>,
     index: RwLock<Index>,
     subscribers: Mutex<Vec<mpsc::UnboundedSender<Change<K>>>>,
+    unreadable: watch::Sender<Arc<HashMap<String, Unreadable>>>,
 }
 
 impl<K: Cached> Clone for Cache<K> {
@@ -70,7 +73,7 @@ impl<K: Cached> Cache<K> {
     /// `keys` name an object in the index that [`Cache::find`] reads; `prune` drops what nobody
     /// needs, besides managed fields.
     pub fn start(
-        apis: Vec<(Option<String>, Api<K>)>,
+        apis: Vec<(Option<String>, Api<Guarded<K>>)>,
         keys: fn(&K) -> Vec<String>,
         prune: fn(&mut K),
     ) -> Self {
@@ -88,6 +91,7 @@ impl<K: Cached> Cache<K> {
             unlisted: watch::channel(apis.len()).0,
             index: RwLock::default(),
             subscribers: Mutex::default(),
+            unreadable: watch::channel(Arc::default()).0,
         });
         for (namespace, api) in apis {
             let events = watcher(api, watcher::Config::default());
@@ -128,6 +132,12 @@ impl<K: Cached> Cache<K> {
         found.filter(|object| (self.shared.keys)(object).iter().any(|own| own == key)).collect()
     }
 
+    /// The objects that cannot be read, by UID. Nothing else here knows of them.
+    #[must_use]
+    pub fn unreadable(&self) -> watch::Receiver<Arc<HashMap<String, Unreadable>>> {
+        self.shared.unreadable.subscribe()
+    }
+
     /// The store that a controller reads its objects from.
     #[must_use]
     pub fn store(&self) -> Store<K> {
@@ -148,7 +158,7 @@ impl<K: Cached> Cache<K> {
 
 /// One API for the cluster, or one for each namespace.
 #[must_use]
-pub fn apis<K>(client: &Client, namespaces: &[String]) -> Vec<(Option<String>, Api<K>)>
+pub fn apis<K>(client: &Client, namespaces: &[String]) -> Vec<(Option<String>, Api<Guarded<K>>)>
 where
     K: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
 {
@@ -161,7 +171,7 @@ where
 
 /// Feeds one watch into the store, the index and the subscribers, for ever.
 async fn keep<K: Cached>(
-    events: impl Stream<Item = watcher::Result<watcher::Event<K>>> + Send,
+    events: impl Stream<Item = watcher::Result<watcher::Event<Guarded<K>>>> + Send,
     namespace: Option<String>,
     store: Store<K>,
     shared: Arc<Shared<K>>,
@@ -169,31 +179,51 @@ async fn keep<K: Cached>(
     let mut events = std::pin::pin!(events.default_backoff());
     // Objects that existed before a listing and are not in it were deleted meanwhile.
     let mut vanished: HashMap<ObjectRef<K>, Arc<K>> = HashMap::new();
+    let mut unread: BTreeSet<String> = BTreeSet::new();
     let mut first = true;
     loop {
         match events.try_next().await {
-            Ok(Some(event)) => match prune(event, shared.prune) {
+            Ok(Some(event)) => match event {
                 watcher::Event::Init => {
                     let ours = store
                         .state()
                         .into_iter()
                         .filter(|object| namespace.is_none() || object.meta().namespace == namespace);
                     vanished = ours.map(|object| (ObjectRef::from_obj(object.as_ref()), object)).collect();
+                    unread = shared.unread(namespace.as_deref());
                 }
-                watcher::Event::InitApply(object) => {
-                    vanished.remove(&ObjectRef::from_obj(&object));
-                    shared.applied(object);
+                watcher::Event::InitApply(Guarded(read)) => {
+                    match &read {
+                        Ok(object) => vanished.remove(&ObjectRef::from_obj(object)),
+                        Err(unreadable) => {
+                            unread.remove(unreadable.metadata.uid.as_deref().unwrap_or_default());
+                            vanished.remove(&reference(unreadable))
+                        }
+                    };
+                    shared.seen(read);
                 }
                 watcher::Event::InitDone => {
                     for (_, object) in vanished.drain() {
                         shared.deleted(object.as_ref().clone());
                     }
+                    for uid in std::mem::take(&mut unread) {
+                        shared.no_longer_unreadable(&uid);
+                    }
                     if std::mem::take(&mut first) {
                         shared.unlisted.send_modify(|unlisted| *unlisted -= 1);
                     }
                 }
-                watcher::Event::Apply(object) => shared.applied(object),
-                watcher::Event::Delete(object) => shared.deleted(object),
+                watcher::Event::Apply(Guarded(read)) => shared.seen(read),
+                watcher::Event::Delete(Guarded(Ok(object))) => {
+                    shared.no_longer_unreadable(&object.uid().unwrap_or_default());
+                    shared.deleted(pruned(object, shared.prune));
+                }
+                watcher::Event::Delete(Guarded(Err(unreadable))) => {
+                    shared.no_longer_unreadable(unreadable.metadata.uid.as_deref().unwrap_or_default());
+                    if let Some(last) = store.get(&reference(&unreadable)) {
+                        shared.deleted(last.as_ref().clone());
+                    }
+                }
             },
             Ok(None) => return,
             Err(error) => {
@@ -203,19 +233,54 @@ async fn keep<K: Cached>(
     }
 }
 
-fn prune<K: Cached>(mut event: watcher::Event<K>, more: fn(&mut K)) -> watcher::Event<K> {
-    if let watcher::Event::Apply(object)
-    | watcher::Event::InitApply(object)
-    | watcher::Event::Delete(object) = &mut event
-    {
-        object.managed_fields_mut().clear();
-        object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
-        more(object);
+fn reference<K: Cached>(unreadable: &Unreadable) -> ObjectRef<K> {
+    let metadata = &unreadable.metadata;
+    let reference = ObjectRef::new(metadata.name.as_deref().unwrap_or_default());
+    match &metadata.namespace {
+        Some(namespace) => reference.within(namespace),
+        None => reference,
     }
-    event
+}
+
+fn pruned<K: Cached>(mut object: K, more: fn(&mut K)) -> K {
+    object.managed_fields_mut().clear();
+    object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+    more(&mut object);
+    object
 }
 
 impl<K: Cached> Shared<K> {
+    /// One that cannot be read keeps the last form that could: what was declared is not gone.
+    fn seen(&self, read: Result<K, Box<Unreadable>>) {
+        match read {
+            Ok(object) => {
+                self.no_longer_unreadable(&object.uid().unwrap_or_default());
+                self.applied(pruned(object, self.prune));
+            }
+            Err(unreadable) => self.unreadable.send_modify(|all| {
+                let uid = unreadable.metadata.uid.clone().unwrap_or_default();
+                Arc::make_mut(all).insert(uid, *unreadable);
+            }),
+        }
+    }
+
+    fn no_longer_unreadable(&self, uid: &str) {
+        if self.unreadable.borrow().contains_key(uid) {
+            self.unreadable.send_modify(|all| {
+                Arc::make_mut(all).remove(uid);
+            });
+        }
+    }
+
+    /// The UIDs of those in a namespace, or everywhere, that cannot be read.
+    fn unread(&self, namespace: Option<&str>) -> BTreeSet<String> {
+        let all = self.unreadable.borrow();
+        let ours = all
+            .iter()
+            .filter(|(_, one)| namespace.is_none() || one.metadata.namespace.as_deref() == namespace);
+        ours.map(|(uid, _)| uid.clone()).collect()
+    }
+
     fn applied(&self, object: K) {
         let keys = (self.keys)(&object);
         // Keys may move with an edit: those of the form that is replaced go, unless they stayed.

@@ -13,11 +13,11 @@ use serde_json::{Value, json};
 use super::context::BrokerKey;
 use super::failure::Failure;
 use super::reconciler::{Pass, TopologyKind};
-use super::status;
+use super::{rabbitmq, status};
 use crate::api::conditions::{self, Reason};
-use crate::api::{FIELD_MANAGER, label};
+use crate::api::{FIELD_MANAGER, Queue, label};
 use crate::topology::Rejection;
-use crate::topology::kafka::companions::Role;
+use crate::topology::kafka::companions::{Role, beside};
 
 /// A kind whose objects have companions of the same kind.
 pub trait Parent: TopologyKind {
@@ -52,7 +52,7 @@ pub async fn keep<K: Parent>(pass: &Pass<'_, K>, wanted: &[Wanted<K>]) -> Result
             )
             .into());
         }
-        let mut found = declared(pass, companion);
+        let mut found = declared(pass, &companion.object);
         for double in found.split_off(found.len().min(1)) {
             // Two parents made one each, under different names, before they saw the other's.
             leave(pass, &double).await?;
@@ -85,10 +85,20 @@ pub async fn keep<K: Parent>(pass: &Pass<'_, K>, wanted: &[Wanted<K>]) -> Result
 
 /// The CRs in the namespace for a companion's broker object: one that a person declared first,
 /// then the oldest.
-fn declared<K: Parent>(pass: &Pass<'_, K>, companion: &Wanted<K>) -> Vec<Arc<K>> {
+pub fn declared<K: Parent>(pass: &Pass<'_, K>, companion: &K) -> Vec<Arc<K>> {
+    by_identity(pass, &companion.identity())
+}
+
+/// The CR in the parent's namespace, and on its Broker, that declares a queue of its virtual host.
+#[must_use]
+pub fn declared_as(pass: &Pass<'_, Queue>, queue: &str) -> Option<Arc<Queue>> {
+    by_identity(pass, &rabbitmq::end_key(&pass.object.spec.vhost, 'q', queue)).into_iter().next()
+}
+
+fn by_identity<K: Parent>(pass: &Pass<'_, K>, identity: &str) -> Vec<Arc<K>> {
     let namespace = pass.object.namespace().unwrap_or_default();
     let broker = broker_of(pass.object);
-    let mut same = K::cache(pass.ctx).find(&companion.object.identity());
+    let mut same = K::cache(pass.ctx).find(identity);
     same.retain(|object| {
         object.namespace().as_deref() == Some(&namespace)
             && object.meta().deletion_timestamp.is_none()
@@ -119,8 +129,41 @@ fn spec<K: TopologyKind>(object: &K) -> Value {
 }
 
 async fn make<K: Parent>(pass: &Pass<'_, K>, companion: &Wanted<K>) -> Result<(), Failure> {
+    let name = companion.object.name_any();
+    let Some(in_the_way) = make_as(pass, companion, &name).await? else { return Ok(()) };
+    let broker = broker_of(pass.object);
+    if broker_of(&in_the_way) == broker {
+        return Err(name_taken(companion, &name, &in_the_way));
+    }
+    // One name on two Brokers is two companions.
+    let name = beside(&name, &broker.to_string());
+    match make_as(pass, companion, &name).await? {
+        None => Ok(()),
+        Some(in_the_way) => Err(name_taken(companion, &name, &in_the_way)),
+    }
+}
+
+fn name_taken<K: Parent>(companion: &Wanted<K>, name: &str, in_the_way: &K) -> Failure {
+    let message = format!(
+        "{} {name} is needed for the {} {:?}, but declares {:?} on Broker {}: rename it",
+        K::KIND,
+        companion.role.label(),
+        companion.object.broker_name(),
+        in_the_way.broker_name(),
+        broker_of(in_the_way)
+    );
+    Rejection::new(Reason::Conflict, message).into()
+}
+
+/// Makes a companion under this name; returns what is there under it and is another one.
+async fn make_as<K: Parent>(
+    pass: &Pass<'_, K>,
+    companion: &Wanted<K>,
+    name: &str,
+) -> Result<Option<K>, Failure> {
     let mut object = companion.object.clone();
     let meta = object.meta_mut();
+    meta.name = Some(name.to_owned());
     meta.namespace = pass.object.namespace();
     meta.labels = Some([(label::COMPANION.to_owned(), companion.role.label().to_owned())].into());
     meta.owner_references = Some(reference(pass.object).into_iter().collect());
@@ -129,32 +172,14 @@ async fn make<K: Parent>(pass: &Pass<'_, K>, companion: &Wanted<K>) -> Result<()
     let made = api(pass).create(&params, &object).await;
     pass.ctx.metrics.api_write("create", "companions");
     match made {
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(None),
         // Another parent was faster, or a person's object is in the way: the next pass sees which.
         Err(kube::Error::Api(status)) if status.code == 409 => {
-            let existing =
-                api(pass).get_opt(&object.name_any()).await.map_err(Failure::kube("read a companion"))?;
-            match existing {
-                Some(existing)
-                    if existing.identity() != companion.object.identity()
-                        || broker_of(&existing) != broker_of(pass.object) =>
-                {
-                    Err(Rejection::new(
-                        Reason::Conflict,
-                        format!(
-                            "{} {} is needed for the {} {:?}, but declares {:?} on Broker {}: rename it",
-                            K::KIND,
-                            object.name_any(),
-                            companion.role.label(),
-                            companion.object.broker_name(),
-                            existing.broker_name(),
-                            broker_of(&existing)
-                        ),
-                    )
-                    .into())
-                }
-                _ => Ok(()),
-            }
+            let existing = api(pass).get_opt(name).await.map_err(Failure::kube("read a companion"))?;
+            Ok(existing.filter(|existing| {
+                existing.identity() != companion.object.identity()
+                    || broker_of(existing) != broker_of(pass.object)
+            }))
         }
         Err(error) => Err(Failure::kube("make a companion")(error)),
     }

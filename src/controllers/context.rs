@@ -27,6 +27,7 @@ use crate::runtime::http::Health;
 use crate::runtime::lease::{Fence, Fenced};
 use crate::runtime::metrics::Metrics;
 use crate::topology::contention::Reverts;
+use crate::topology::deletion::LOOKS_WITHIN;
 
 /// Tells whether this process may still write.
 pub trait Guarded: Send + Sync {
@@ -84,9 +85,38 @@ pub struct Notes {
     /// Reverts of drift.
     pub reverts: Reverts,
     /// When an object that is to be deleted, or made anew, was first seen empty.
-    pub empty_since: Option<Instant>,
+    empty_since: Option<Instant>,
+    /// Whether this pass saw it empty.
+    seen_empty: bool,
     /// When this process last wrote to the broker for it: what was seen before is history.
     pub wrote: Option<Instant>,
+}
+
+impl Notes {
+    /// For how many seconds the object has been seen empty.
+    #[must_use]
+    pub fn empty_for(&self) -> Option<f64> {
+        self.empty_since.map(|since| since.elapsed().as_secs_f64())
+    }
+
+    /// Remembers what a look found, to be compared with the next one.
+    pub fn saw(&mut self, empty: bool) {
+        if !empty || self.empty_for().is_some_and(|seconds| seconds > LOOKS_WITHIN) {
+            self.empty_since = None;
+        }
+        if empty {
+            self.empty_since.get_or_insert_with(Instant::now);
+        }
+        self.seen_empty = empty;
+    }
+
+    /// Both looks belong to one attempt: a pass that failed before its look, or did not look any
+    /// more, ends it.
+    fn pass_ends(&mut self) {
+        if !std::mem::take(&mut self.seen_empty) {
+            self.empty_since = None;
+        }
+    }
 }
 
 /// What every controller shares.
@@ -163,6 +193,13 @@ impl Context {
         with(notes.entry(uid.to_owned()).or_default())
     }
 
+    /// A pass over an object is through.
+    pub fn pass_ends(&self, uid: &str) {
+        if let Some(notes) = self.notes.lock().unwrap_or_else(PoisonError::into_inner).get_mut(uid) {
+            notes.pass_ends();
+        }
+    }
+
     /// Forgets an object that is gone.
     pub fn forget(&self, uid: &str) {
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
@@ -213,5 +250,33 @@ impl Context {
     /// Seconds since the process started.
     pub fn now(&self) -> f64 {
         self.started.elapsed().as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_to_delete_that_was_interrupted_begins_anew() {
+        let mut notes = Notes::default();
+        notes.saw(true);
+        notes.pass_ends();
+        assert!(notes.empty_for().is_some(), "the next look is compared with this one");
+        // The broker is away, or nobody asks any more.
+        notes.pass_ends();
+        assert_eq!(notes.empty_for(), None);
+        notes.saw(true);
+        notes.saw(false);
+        assert_eq!(notes.empty_for(), None);
+    }
+
+    #[test]
+    fn a_look_that_is_too_old_is_replaced_by_the_next_one() {
+        let long_ago = Instant::now().checked_sub(std::time::Duration::from_secs(180));
+        let mut notes = Notes { empty_since: long_ago, ..Notes::default() };
+        assert!(notes.empty_for().is_some_and(|seconds| seconds > LOOKS_WITHIN));
+        notes.saw(true);
+        assert!(notes.empty_for().is_some_and(|seconds| seconds < 1.0));
     }
 }

@@ -8,15 +8,16 @@ use kube::ResourceExt as _;
 use super::cache::Cache;
 use super::context::Context;
 use super::failure::Failure;
-use super::rabbitmq::{self, Look, Rabbit};
-use super::reconciler::{Outcome, Pass, TopologyKind};
+use super::rabbitmq::{self, Look, Ours, Rabbit};
+use super::reconciler::{Outcome, Pass, TopologyKind, last_written};
+use super::status;
 use super::wake::Wake;
 use crate::api::policy::{DeletionPolicy, PolicyDefaults};
 use crate::api::{BrokerRef, Exchange, ExchangeStatus, annotation};
 use crate::apply::rabbitmq as apply;
 use crate::brokers::rabbitmq::{ErrorKind, RabbitHandle, Target as At};
 use crate::topology::deletion;
-use crate::topology::rabbitmq::{self as planner, DesiredExchange, ExchangeInput, Plan};
+use crate::topology::rabbitmq::{self as planner, DesiredExchange, ExchangeInput, Plan, Step};
 
 impl TopologyKind for Exchange {
     const KIND: &'static str = "Exchange";
@@ -105,7 +106,7 @@ impl TopologyKind for Exchange {
         let uses = planner::deletion::Uses { from, to, policies: Some(&policies) };
         let verdict = planner::deletion::decide_exchange(&input, name, observed.as_ref(), &uses);
         if verdict == deletion::Verdict::Delete {
-            pass.ctx.may_write()?;
+            rabbitmq::may_write(pass).await?;
             let only_unused = pass.policies.deletion == DeletionPolicy::DeleteIfEmpty;
             match client.delete_exchange(vhost, name, only_unused).await {
                 Ok(_) => {}
@@ -119,7 +120,7 @@ impl TopologyKind for Exchange {
         if (verdict == deletion::Verdict::Delete || observed.is_none())
             && let Some(policy) = planner::deletion::exchange_policy_goes(&input, name, &policies)
         {
-            pass.ctx.may_write()?;
+            rabbitmq::may_write(pass).await?;
             client.delete_policy(vhost, &policy).await?;
         }
         Ok(verdict)
@@ -130,11 +131,19 @@ impl Rabbit for Exchange {
     // What was routed through it is lost to publishers, and no message was in it.
     const HOLDS_MESSAGES: bool = false;
 
+    fn cluster_id(status: &mut ExchangeStatus) -> &mut Option<String> {
+        &mut status.cluster_id
+    }
+
+    fn makes(step: &Step) -> bool {
+        matches!(step, Step::DeclareExchange { .. })
+    }
+
     async fn look(
         pass: &Pass<'_, Self>,
         rabbit: &RabbitHandle,
         since: Instant,
-        ours: bool,
+        ours: Ours,
         _status: &ExchangeStatus,
     ) -> Result<Look, Failure> {
         let desired = DesiredExchange::of(pass.object)?;
@@ -146,7 +155,7 @@ impl Rabbit for Exchange {
             desired: &desired,
             observed: observed.as_ref(),
             policies: &policies,
-            owned: ours,
+            owned: ours.holds(observed.is_some()),
             management: pass.policies.management,
             adoption: pass.policies.adoption,
             drift: pass.link.spec.drift_policy,
@@ -157,7 +166,24 @@ impl Rabbit for Exchange {
     }
 
     async fn prepare(pass: &Pass<'_, Self>, plan: &Plan, status: &mut ExchangeStatus) -> Result<(), Failure> {
-        rabbitmq::claim_first(pass, plan, status).await
+        if rabbitmq::claim_first(pass, plan, status) {
+            let before = last_written(pass.ctx, pass.object);
+            let after = ExchangeStatus {
+                owned_since: status.owned_since.clone(),
+                cluster_id: status.cluster_id.clone(),
+                ..before.clone()
+            };
+            status::write(pass.ctx, pass.object, &before, &after).await?;
+        }
+        Ok(())
+    }
+
+    fn take_back(before: &ExchangeStatus, status: &mut ExchangeStatus, refused: bool) {
+        status.owned_since = before.owned_since.clone().filter(|_| !refused);
+    }
+
+    async fn still_may(_: &Pass<'_, Self>, _: &Step) -> Result<(), Failure> {
+        Ok(())
     }
 
     async fn finish(_: &Pass<'_, Self>, _: &mut Outcome, _: &mut ExchangeStatus) -> Result<(), Failure> {

@@ -81,7 +81,7 @@ impl Failure {
             Self::Rabbitmq(error) => match error.kind {
                 ErrorKind::Authentication => Reason::AuthenticationFailed,
                 ErrorKind::Authorization => Reason::AuthorizationFailed,
-                ErrorKind::NotFound => Reason::DependencyNotReady,
+                ErrorKind::NotFound | ErrorKind::NoVhost => Reason::DependencyNotReady,
                 ErrorKind::Inequivalent | ErrorKind::Invalid | ErrorKind::Locked | ErrorKind::Refused => {
                     Reason::BrokerRefused
                 }

@@ -70,6 +70,12 @@ pub fn hold<K: TopologyKind>(pass: &Pass<'_, K>, planned: &Planned<'_>) -> Resul
             let message = format!("{what} differs and is only observed: {words}");
             differs(Some((Reason::Differs, message.clone())), message)
         }
+        Gate::Report if !planned.exists => {
+            let message = format!(
+                "{what} is not at the broker any more, and driftPolicy: Report does not make it again"
+            );
+            differs(Some((Reason::NotFound, message.clone())), message)
+        }
         Gate::Report => {
             differs(None, format!("drift, reported and left alone (driftPolicy: Report): {words}"))
         }

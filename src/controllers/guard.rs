@@ -61,18 +61,33 @@ pub fn standing(ctx: &Context, rival: &Rival, cluster_id: &str) -> Standing {
         return Standing::None;
     };
     let policies = Policies::resolve(rival.policies, broker.spec.defaults);
-    let namespace = &rival.claim.namespace;
-    let refused = known_to_be_refused(ctx, &broker.spec, &rival.broker.namespace, namespace)
-        || access::rules_permit(&broker.spec.rules, namespace, &asked(rival, &rival.refers_to(), policies))
-            .is_err();
-    if policies.management == ManagementPolicy::Observe || refused {
+    let refused = |broker: &Broker| {
+        let (home, namespace) = (broker.namespace().unwrap_or_default(), &rival.claim.namespace);
+        known_to_be_refused(ctx, &broker.spec, &home, namespace)
+            || access::rules_permit(
+                &broker.spec.rules,
+                namespace,
+                &asked(rival, &rival.refers_to(), policies),
+            )
+            .is_err()
+    };
+    // What a Broker may not write, it may not claim either.
+    let claimed = ctx.links.is_claimed(&rival.broker);
+    if policies.management == ManagementPolicy::Observe || claimed || refused(&broker) {
         return Standing::None;
     }
     match ctx.cluster_id(&rival.broker) {
-        Some(id) if id == cluster_id => Standing::Same,
-        Some(_) => Standing::None,
-        None => Standing::Unknown,
+        Some(id) if id == cluster_id => {}
+        Some(_) => return Standing::None,
+        None => return Standing::Unknown,
     }
+    // The oldest Broker's guard rails hold for every other of its cluster: see `permit`.
+    let outranked = oldest_broker(ctx, cluster_id).filter(|oldest| oldest.uid() != broker.uid());
+    let stopped = outranked.is_some_and(|oldest| {
+        let home = oldest.namespace().unwrap_or_default();
+        known_to_be_refused(ctx, &oldest.spec, &home, &rival.broker.namespace) || refused(&oldest)
+    });
+    if stopped { Standing::None } else { Standing::Same }
 }
 
 /// What a CR asks of the rules.

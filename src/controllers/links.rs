@@ -131,6 +131,14 @@ impl Links {
         }
     }
 
+    /// Whether an older Broker of the same cluster keeps this one from it.
+    pub fn is_claimed(&self, key: &BrokerKey) -> bool {
+        matches!(
+            self.0.read().unwrap_or_else(PoisonError::into_inner).get(key),
+            Some(LinkState::Down { reason: Reason::ClusterClaimed, .. })
+        )
+    }
+
     /// Records what a Broker is now. Returns whether its dependents have to look again.
     pub fn set(&self, key: &BrokerKey, state: LinkState) -> bool {
         let mut links = self.0.write().unwrap_or_else(PoisonError::into_inner);

@@ -15,7 +15,8 @@
 //!   [`removal`]; [`topic`] is such a kind
 //! * [`broker`], [`sweep`]: connections and drift
 //! * [`consumer`] and its folder: workloads and scaling
-//! * [`failure`], [`status`], [`events`]: how a pass reports
+//! * [`failure`], [`status`], [`events`]: how a pass reports; [`guarded`], [`unreadable`]: objects
+//!   that cannot be read
 //! * [`secrets`], [`links`]: what Brokers need
 //! * [`start`]: all of it together
 
@@ -32,6 +33,7 @@ pub mod failure;
 pub mod finalizer;
 pub mod gate;
 pub mod guard;
+pub mod guarded;
 pub mod links;
 pub mod queue;
 pub mod rabbitmq;
@@ -46,5 +48,6 @@ pub mod sweep;
 pub mod sweep_rabbitmq;
 pub mod topic;
 pub mod turns;
+pub mod unreadable;
 pub mod wake;
 pub mod written;

@@ -10,22 +10,22 @@ use super::cache::Cache;
 use super::companions::{self, Parent, Wanted};
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
-use super::rabbitmq::{self, Look, Rabbit};
+use super::rabbitmq::{self, Look, Ours, Rabbit};
 use super::reconciler::{Outcome, Pass, TopologyKind, last_written};
 use super::wake::Wake;
 use super::{references, status};
 use crate::api::binding::AppliedBinding;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::policy::{Adoption, DeletionPolicy, PolicyDefaults};
-use crate::api::queue::QueuePending;
+use crate::api::queue::{QueuePending, QueueType};
 use crate::api::{BrokerRef, Queue, QueueStatus, annotation};
 use crate::apply::rabbitmq as apply;
-use crate::brokers::rabbitmq::RabbitHandle;
+use crate::brokers::rabbitmq::{ErrorKind, RabbitHandle};
 use crate::topology::Rejection;
 use crate::topology::deletion::{self, Verdict as Removal};
 use crate::topology::rabbitmq::{
     self as planner, BindingId, DesiredQueue, Plan, QueueInput, QueueMemory, Step, Target,
-    companions as wanted,
+    companions as wanted, companions::Role,
 };
 
 /// How soon to look at a companion that is not ready; the pause doubles, up to 32 s.
@@ -126,6 +126,11 @@ impl TopologyKind for Queue {
         }
     }
 
+    fn wrote(ctx: &Context, object: &Self, before: &QueueStatus, after: &QueueStatus) {
+        let given_up = before.applied_bindings.iter().filter(|was| !after.applied_bindings.contains(was));
+        rabbitmq::wake_heirs(ctx, object, given_up.map(BindingId::from));
+    }
+
     async fn work(pass: &Pass<'_, Self>, status: &mut QueueStatus) -> Result<Outcome, Failure> {
         rabbitmq::converge(pass, status).await
     }
@@ -135,13 +140,28 @@ impl TopologyKind for Queue {
         let vhost = pass.object.spec.vhost.as_str();
         let rabbit = pass.link.rabbitmq()?;
         let client = rabbit.client.on(pass.lane);
-        let observed = apply::weigh(rabbit, vhost, name, pass.lane).await?;
+        // An AMQP address that does not answer is in the way only of what has to be weighed.
+        let observed = if pass.policies.deletion == DeletionPolicy::DeleteIfEmpty {
+            apply::weigh(rabbit, vhost, name, pass.lane).await?
+        } else {
+            client.queue(vhost, name).await?.as_ref().map(apply::seen_queue).transpose()?
+        };
         let input = rabbitmq::removal(pass);
-        let verdict = planner::deletion::decide_queue(&input, observed.as_ref(), empty_for(pass));
+        let kind = pass.object.spec.kind;
+        let verdict = planner::deletion::decide_queue(&input, kind, observed.as_ref(), empty_for(pass));
         remember_empty(pass, matches!(verdict, Removal::LookAgain));
         if verdict == deletion::Verdict::Delete {
-            pass.ctx.may_write()?;
-            client.delete_queue(vhost, name, false, false).await?;
+            rabbitmq::may_write(pass).await?;
+            // RabbitMQ knows the condition of classic queues only.
+            let only_empty =
+                kind == QueueType::Classic && pass.policies.deletion == DeletionPolicy::DeleteIfEmpty;
+            match client.delete_queue(vhost, name, only_empty, false).await {
+                Ok(_) => {}
+                Err(error) if error.kind == ErrorKind::Refused && only_empty => {
+                    return Ok(Removal::Keep(error.to_string()));
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         // After the queue, and also where a crash came between the two.
         if matches!(verdict, Removal::Delete | Removal::Release(_))
@@ -149,7 +169,7 @@ impl TopologyKind for Queue {
         {
             let policies = rabbitmq::policies(pass, pass.link.rabbitmq()?, vhost, Instant::now()).await?;
             if let Some(policy) = planner::deletion::policy_goes(&input, name, &policies) {
-                pass.ctx.may_write()?;
+                rabbitmq::may_write(pass).await?;
                 client.delete_policy(vhost, &policy).await?;
             }
         }
@@ -160,38 +180,50 @@ impl TopologyKind for Queue {
 /// For how long the queue has been seen empty.
 fn empty_for(pass: &Pass<'_, Queue>) -> Option<f64> {
     let uid = pass.object.uid().unwrap_or_default();
-    pass.ctx.note(&uid, |notes| notes.empty_since.map(|since| since.elapsed().as_secs_f64()))
+    pass.ctx.note(&uid, |notes| notes.empty_for())
 }
 
 fn remember_empty(pass: &Pass<'_, Queue>, empty: bool) {
     let uid = pass.object.uid().unwrap_or_default();
-    pass.ctx.note(&uid, |notes| {
-        notes.empty_since = empty.then(|| notes.empty_since.unwrap_or_else(Instant::now));
-    });
+    pass.ctx.note(&uid, |notes| notes.saw(empty));
 }
 
 impl Rabbit for Queue {
     const HOLDS_MESSAGES: bool = true;
 
+    fn makes(step: &Step) -> bool {
+        matches!(step, Step::DeclareQueue { .. })
+    }
+
     fn was_begun(status: &QueueStatus) -> bool {
         status.pending.is_some()
+    }
+
+    fn cluster_id(status: &mut QueueStatus) -> &mut Option<String> {
+        &mut status.cluster_id
+    }
+
+    fn forget(status: &mut QueueStatus) {
+        status.pending = None;
+        status.applied_bindings.clear();
     }
 
     async fn look(
         pass: &Pass<'_, Self>,
         rabbit: &RabbitHandle,
         since: Instant,
-        ours: bool,
+        ours: Ours,
         status: &QueueStatus,
     ) -> Result<Look, Failure> {
         let desired = desired(pass)?;
         let vhost = &pass.object.spec.vhost;
         let seen = rabbit.observer.queue(vhost, &desired.name, since, pass.lane).await?;
-        let observed = seen.queue.as_ref().map(apply::seen_queue);
+        let observed = seen.queue.as_ref().map(apply::seen_queue).transpose()?;
         let bindings: Vec<BindingId> = seen.bindings.iter().map(apply::seen_binding).collect();
         let policies = rabbitmq::policies(pass, rabbit, vhost, since).await?;
-        let memory = remembered(status, ours);
-        let claimed = claimed(pass, &memory.applied_bindings);
+        let memory = remembered(status, ours.holds(observed.is_some()));
+        let dropped = memory.applied_bindings.iter().filter(|applied| !desired.bindings.contains(applied));
+        let claimed = claimed(pass, dropped);
         let plan = planner::plan_queue(&QueueInput {
             desired: &desired,
             observed: observed.as_ref(),
@@ -220,11 +252,31 @@ impl Rabbit for Queue {
         pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| notes.missing = missing);
         status.dead_letter.clone_from(&companions.dead_letter);
         status.retries.clone_from(&companions.retries);
+        let sends =
+            |step: &Step| matches!(step, Step::PutPolicy { .. } | Step::DeclareQueue { .. } | Step::Bind(_));
+        if plan.steps.iter().any(sends) {
+            wait_for_dead_letter_queue(pass, &all).await?;
+        }
         let recreates = plan.steps.iter().any(|step| matches!(step, Step::DeleteQueue { .. }));
         if recreates {
             may_recreate(pass).await?;
         }
         remember(pass, plan, recreates, status).await
+    }
+
+    async fn still_may(pass: &Pass<'_, Self>, step: &Step) -> Result<(), Failure> {
+        let Step::DeleteQueue { name, .. } = step else { return Ok(()) };
+        let seen = apply::weigh(pass.link.rabbitmq()?, &pass.object.spec.vhost, name, pass.lane).await?;
+        match seen.as_ref().and_then(planner::deletion::in_use) {
+            Some(why) => Err(Rejection::new(Reason::NotRecreated, why).into()),
+            None => Ok(()),
+        }
+    }
+
+    fn take_back(before: &QueueStatus, status: &mut QueueStatus, refused: bool) {
+        let begun = |pending: &QueuePending| before.owned_since.is_none() && pending.recreate.is_empty();
+        status.pending = before.pending.clone().filter(|pending| !(refused && begun(pending)));
+        status.applied_bindings.clone_from(&before.applied_bindings);
     }
 
     async fn finish(
@@ -241,13 +293,61 @@ impl Rabbit for Queue {
         } else if outcome.ready.status == Some(true) {
             let message = format!("waiting for {}", missing.join(", "));
             outcome.ready = Verdict::new(conditions::READY, false, Reason::CompanionNotReady, message);
-            let looks = pass.ctx.note(&uid, |notes| {
-                notes.looks = notes.looks.saturating_add(1);
-                notes.looks
-            });
-            outcome.again = Some(COMPANION_LOOK * (1 << looks.min(6)));
+            outcome.again = Some(next_look(pass));
         }
         Ok(())
+    }
+}
+
+/// When to look again at a companion that is not ready.
+fn next_look(pass: &Pass<'_, Queue>) -> Duration {
+    let looks = pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| {
+        notes.looks = notes.looks.saturating_add(1);
+        notes.looks
+    });
+    COMPANION_LOOK * (1 << looks.min(6))
+}
+
+/// A queue may send its dead letters somewhere once that is there: until then RabbitMQ drops them.
+/// Of queues that wait for each other in a circle, one goes first.
+async fn wait_for_dead_letter_queue(
+    pass: &Pass<'_, Queue>,
+    companions: &[Wanted<Queue>],
+) -> Result<(), Failure> {
+    let Some(wanted) = companions.iter().find(|companion| companion.role == Role::DeadLetter) else {
+        return Ok(());
+    };
+    let found = companions::declared(pass, &wanted.object);
+    let Some(found) = found.first() else { return Err(waits_for(pass, &wanted.object.name_any())) };
+    let status = found.status.clone().unwrap_or_default();
+    let ready = conditions::find(&status.conditions, conditions::READY);
+    // One that is only observed owns nothing; that it differs says that it is there.
+    let declared = status.owned_since.is_some()
+        || ready.is_some_and(|ready| ready.status == "True" || ready.reason == Reason::Differs.as_str());
+    let known = pass.object.status.as_ref().is_some_and(|status| status.owned_since.is_some());
+    let rabbit = pass.link.rabbitmq()?;
+    let shown = async |name: &str| {
+        let since = rabbitmq::fresh(pass);
+        let seen = rabbit.observer.queue(&pass.object.spec.vhost, name, since, pass.lane).await?;
+        Ok::<bool, Failure>(seen.queue.is_some())
+    };
+    // What is made anew may have vanished together with its dead-letter queue.
+    if declared && (!known || shown(found.queue_name()).await?) {
+        return Ok(());
+    }
+    let next = |queue: &str| wanted::next_dead_letter_queue(companions::declared_as(pass, queue)?.as_ref());
+    let first = wanted::goes_first(pass.object.queue_name(), next);
+    if first && !shown(pass.object.queue_name()).await? {
+        return Ok(());
+    }
+    Err(waits_for(pass, &found.name_any()))
+}
+
+fn waits_for(pass: &Pass<'_, Queue>, name: &str) -> Failure {
+    Failure::Soon {
+        reason: Reason::CompanionNotReady,
+        message: format!("waiting for Queue {name}, which takes the dead letters, to be at the broker"),
+        after: next_look(pass),
     }
 }
 
@@ -280,11 +380,24 @@ pub fn remembered(status: &QueueStatus, owned: bool) -> QueueMemory {
 }
 
 /// Those of the bindings that other CRs declare, too.
-fn claimed(pass: &Pass<'_, Queue>, bindings: &[BindingId]) -> BTreeSet<BindingId> {
-    let claimed = bindings.iter().filter(|binding| {
-        rabbitmq::claimed_by_others(pass, &rabbitmq::binding_key(&pass.object.spec.vhost, binding))
+fn claimed<'a>(pass: &Pass<'_, Queue>, bindings: impl Iterator<Item = &'a BindingId>) -> BTreeSet<BindingId> {
+    bindings.filter(|binding| rabbitmq::claimed_by_others(pass, binding)).cloned().collect()
+}
+
+/// Whether a Queue has this binding inline, its references resolved.
+pub fn refers_to(ctx: &Context, queue: &Queue, id: &BindingId) -> bool {
+    let namespace = queue.namespace().unwrap_or_default();
+    let broker = BrokerKey::of(&queue.spec.broker_ref, &namespace);
+    let from = references::From { namespace: &namespace, broker: &broker, vhost: &queue.spec.vhost };
+    let mut inline = queue.spec.bindings.iter().filter(|inline| {
+        inline.source_ref.is_some()
+            && inline.routing_key == id.routing_key
+            && inline.arguments == id.arguments
     });
-    claimed.cloned().collect()
+    inline.any(|inline| {
+        references::source(ctx, &from, inline.source.as_deref(), inline.source_ref.as_ref())
+            .is_ok_and(|source| source == id.source)
+    })
 }
 
 /// Proof that the queue may be deleted to be declared anew: empty and unused, seen twice.
@@ -307,7 +420,7 @@ async fn may_recreate(pass: &Pass<'_, Queue>) -> Result<(), Failure> {
 }
 
 /// Writes down, before the first step, what a crash in between would lose: the bindings of a queue
-/// that is made anew, and the new bindings of a queue that is known already.
+/// that is made anew, and new bindings of its own.
 async fn remember(
     pass: &Pass<'_, Queue>,
     plan: &Plan,
@@ -332,12 +445,14 @@ async fn remember(
         after.pending = Some(QueuePending::default());
     }
     let own = desired(pass)?.bindings;
-    if before.owned_since.is_some() {
-        for binding in bound.filter(|binding| own.contains(&BindingId::from(binding))) {
-            if !after.applied_bindings.contains(&binding) {
-                after.applied_bindings.push(binding);
-            }
+    for binding in bound.filter(|binding| own.contains(&BindingId::from(binding))) {
+        if !after.applied_bindings.contains(&binding) {
+            after.applied_bindings.push(binding);
         }
+    }
+    if after != before {
+        after.cluster_id = Some(pass.link.cluster_id.clone());
+        status.cluster_id.clone_from(&after.cluster_id);
     }
     status::write(pass.ctx, pass.object, &before, &after).await?;
     status.pending = after.pending;

@@ -1,7 +1,7 @@
 //! What Exchanges, Queues and Bindings have in common: how fresh a look has to be, and how steps
 //! are taken.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,10 +16,11 @@ use super::gate::{self, Planned};
 use super::guard::{self, Standing};
 use super::reconciler::{Outcome, Pass, Rival, TopologyKind, last_written};
 use crate::api::conditions::{self, Reason, Verdict};
-use crate::api::policy::{Adoption, ManagementPolicy};
+use crate::api::policy::{Adoption, DeletionPolicy, ManagementPolicy};
 use crate::api::{Binding, Queue, QueueStatus, annotation};
 use crate::apply::rabbitmq as apply;
 use crate::brokers::rabbitmq::{ErrorKind, RabbitError, RabbitHandle, VhostPolicies as Policies};
+use crate::topology::Rejection;
 use crate::topology::gate::Gate;
 use crate::topology::rabbitmq::deletion::{self, Owned};
 use crate::topology::rabbitmq::{BindingId, Plan, Step, Target, VhostPolicies};
@@ -71,28 +72,63 @@ impl PolicyCache {
     }
 }
 
-/// How steps went.
+/// An error where nothing may be written to this broker now: asked before every write. RabbitMQ's
+/// objects have no id of their own, so the cluster's is the only proof of whose they are.
+pub async fn may_write<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> {
+    broker::verify(pass.ctx, &pass.link).await?;
+    Ok(pass.ctx.may_write()?)
+}
+
+/// How far steps came, also where one of them failed.
+#[derive(Default)]
 struct Done {
+    /// How many steps were sent.
+    sent: usize,
+    /// The last of them was refused: it changed nothing for sure.
+    refused: bool,
     /// What was to be declared was there already, and equal.
     was_there: bool,
+    /// The object was made.
+    made: bool,
+}
+
+impl Done {
+    /// Whether the broker's answers prove that this process did not make the object. `Some(true)`: it
+    /// asked for it, so an earlier attempt did not make it either.
+    fn made_nothing<K: Rabbit>(&self, steps: &[Step]) -> Option<bool> {
+        let place = steps.iter().position(K::makes)?;
+        let perhaps = &steps[..self.sent.saturating_sub(usize::from(self.refused))];
+        if perhaps.iter().any(|step| matches!(step, Step::DeleteQueue { .. })) {
+            return None;
+        }
+        (perhaps.len() <= place || self.was_there).then_some(self.sent > place)
+    }
+}
+
+/// Whether the broker said no. Without an answer, or with one about its own trouble, a request may
+/// have been carried out.
+const fn says_no(error: &RabbitError) -> bool {
+    !matches!(
+        error.kind,
+        ErrorKind::Unreachable | ErrorKind::Timeout | ErrorKind::Unavailable | ErrorKind::Protocol
+    )
 }
 
 /// Takes the steps, in order; each is told once.
-async fn carry_out<K: TopologyKind>(
+async fn carry_out<K: Rabbit>(
     pass: &Pass<'_, K>,
     vhost: &str,
     steps: &[Step],
-) -> Result<Done, Failure> {
-    let mut done = Done { was_there: false };
+    done: &mut Done,
+) -> Result<(), Failure> {
     let rabbit = pass.link.rabbitmq()?;
     let client = rabbit.client.on(pass.lane);
     let uid = pass.object.uid().unwrap_or_default();
-    if steps.iter().any(|step| matches!(step, Step::DeclareQueue { .. } | Step::DeclareExchange { .. })) {
-        broker::verify(pass.ctx, &pass.link).await?;
-    }
     for step in steps {
-        pass.ctx.may_write()?;
+        K::still_may(pass, step).await?;
+        may_write(pass).await?;
         let began = Instant::now();
+        done.sent += 1;
         let taken = apply::take(&client, vhost, step).await;
         pass.ctx.metrics.broker_request(
             &pass.link.key.to_string(),
@@ -102,10 +138,18 @@ async fn carry_out<K: TopologyKind>(
         );
         // Even a request that failed may have been carried out.
         pass.ctx.note(&uid, |notes| notes.wrote = Some(Instant::now()));
-        if !taken? {
+        done.refused = taken.as_ref().is_err_and(says_no);
+        let taken = match taken {
+            Err(error) if error.kind == ErrorKind::Refused && matches!(step, Step::DeleteQueue { .. }) => {
+                return Err(Rejection::new(Reason::NotRecreated, error.to_string()).into());
+            }
+            taken => taken?,
+        };
+        if !taken {
             done.was_there = true;
             continue;
         }
+        done.made |= K::makes(step);
         let words = conditions::cut(&step.to_string(), conditions::MAX_MESSAGE);
         tracing::info!(
             kind = K::KIND,
@@ -117,7 +161,7 @@ async fn carry_out<K: TopologyKind>(
         );
         pass.ctx.events.publish(pass.object.object_ref(&()), false, step.event(), "Apply", &words);
     }
-    Ok(done)
+    Ok(())
 }
 
 /// What one look and one plan brought.
@@ -128,34 +172,105 @@ pub struct Look {
     pub exists: bool,
 }
 
+/// Whose an object is, as its CR remembers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ours {
+    /// It was never adopted or made.
+    No,
+    /// It is the CR's.
+    Here,
+    /// It was the CR's on a cluster that another one has taken the place of.
+    Elsewhere,
+}
+
+impl Ours {
+    /// Whether it is the CR's on this cluster. What was owned elsewhere and is not here is missed,
+    /// and made again; what is here of it is somebody else's.
+    #[must_use]
+    pub const fn holds(self, exists: bool) -> bool {
+        match self {
+            Self::No => false,
+            Self::Here => true,
+            Self::Elsewhere => !exists,
+        }
+    }
+}
+
+/// Reads whose the object is from a status, and takes out of it what is about another cluster.
+pub fn remembered<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> Ours {
+    let owned = K::owned_since(status).is_some();
+    if is_elsewhere(pass, status) {
+        K::forget(status);
+        return if owned { Ours::Elsewhere } else { Ours::No };
+    }
+    if owned { Ours::Here } else { Ours::No }
+}
+
+fn is_elsewhere<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> bool {
+    K::cluster_id(status).as_ref().is_some_and(|id| *id != pass.link.cluster_id)
+}
+
+/// Begins anew on this cluster, before its first step here: what is not here is still missed.
+async fn move_here<K: Rabbit>(
+    pass: &Pass<'_, K>,
+    exists: bool,
+    status: &mut K::Status,
+) -> Result<(), Failure> {
+    let before = last_written(pass.ctx, pass.object);
+    let mut after = before.clone();
+    for status in [&mut after, status] {
+        K::forget(status);
+        *K::cluster_id(status) = Some(pass.link.cluster_id.clone());
+        if exists {
+            *K::owned_since(status) = None;
+        }
+    }
+    super::status::write(pass.ctx, pass.object, &before, &after).await
+}
+
 /// A kind of RabbitMQ's.
 pub trait Rabbit: TopologyKind {
     /// Whether messages go with the object when it vanishes.
     const HOLDS_MESSAGES: bool;
+
+    /// Whether a step makes the object.
+    fn makes(step: &Step) -> bool;
 
     /// Whether the status says that the object was about to be made.
     fn was_begun(_status: &Self::Status) -> bool {
         false
     }
 
-    /// Looks at the broker, as of `since` or later, and plans. `ours`: the object at the broker is
-    /// known to be this CR's.
+    /// The cluster that the status is about.
+    fn cluster_id(status: &mut Self::Status) -> &mut Option<String>;
+
+    /// Forgets what was made, or begun, on another cluster.
+    fn forget(_status: &mut Self::Status) {}
+
+    /// Looks at the broker, as of `since` or later, and plans. `ours`: whose the object is.
     fn look(
         pass: &Pass<'_, Self>,
         rabbit: &RabbitHandle,
         since: Instant,
-        ours: bool,
+        ours: Ours,
         status: &Self::Status,
     ) -> impl Future<Output = Result<Look, Failure>> + Send;
 
     /// What has to be there, or be written down, before the first step.
     fn prepare(
-        _pass: &Pass<'_, Self>,
-        _plan: &Plan,
-        _status: &mut Self::Status,
-    ) -> impl Future<Output = Result<(), Failure>> + Send {
-        std::future::ready(Ok(()))
-    }
+        pass: &Pass<'_, Self>,
+        plan: &Plan,
+        status: &mut Self::Status,
+    ) -> impl Future<Output = Result<(), Failure>> + Send;
+
+    /// Nothing was made: takes back what [`Rabbit::prepare`] wrote down, or else what somebody makes
+    /// later would pass for this CR's. `before`: the status as it was then. `refused`: the object was
+    /// asked for, so what an earlier attempt wrote down is not so either.
+    fn take_back(before: &Self::Status, status: &mut Self::Status, refused: bool);
+
+    /// An error where what allowed a step does not hold any more. Asked right before it: those before
+    /// it may have taken a while.
+    fn still_may(pass: &Pass<'_, Self>, step: &Step) -> impl Future<Output = Result<(), Failure>> + Send;
 
     /// The broker is in step: what the status remembers, and what may still be waited for.
     fn finish(
@@ -176,8 +291,9 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
         if pass.inherits() && pass.policies.management == ManagementPolicy::Manage {
             K::owned_since(status).get_or_insert_with(|| Timestamp::now().to_string());
         }
-        let known = K::owned_since(status).is_some();
-        let Look { plan, exists } = K::look(pass, &rabbit, since, known || rounds > 0, status).await?;
+        let ours = if rounds > 0 { Ours::Here } else { remembered(pass, status) };
+        let Look { plan, exists } = K::look(pass, &rabbit, since, ours, status).await?;
+        let known = ours.holds(exists);
         if since < begun && wants_a_fresh_look(pass, &plan, exists) {
             since = begun;
             continue;
@@ -186,9 +302,9 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
         let (shown, hash) = K::plan_mut(status);
         shown.clone_from(&words);
         *hash = (!plan.steps.is_empty()).then(|| plan.hash.clone());
-        let drift = known && !pass.edited && !plan.steps.is_empty() && rounds == 0;
+        let drift = known && !pass.edited && !plan.expired && !plan.steps.is_empty() && rounds == 0;
         if K::HOLDS_MESSAGES && rounds == 0 {
-            lost = plan.loss.map(|_| vanished(&what));
+            lost = plan.loss.map(|_| vanished(&what, plan.gate == Gate::Go));
         }
         let planned = Planned {
             gate: plan.gate,
@@ -200,8 +316,16 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
             data_lost: lost.clone(),
         };
         if let Some(outcome) = gate::hold(pass, &planned)? {
+            let said = conditions::is_true(K::conditions(status).0, conditions::DATA_LOST);
+            if outcome.data_lost.is_some() && !said {
+                tell_loss(pass, lost.as_ref());
+            }
             return Ok(outcome);
         }
+        if ours == Ours::Elsewhere && !plan.steps.is_empty() {
+            move_here(pass, exists, status).await?;
+        }
+        let before = status.clone();
         if rounds == 0 || !plan.steps.is_empty() {
             K::prepare(pass, &plan, status).await?;
         }
@@ -214,22 +338,13 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
             if rounds > 0 {
                 tokio::time::sleep(LOOK).await;
             }
-            match carry_out(pass, &vhost, &plan.steps).await {
-                // Somebody was faster than the look: look again, and plan from what is there.
-                Err(Failure::Rabbitmq(error)) if error.kind == ErrorKind::Inequivalent && since < begun => {
-                    since = Instant::now();
-                    continue;
-                }
-                Ok(Done { was_there: true }) if !known && rounds == 0 => {
-                    since = Instant::now();
-                    continue;
-                }
-                done => {
-                    done?;
-                }
+            let round = Round { first: rounds == 0, ours, drift, early: since < begun };
+            if !take_steps(pass, &vhost, &plan, &round, lost.as_ref(), &before, status).await? {
+                since = Instant::now();
+                continue;
             }
             if drift {
-                tell_drift(pass, &plan, &words, lost.as_ref());
+                tell_drift(pass, &words);
             }
             if plan.steps.iter().any(|step| !shows_at_once(step)) {
                 (since, rounds) = (Instant::now(), rounds + 1);
@@ -239,7 +354,12 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
         let (shown, hash) = K::plan_mut(status);
         shown.clear();
         *hash = None;
-        K::owned_since(status).get_or_insert_with(|| Timestamp::now().to_string());
+        let since = K::owned_since(status);
+        if ours == Ours::Elsewhere && exists {
+            *since = None;
+        }
+        since.get_or_insert_with(|| Timestamp::now().to_string());
+        *K::cluster_id(status) = Some(pass.link.cluster_id.clone());
         let mut outcome = Outcome::in_step(format!("{what} is as declared"));
         outcome.data_lost = lost;
         if let Some(obstacle) = plan.obstacles.first() {
@@ -250,6 +370,63 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
         K::finish(pass, &mut outcome, status).await?;
         return Ok(outcome);
     }
+}
+
+/// What one round of a pass is about.
+struct Round {
+    /// It is the first one.
+    first: bool,
+    /// Whose the object is.
+    ours: Ours,
+    /// Its steps bring a difference back that nobody asked for.
+    drift: bool,
+    /// It looked before the pass began.
+    early: bool,
+}
+
+/// Takes the steps of a plan, and puts down what the answers prove. False: somebody was faster than
+/// the look, so look again, and plan from what is there.
+async fn take_steps<K: Rabbit>(
+    pass: &Pass<'_, K>,
+    vhost: &str,
+    plan: &Plan,
+    round: &Round,
+    lost: Option<&Verdict>,
+    before: &K::Status,
+    status: &mut K::Status,
+) -> Result<bool, Failure> {
+    if let Some(verdict) = lost
+        && round.first
+    {
+        write_loss(pass, verdict).await?;
+    }
+    let mut done = Done::default();
+    let carried_out = carry_out(pass, vhost, &plan.steps, &mut done).await;
+    if plan.loss.is_some() && round.first && done.made && (round.drift || lost.is_some()) {
+        tell_loss(pass, lost);
+    }
+    let nothing = done.made_nothing::<K>(&plan.steps).filter(|_| round.ours != Ours::Here || !done.was_there);
+    if let Some(refused) = nothing {
+        K::take_back(before, status, refused);
+    }
+    let faster = match &carried_out {
+        Err(Failure::Rabbitmq(error)) => error.kind == ErrorKind::Inequivalent && round.early,
+        Err(_) => false,
+        Ok(()) => done.was_there && round.ours != Ours::Here && round.first,
+    };
+    if faster {
+        if round.ours == Ours::Elsewhere {
+            *K::owned_since(status) = None;
+        }
+        if let Some(refused) = nothing {
+            let written = last_written(pass.ctx, pass.object);
+            let mut after = written.clone();
+            K::take_back(before, &mut after, refused);
+            super::status::write(pass.ctx, pass.object, &written, &after).await?;
+        }
+        return Ok(false);
+    }
+    carried_out.map(|()| true)
 }
 
 /// Whether a look from before the pass is too old for this plan. That an object is not there is
@@ -272,68 +449,141 @@ const fn shows_at_once(step: &Step) -> bool {
     matches!(step, Step::DeclareExchange { .. } | Step::DeclareQueue { .. } | Step::Bind(_))
 }
 
-fn vanished(what: &str) -> Verdict {
+fn vanished(what: &str, made_again: bool) -> Verdict {
+    let now = if made_again { " and was made again, empty" } else { "" };
     let message = format!(
-        "{what} vanished from the broker and was made again, empty; its messages are gone. Acknowledge with the annotation {}=true",
+        "{what} vanished from the broker{now}; its messages are gone. Acknowledge with the annotation {}=true",
         annotation::ACKNOWLEDGE_DATA_LOSS
     );
     Verdict::new(conditions::DATA_LOST, true, Reason::Vanished, message)
 }
 
+/// Writes a loss down before what was lost is made again: afterwards nothing at the broker shows it
+/// any more, whatever becomes of the steps that follow.
+async fn write_loss<K: Rabbit>(pass: &Pass<'_, K>, lost: &Verdict) -> Result<(), Failure> {
+    let before = last_written(pass.ctx, pass.object);
+    let mut after = before.clone();
+    let (previous, observed) = K::conditions(&before);
+    let mut conditions = previous.to_vec();
+    conditions.retain(|condition| condition.type_ != lost.kind);
+    let generation = pass.object.meta().generation;
+    conditions.extend(conditions::merge(previous, std::slice::from_ref(lost), generation, Timestamp::now()));
+    K::set_conditions(&mut after, conditions, observed);
+    super::status::write(pass.ctx, pass.object, &before, &after).await
+}
+
+/// Counts and tells that an object has vanished.
+fn tell_loss<K: Rabbit>(pass: &Pass<'_, K>, lost: Option<&Verdict>) {
+    pass.ctx.metrics.vanished(K::KIND);
+    if let Some(verdict) = lost {
+        pass.ctx.events.publish(pass.object.object_ref(&()), true, "DataLost", "Observe", &verdict.message);
+    }
+}
+
 /// Counts and tells a difference that was brought back.
-fn tell_drift<K: Rabbit>(pass: &Pass<'_, K>, plan: &Plan, words: &[String], lost: Option<&Verdict>) {
+fn tell_drift<K: Rabbit>(pass: &Pass<'_, K>, words: &[String]) {
     let (now, uid) = (pass.ctx.now(), pass.object.uid().unwrap_or_default());
     pass.ctx.note(&uid, |notes| notes.reverts.record(now));
     pass.ctx.metrics.drift_corrected(K::KIND);
-    let about = || pass.object.object_ref(&());
-    pass.ctx.events.publish(about(), true, "DriftCorrected", "Apply", &words.join("; "));
-    if plan.loss.is_some() {
-        pass.ctx.metrics.vanished(K::KIND);
+    let reference = pass.object.object_ref(&());
+    pass.ctx.events.publish(reference, true, "DriftCorrected", "Apply", &words.join("; "));
+}
+
+/// Who claims one binding.
+pub struct Claimants {
+    /// Bindings.
+    pub bindings: Vec<Arc<Binding>>,
+    /// Queues that have, or had, it inline.
+    pub queues: Vec<Arc<Queue>>,
+}
+
+impl Claimants {
+    /// Every CR that claims a binding: that names it, made it, or refers to its ends by the names of
+    /// their CRs.
+    pub fn of(ctx: &Context, vhost: &str, binding: &BindingId) -> Self {
+        let key = binding_key(vhost, binding);
+        let (kind, target) = match &binding.target {
+            Target::Queue(name) => ('q', name),
+            Target::Exchange(name) => ('x', name),
+        };
+        let end = end_key(vhost, kind, target);
+        let ends = match kind {
+            'q' => ctx.queues.find(&end).iter().map(|queue| meta(queue.as_ref())).collect::<Vec<_>>(),
+            _ => ctx.exchanges.find(&end).iter().map(|exchange| meta(exchange.as_ref())).collect(),
+        };
+        let mut bindings = ctx.bindings.find(&key);
+        bindings.extend(ctx.bindings.find(&end));
+        for (namespace, name) in ends {
+            bindings.extend(ctx.bindings.find(&reference_key(kind, &namespace, &name)));
+        }
+        let mut queues = ctx.queues.find(&key);
+        if kind == 'q' {
+            queues.extend(ctx.queues.find(&end));
+        }
+        let mut seen = HashSet::new();
+        bindings.retain(|other| seen.insert(other.uid()));
+        queues.retain(|other| seen.insert(other.uid()));
+        let mut bindings: Vec<_> = bindings.into_iter().map(|other| ctx.newest(other)).collect();
+        let mut queues: Vec<_> = queues.into_iter().map(|other| ctx.newest(other)).collect();
+        bindings
+            .retain(|other| other.keys().contains(&key) || super::binding::refers_to(ctx, other, binding));
+        queues.retain(|other| other.keys().contains(&key) || super::queue::refers_to(ctx, other, binding));
+        Self { bindings, queues }
     }
-    if let Some(verdict) = lost {
-        pass.ctx.events.publish(about(), true, "DataLost", "Observe", &verdict.message);
+
+    /// What they claim.
+    pub fn rivals(&self, ctx: &Context) -> Vec<Rival> {
+        let bindings = self.bindings.iter().map(|other| Rival::of(ctx, other.as_ref()));
+        bindings.chain(self.queues.iter().map(|other| Rival::of(ctx, other.as_ref()))).collect()
     }
+}
+
+fn meta<K: TopologyKind>(object: &K) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// Whether another CR declares the binding, too: then it stays. One that its Broker refuses does not
 /// count.
 #[must_use]
-pub fn claimed_by_others<K: TopologyKind>(pass: &Pass<'_, K>, key: &str) -> bool {
+pub fn claimed_by_others<K: TopologyKind>(pass: &Pass<'_, K>, binding: &BindingId) -> bool {
     let ctx = pass.ctx;
-    let bindings = ctx.bindings.find(key);
-    let queues = ctx.queues.find(key);
-    let rivals = bindings
-        .iter()
-        .map(|other| Rival::of(ctx, other.as_ref()))
-        .chain(queues.iter().map(|other| Rival::of(ctx, other.as_ref())));
-    let mut others = rivals.filter(|rival| Some(&rival.claim.uid) != pass.object.meta().uid.as_ref());
+    let rivals = Claimants::of(ctx, pass.object.vhost().unwrap_or_default(), binding).rivals(ctx);
+    let mut others =
+        rivals.into_iter().filter(|rival| Some(&rival.claim.uid) != pass.object.meta().uid.as_ref());
     others.any(|rival| guard::standing(ctx, &rival, &pass.link.cluster_id) != Standing::None)
 }
 
-/// Writes down whose the object will be before it is made, where a crash in between would leave it
-/// to nobody: `adoption: Never` takes nothing over that was there before.
-pub async fn claim_first<K: Rabbit>(
-    pass: &Pass<'_, K>,
-    plan: &Plan,
-    status: &mut K::Status,
-) -> Result<(), Failure> {
-    let makes = plan.steps.iter().any(|step| matches!(step, Step::DeclareExchange { .. } | Step::Bind(_)));
-    if !makes || pass.policies.adoption != Adoption::Never || K::owned_since(status).is_some() {
-        return Ok(());
+/// Others who claim bindings that an object gave up look again: it may be their turn.
+pub fn wake_heirs<K: TopologyKind>(ctx: &Context, object: &K, given_up: impl Iterator<Item = BindingId>) {
+    for binding in given_up {
+        let heirs = Claimants::of(ctx, object.vhost().unwrap_or_default(), &binding);
+        for heir in heirs.bindings.iter().filter(|heir| heir.uid() != object.meta().uid) {
+            ctx.wake_bindings.wake(&ObjectRef::from_obj(heir.as_ref()));
+        }
     }
-    let before = last_written(pass.ctx, pass.object);
-    let since = Timestamp::now().to_string();
-    let mut after = before.clone();
-    *K::owned_since(&mut after) = Some(since.clone());
-    *K::owned_since(status) = Some(since);
-    super::status::write(pass.ctx, pass.object, &before, &after).await
+}
+
+/// Notes in a status whose the object will be before it is made, where an answer that never comes
+/// would leave it to nobody: its deletion has something to do, or `adoption: Never` takes nothing
+/// over that was there before. True: the note has to be written.
+pub fn claim_first<K: Rabbit>(pass: &Pass<'_, K>, plan: &Plan, status: &mut K::Status) -> bool {
+    let matters =
+        pass.policies.adoption == Adoption::Never || pass.policies.deletion != DeletionPolicy::Retain;
+    let claims = matters && plan.steps.iter().any(K::makes) && K::owned_since(status).is_none();
+    if claims {
+        *K::owned_since(status) = Some(Timestamp::now().to_string());
+        *K::cluster_id(status) = Some(pass.link.cluster_id.clone());
+    }
+    claims
 }
 
 /// What the answer to a deletion depends on.
 #[must_use]
 pub fn removal<K: Rabbit>(pass: &Pass<'_, K>) -> deletion::Input {
     let mut status = pass.object.status().cloned().unwrap_or_default();
-    let owned = K::owned_since(&mut status).is_some() || K::was_begun(&status);
+    // What is there under the name of what was owned on another cluster is somebody else's.
+    let owned =
+        (K::owned_since(&mut status).is_some() || K::was_begun(&status)) && !is_elsewhere(pass, &mut status);
     deletion::Input {
         policy: pass.policies.deletion,
         management: pass.policies.management,

@@ -104,6 +104,9 @@ pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Seri
     /// How far apart the two looks at an empty object are at least, in seconds.
     const SECOND_LOOK: f64;
 
+    /// Called when a pass has written its status.
+    fn wrote(_ctx: &Context, _object: &Self, _before: &Self::Status, _after: &Self::Status) {}
+
     /// Called when `Ready` changed: whoever waits for the object is woken.
     fn turned(_ctx: &Context, _object: &Self, _ready: bool) {}
 
@@ -221,6 +224,7 @@ pub async fn reconcile<K: TopologyKind>(cached: Arc<K>, ctx: Arc<Context>) -> Re
     } else {
         Box::pin(keep(&ctx, object.as_ref())).await
     };
+    ctx.pass_ends(&uid);
     ctx.metrics.reconciled(K::KIND, result.is_ok(), begun.elapsed());
     result
 }
@@ -239,20 +243,20 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
         Err(failure) if !failure.for_the_author() => return Err(failure),
         result => result,
     };
-    if matches!(&result, Err(Failure::Rejected(rejection)) if rejection.reason == Reason::Conflict) {
-        *K::owned_since(&mut after) = None;
-    }
     let uid = object.uid().unwrap_or_default();
     let failures = ctx.note(&uid, |notes| {
         notes.failures = if result.is_ok() { 0 } else { notes.failures.saturating_add(1) };
         notes.failures
     });
+    // A loss may have been written down on the way.
+    let before = last_written(ctx, object);
     let (verdicts, action) = report::<K>(ctx, object, &before, &result, failures);
     let (previous, _) = K::conditions(&before);
     let merged = conditions::merge(previous, &verdicts, object.meta().generation, Timestamp::now());
     announce(ctx, object, previous, &merged);
     K::set_conditions(&mut after, merged, object.meta().generation);
-    status::write(ctx, object, &last_written(ctx, object), &after).await?;
+    status::write(ctx, object, &before, &after).await?;
+    K::wrote(ctx, object, &before, &after);
     let cleared = result.as_ref().is_ok_and(|outcome| outcome.data_lost.is_none());
     if annotated(object, annotation::ACKNOWLEDGE_DATA_LOSS) && cleared {
         acknowledged(ctx, object).await?;
@@ -305,7 +309,11 @@ async fn attempt<K: TopologyKind>(
         ));
     }
     guard::permit(&pass).await?;
-    guard::owned(&pass)?;
+    if let Err(failure) = guard::owned(&pass) {
+        // Only here: another conflict, as over a companion's name, takes nothing away.
+        *K::owned_since(status) = None;
+        return Err(failure);
+    }
     finalizer::keep(ctx, object, pass.policies).await?;
     K::work(&pass, status).await
 }
@@ -363,12 +371,20 @@ pub fn gather<'a, K: TopologyKind>(ctx: &'a Arc<Context>, object: &'a K) -> Resu
 }
 
 /// Whether the spec was edited since the broker was last in step. A difference that was shown and
-/// left alone (`Differs`) is none; an edit that failed on its way stays one.
+/// left alone (`Differs`) is none, nor is what stays out of force although all is done; an edit that
+/// failed on its way stays one.
 fn edited<K: TopologyKind>(object: &K, status: Option<&K::Status>) -> bool {
     let (conditions, observed) = status.map(K::conditions).unwrap_or_default();
     observed != object.meta().generation
         || conditions::find(conditions, conditions::IN_SYNC)
-            .is_none_or(|c| c.status == "False" && c.reason != Reason::Differs.as_str())
+            .is_none_or(|c| c.status == "False" && !settled(&c.reason))
+}
+
+/// Whether that is all that becomes of a spec, so that what changes later is drift.
+fn settled(reason: &str) -> bool {
+    [Reason::Differs, Reason::PolicyShadowed, Reason::ArgumentOverrides]
+        .iter()
+        .any(|settled| reason == settled.as_str())
 }
 
 impl<K: TopologyKind> Pass<'_, K> {

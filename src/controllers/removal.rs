@@ -15,10 +15,11 @@ use kube::{Api, ResourceExt as _};
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
 use super::reconciler::{TopologyKind, annotated, announce, gather, report};
-use super::{finalizer, guard, status};
+use super::{broker, finalizer, guard, status};
 use crate::api::annotation;
 use crate::api::conditions::{self, Reason};
 use crate::api::policy::Policies;
+use crate::brokers::rabbitmq::ErrorKind;
 use crate::topology::deletion;
 
 /// How long an object that is kept because it holds messages is left alone.
@@ -113,7 +114,23 @@ async fn removal<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<dele
         }
         other => other?,
     }
-    K::remove(&pass).await
+    // What another cluster does not have is not gone.
+    broker::verify(ctx, &pass.link).await?;
+    match K::remove(&pass).await {
+        // It names a Broker of the wrong kind, and never named another: `brokerRef` is immutable.
+        Err(failure) if failure.reason() == Reason::RefInvalid && never_owned(object) => {
+            Ok(deletion::Verdict::Release("it was never at a broker"))
+        }
+        Err(Failure::Rabbitmq(error)) if error.kind == ErrorKind::NoVhost => {
+            broker::verify(ctx, &pass.link).await?;
+            Ok(deletion::Verdict::Release("its virtual host is gone, and it with it"))
+        }
+        verdict => verdict,
+    }
+}
+
+fn never_owned<K: TopologyKind>(object: &K) -> bool {
+    object.status().is_none_or(|status| K::owned_since(&mut status.clone()).is_none())
 }
 
 /// Whether the namespace of the object, or of its Broker, is on its way out.

@@ -24,7 +24,7 @@ use super::secrets::Secrets;
 use super::turns::Turns;
 use super::wake::Wake;
 use super::written::Written;
-use super::{broker, consumer, reconciler};
+use super::{broker, consumer, reconciler, unreadable};
 use crate::api::{Binding, Broker, Consumer, Exchange, Queue, Topic};
 use crate::brokers::kafka::KafkaPool;
 use crate::brokers::rabbitmq::RabbitPool;
@@ -176,6 +176,12 @@ pub async fn run(
         until(&stop, gone_ones::<Queue>(ctx.clone())),
         until(&stop, gone_ones::<Binding>(ctx.clone())),
         control(&ctx, &ctx.consumers, ctx.wake_consumers.listen(), &stop, CONCURRENCY, consumer::reconcile),
+        until(&stop, unreadable::tell(ctx.clone(), ctx.brokers.clone())),
+        until(&stop, unreadable::tell(ctx.clone(), ctx.topics.clone())),
+        until(&stop, unreadable::tell(ctx.clone(), ctx.exchanges.clone())),
+        until(&stop, unreadable::tell(ctx.clone(), ctx.queues.clone())),
+        until(&stop, unreadable::tell(ctx.clone(), ctx.bindings.clone())),
+        until(&stop, unreadable::tell(ctx.clone(), ctx.consumers.clone())),
         consumer::collector::run(ctx.clone(), stop.clone()),
         until(&stop, react(ctx.clone())),
     );

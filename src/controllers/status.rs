@@ -44,10 +44,20 @@ where
     }
 }
 
+/// At most this many steps of a plan are shown: the API server refuses more than 256, and an object
+/// that is too large. Each is shown in at most [`conditions::MAX_MESSAGE`] bytes.
+const MAX_STEPS: usize = 200;
+
 /// Steps in words, as they stand in a status.
 #[must_use]
 pub fn words<S: std::fmt::Display>(steps: &[S]) -> Vec<String> {
-    steps.iter().map(|step| conditions::cut(&step.to_string(), conditions::MAX_MESSAGE)).collect()
+    let shown = steps.iter().take(MAX_STEPS);
+    let mut words: Vec<_> =
+        shown.map(|step| conditions::cut(&step.to_string(), conditions::MAX_MESSAGE)).collect();
+    if let more @ 1.. = steps.len().saturating_sub(MAX_STEPS) {
+        words.push(format!("… and {more} more"));
+    }
+    words
 }
 
 /// The JSON merge patch from one value to another, with nulls for what is gone; none when equal.
@@ -103,6 +113,14 @@ mod tests {
                 apply(target.as_object_mut().unwrap().entry(key.clone()).or_insert(Value::Null), value);
             }
         }
+    }
+
+    #[test]
+    fn a_plan_of_a_thousand_steps_is_cut_to_what_a_status_holds() {
+        let steps: Vec<String> = (1..=1000).map(|n| n.to_string()).collect();
+        let words = words(&steps);
+        assert_eq!((words.len(), words[200].as_str()), (201, "… and 800 more"));
+        assert_eq!(super::words(&steps[..200]), steps[..200]);
     }
 
     fn statuses() -> impl Strategy<Value = Value> {

@@ -14,7 +14,7 @@ use super::context::Context;
 use super::dependents;
 use super::failure::Failure;
 use super::links::Link;
-use super::rabbitmq::{Look, Rabbit, end_key};
+use super::rabbitmq::{self, Look, Rabbit, end_key};
 use super::reconciler::{self, TopologyKind as _};
 use super::status::words;
 use super::sweep::{Counts, Swept};
@@ -70,7 +70,7 @@ async fn compare<K: Rabbit>(
         let Ok(mut pass) = reconciler::gather(ctx, object.as_ref()) else { continue };
         pass.sweeping = true;
         let mut status = object.status().cloned().unwrap_or_default();
-        let ours = K::owned_since(&mut status).is_some();
+        let ours = rabbitmq::remembered(&pass, &mut status);
         let (conditions, observed) = K::conditions(&status);
         let own_pass_is_coming =
             observed != object.meta().generation || object.meta().deletion_timestamp.is_some();

@@ -1,7 +1,7 @@
 //! Topics: what the generic pass needs to know of Kafka.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -157,8 +157,7 @@ impl TopologyKind for Topic {
             }
             _ => None,
         };
-        let empty_for =
-            pass.ctx.note(&uid, |notes| notes.empty_since.map(|since| since.elapsed().as_secs_f64()));
+        let empty_for = pass.ctx.note(&uid, |notes| notes.empty_for());
         let verdict = deletion::decide(&deletion::Input {
             policy: pass.policies.deletion,
             management: pass.policies.management,
@@ -170,12 +169,7 @@ impl TopologyKind for Topic {
             extent: extent.as_ref(),
             empty_for,
         });
-        pass.ctx.note(&uid, |notes| {
-            notes.empty_since = match verdict {
-                deletion::Verdict::LookAgain => notes.empty_since.or_else(|| Some(Instant::now())),
-                _ => None,
-            };
-        });
+        pass.ctx.note(&uid, |notes| notes.saw(verdict == deletion::Verdict::LookAgain));
         if verdict == deletion::Verdict::Delete {
             pass.ctx.may_write()?;
             match pass.link.kafka()?.batcher.delete_topic(name, pass.lane).await {
@@ -262,13 +256,12 @@ pub fn remembered(status: &TopicStatus) -> Memory {
 /// The plan in words, as it stands in a status.
 #[must_use]
 pub fn words(plan: &Plan) -> Vec<String> {
-    plan.steps.iter().map(|step| conditions::cut(&step.to_string(), conditions::MAX_MESSAGE)).collect()
+    status::words(&plan.steps)
 }
 
 /// Puts the plan into the status, in words.
 fn show(plan: &Plan, status: &mut TopicStatus) {
-    status.plan =
-        plan.steps.iter().map(|step| conditions::cut(&step.to_string(), conditions::MAX_MESSAGE)).collect();
+    status.plan = words(plan);
     status.plan_hash = (!plan.steps.is_empty()).then(|| plan.hash.clone());
 }
 
@@ -293,7 +286,7 @@ async fn carry_out(
     let name = &desired.name;
     let drifted = drift(pass, plan, status);
     remember(pass, plan, status).await?;
-    if plan.steps.iter().any(|step| matches!(step, Step::Create { .. })) {
+    if !plan.steps.is_empty() {
         broker::verify(pass.ctx, &pass.link).await?;
     }
     if plan.steps.len() > 1 {

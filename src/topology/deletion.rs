@@ -12,6 +12,20 @@ pub const SECOND_LOOK: f64 = 3.0;
 /// interval of 5 s in which RabbitMQ renews its statistics.
 pub const SECOND_LOOK_RABBIT: f64 = 7.0;
 
+/// How far apart the two looks are at most, in seconds: an earlier one belongs to another attempt,
+/// and the broker may have been away since.
+pub const LOOKS_WITHIN: f64 = 60.0;
+
+/// The answer to a look that found the object empty. `empty_for`: seconds since it was first seen
+/// so; `apart`: how many there are at least between the two looks.
+#[must_use]
+pub fn second_look(empty_for: Option<f64>, apart: f64) -> Verdict {
+    match empty_for {
+        Some(seconds) if (apart..=LOOKS_WITHIN).contains(&seconds) => Verdict::Delete,
+        _ => Verdict::LookAgain,
+    }
+}
+
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {

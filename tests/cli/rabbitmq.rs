@@ -47,6 +47,46 @@ fn a_topology_is_planned_made_and_then_in_step() {
 }
 
 #[test]
+fn a_queue_is_left_alone_while_the_queue_for_its_dead_letters_cannot_be_made() {
+    let (vhost, folder) = (Vhost::new("dead"), with_rabbitmq());
+    vhost.queue("dead", r#"{"durable": true, "arguments": {"x-queue-type": "stream"}}"#);
+    let orders = vhost.object("Queue", "orders", "deadLetter: {queue: dead}");
+    folder.write("a.yaml", &(vhost.object("Queue", "dead", "") + &orders));
+    on("apply", &folder, &["--yes"])
+        .exits(1)
+        .says("the queue that takes its dead letters is not there")
+        .says("Applied: 0 objects were changed, 1 failed.");
+    // Each comes after the one that it needs, and of two that need each other one comes first.
+    let chain = [("a", "b"), ("b", "c"), ("c", "d"), ("ping", "pong"), ("pong", "ping")];
+    let queue =
+        |(name, to): &(&str, &str)| vhost.object("Queue", name, &format!("deadLetter: {{queue: {to}}}"));
+    folder.write("a.yaml", &chain.iter().map(queue).collect::<String>());
+    on("apply", &folder, &["--yes"]).exits(0).says("Applied: 6 objects were changed.");
+}
+
+#[test]
+fn the_guard_rails_of_a_broker_that_no_object_names_hold() {
+    let (vhost, folder) = (Vhost::new("rails"), with_rabbitmq());
+    let both = std::fs::read_to_string(folder.path().join("broker.yaml")).expect("the Broker and its Secret");
+    let (broker, secret) = both.split_once("---\n{").expect("two documents");
+    let rules = "spec: {rules: [{namespaces: ['*'], names: ['nothing']}], ";
+    let first = broker.replace("{name: rabbitmq}", "{name: first}").replace("spec: {", rules);
+    folder.write("broker.yaml", &format!("{first}{broker}---\n{{{secret}"));
+    folder.write("q.yaml", &vhost.object("Queue", "orders", ""));
+    on("plan", &folder, &[]).exits(1).says("RuleViolated");
+}
+
+#[test]
+fn another_cluster_than_the_one_that_the_brokers_status_names_is_refused() {
+    let (vhost, folder) = (Vhost::new("swapped"), with_rabbitmq());
+    let both = std::fs::read_to_string(folder.path().join("broker.yaml")).expect("the Broker and its Secret");
+    let (broker, secret) = both.split_once("---\n{").expect("two documents");
+    folder.write("broker.yaml", &format!("{broker}status: {{clusterId: another}}\n---\n{{{secret}"));
+    folder.write("q.yaml", &vhost.object("Queue", "orders", ""));
+    on("plan", &folder, &[]).exits(1).says("and was another");
+}
+
+#[test]
 fn what_rabbitmq_fixes_at_declaration_is_refused_in_words_and_nothing_is_deleted() {
     let (vhost, folder) = (Vhost::new("fixed"), with_rabbitmq());
     vhost.queue("old", r#"{"durable": true, "arguments": {"x-queue-type": "classic"}}"#);

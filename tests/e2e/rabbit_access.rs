@@ -19,6 +19,15 @@ async fn violated<K: Object>(w: &World, name: &str, word: &str) {
     assert!(object.message("Ready").contains(word), "{}", object.summary());
 }
 
+async fn a_second_later<K: Object>(w: &World, name: &str) {
+    let born = w.get::<K>(name).await.creation_timestamp().expect("a time").0;
+    until("a second has passed", async || {
+        let age = jiff::Timestamp::now().duration_since(born);
+        if age.as_secs() >= 2 { Ok(()) } else { Err(format!("{age:#}")) }
+    })
+    .await;
+}
+
 /// Another namespace, whose objects name the Broker of the first.
 fn from_afar(w: &World, yaml: &str) -> String {
     yaml.replace(
@@ -262,6 +271,39 @@ fn a_second_broker_to_the_same_cluster_is_no_way_around_the_first_ones_rules() {
         let queue: Queue = team.condition("q", "Ready", "False", "").await;
         assert!(!queue.message("Ready").is_empty());
         assert_eq!(w.mq().await.queues().await, [""; 0]);
+    });
+}
+
+#[test]
+fn an_older_object_on_a_younger_broker_that_the_oldest_one_refuses_blocks_nobody() {
+    bare_world(async |w| {
+        let team = w.at(&w.another_namespace("team", json!({})).await);
+        w.start_operator().await;
+        let allowed = "rules: [{namespaces: ['${NS}'], names: ['a.*', amq.topic]}, {namespaces: ['*-team'], names: ['b.*']}]";
+        w.rabbit(&format!("allowedNamespaces: {{from: All}}\n{allowed}")).await;
+        a_second_later::<Broker>(w, "rabbitmq").await;
+        team.login("rabbitmq").await;
+        team.apply(&rabbit_yaml("resyncInterval: 5s")).await;
+        team.ready::<Broker>("rabbitmq").await;
+        team.queue("squatter", "name: a.orders").await;
+        team.binding("squatter", "source: amq.topic\ndestination: {queue: a.orders}\nroutingKey: k").await;
+        violated::<Queue>(&team, "squatter", "a.orders").await;
+        violated::<Binding>(&team, "squatter", "").await;
+        a_second_later::<Queue>(&team, "squatter").await;
+        let bound = "name: a.orders\ndeletionPolicy: Delete\nbindings: [{source: amq.topic, routingKey: k}]";
+        w.queue("orders", bound).await;
+        w.ready::<Queue>("orders").await;
+
+        // Neither while the younger Broker may be there at all, nor after that.
+        w.rabbit(allowed).await;
+        team.condition::<Broker>("rabbitmq", "Ready", "False", "ClusterClaimed").await;
+        w.queue("orders", "name: a.orders\ndeletionPolicy: Delete").await;
+        w.ready::<Queue>("orders").await;
+        let mq = w.mq().await;
+        assert_eq!(mq.bindings("a.orders").await, [""; 0]);
+        w.delete::<Queue>("orders").await;
+        w.until_gone::<Queue>("orders").await;
+        mq.until_no_queue("a.orders").await;
     });
 }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use spillway_operator::api::Queue;
 
-use crate::bed::{Object as _, World, until, world};
+use crate::bed::{Object as _, World, queue_yaml, rabbit_yaml, until, world};
 
 /// The Queue that declares this queue at the broker, ready.
 pub async fn companion(w: &World, queue: &str) -> Queue {
@@ -234,6 +234,27 @@ fn dead_letters_may_go_to_an_exchange_with_a_key_of_their_own() {
 }
 
 #[test]
+fn a_dead_letter_queues_name_on_one_broker_is_free_on_another() {
+    world(async |w| {
+        w.rabbit("").await;
+        w.apply(&rabbit_yaml("").replace("metadata: {name: rabbitmq}", "metadata: {name: second}")).await;
+        w.queue("here", "deadLetter: {queue: dead}").await;
+        w.ready::<Queue>("here").await;
+        let there = queue_yaml("there", "deadLetter: {queue: dead}");
+        w.apply(&there.replace("brokerRef: {name: rabbitmq}", "brokerRef: {name: second}")).await;
+        let api = w.api::<Queue>();
+        until("each Broker has a Queue for it", async || {
+            let all = api.list(&kube::api::ListParams::default()).await.map_err(|error| error.to_string())?;
+            let dead = all.items.iter().filter(|queue| queue.queue_name() == "dead");
+            let mut brokers: Vec<_> = dead.map(|queue| queue.spec.broker_ref.name.clone()).collect();
+            brokers.sort();
+            if brokers == ["rabbitmq", "second"] { Ok(()) } else { Err(format!("{brokers:?}")) }
+        })
+        .await;
+    });
+}
+
+#[test]
 fn two_queues_that_are_each_others_dead_letter_queue_work() {
     world(async |w| {
         w.rabbit("").await;
@@ -278,6 +299,29 @@ fn a_queue_cannot_be_its_own_dead_letter_queue() {
 }
 
 #[test]
+fn dead_letters_go_where_they_went_until_the_new_queue_for_them_is_there() {
+    world(async |w| {
+        w.rabbit("resyncInterval: 5s").await;
+        let mq = w.mq().await;
+        w.queue("orders", "deadLetter: {}").await;
+        w.ready::<Queue>("orders").await;
+        // The new one cannot be made: somebody else's is in the way.
+        mq.declare_queue("graves", json!({"x-queue-type": "stream"})).await;
+        w.queue("orders", "deadLetter: {queue: graves}").await;
+        w.condition::<Queue>("orders", "Ready", "False", "CompanionNotReady").await;
+        let policy = mq.policy("spillway.q.orders").await.expect("a policy");
+        assert_eq!(policy["definition"]["dead-letter-routing-key"], "orders.dlq");
+        mq.publish("", "orders", "poison").await;
+        assert_eq!(mq.reject("orders").await.as_deref(), Some("poison"));
+        assert_eq!(mq.until_message("orders.dlq").await, "poison");
+        mq.delete_queue("graves").await;
+        w.ready::<Queue>("orders").await;
+        let policy = mq.policy("spillway.q.orders").await.expect("a policy");
+        assert_eq!(policy["definition"]["dead-letter-routing-key"], "graves");
+    });
+}
+
+#[test]
 fn a_queue_is_declared_after_the_queue_that_takes_its_dead_letters() {
     world(async |w| {
         w.rabbit("").await;
@@ -290,5 +334,26 @@ fn a_queue_is_declared_after_the_queue_that_takes_its_dead_letters() {
         w.annotate::<Queue>("orders.dlq", "spillway.dev/reconcile", Some("now")).await;
         w.ready::<Queue>("orders").await;
         assert_eq!(w.mq().await.the_queue("orders.dlq").await["type"], "quorum");
+    });
+}
+
+#[test]
+fn a_companion_whose_name_is_taken_takes_no_ownership_away() {
+    world(async |w| {
+        w.rabbit("").await;
+        w.queue("orders", "adoption: Never\ndeletionPolicy: Delete").await;
+        w.ready::<Queue>("orders").await;
+        w.queue("orders.dlq", "name: something-else").await;
+        w.ready::<Queue>("orders.dlq").await;
+        w.queue("orders", "adoption: Never\ndeletionPolicy: Delete\nmaxLength: 5\ndeadLetter: {}").await;
+        let queue: Queue = w.condition("orders", "Ready", "False", "Conflict").await;
+        assert!(queue.message("Ready").contains("rename it"), "{}", queue.summary());
+        assert!(queue.status.clone().expect("a status").owned_since.is_some(), "{}", queue.summary());
+        // It is still ours to change, and to delete.
+        w.queue("orders", "adoption: Never\ndeletionPolicy: Delete\nmaxLength: 5").await;
+        w.ready::<Queue>("orders").await;
+        w.delete::<Queue>("orders").await;
+        w.until_gone::<Queue>("orders").await;
+        assert_eq!(w.mq().await.queues().await, ["something-else"]);
     });
 }

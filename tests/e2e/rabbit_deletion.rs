@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use serde_json::json;
 use spillway_operator::api::{Binding, Broker, Exchange, Queue};
 
-use crate::bed::{Object as _, Proxy, RabbitAddress, never_within, until_within, world};
+use crate::bed::{Object as _, Proxy, RabbitAddress, never_within, rabbit_yaml, until_within, world};
 
 #[test]
 fn retain_keeps_queue_exchange_and_policy_and_needs_no_finalizer() {
@@ -296,5 +296,78 @@ fn a_broker_stays_while_a_queue_or_a_binding_of_it_needs_it() {
         w.until_gone::<Binding>("b").await;
         w.until_gone::<Broker>("rabbitmq").await;
         assert_eq!(w.mq().await.bindings("orders").await, [""; 0]);
+    });
+}
+
+#[test]
+fn objects_of_a_virtual_host_that_is_gone_go_and_hold_up_no_namespace() {
+    world(async |w| {
+        w.rabbit("").await;
+        let vhost = format!("{}-gone", w.vhost);
+        let mq = w.mq().await.another_vhost(&vhost).await;
+        let on = |spec: &str| format!("vhost: {vhost}\n{spec}");
+        w.exchange("events", &on("type: topic\ndeletionPolicy: Delete")).await;
+        w.exchange("unused", &on("type: topic\ndeletionPolicy: DeleteIfUnused")).await;
+        w.queue("orders", &on("maxLength: 5\ndeletionPolicy: Delete")).await;
+        w.queue("empty", &on("deletionPolicy: DeleteIfEmpty")).await;
+        w.ready::<Exchange>("events").await;
+        w.ready::<Exchange>("unused").await;
+        w.ready::<Queue>("orders").await;
+        w.ready::<Queue>("empty").await;
+        w.binding("b", &on("source: events\ndestination: {queue: orders}\nroutingKey: k")).await;
+        w.ready::<Binding>("b").await;
+        mq.remove().await;
+        for name in ["orders", "empty"] {
+            w.delete::<Queue>(name).await;
+            w.until_gone::<Queue>(name).await;
+        }
+        for name in ["events", "unused"] {
+            w.delete::<Exchange>(name).await;
+            w.until_gone::<Exchange>(name).await;
+        }
+        w.delete::<Binding>("b").await;
+        w.until_gone::<Binding>("b").await;
+    });
+}
+
+#[test]
+fn a_stream_that_took_a_queue_s_place_stays_with_delete() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        w.queue("orders", "deletionPolicy: Delete").await;
+        w.ready::<Queue>("orders").await;
+        mq.delete_queue("orders").await;
+        mq.declare_queue("orders", json!({"x-queue-type": "stream"})).await;
+        mq.publish("", "orders", "precious").await;
+        w.annotate::<Queue>("orders", "spillway.dev/reconcile", Some("now")).await;
+        w.condition::<Queue>("orders", "Ready", "False", "Immutable").await;
+        w.delete::<Queue>("orders").await;
+        w.until_gone::<Queue>("orders").await;
+        assert_eq!(mq.the_queue("orders").await["type"], "stream");
+    });
+}
+
+#[test]
+fn an_amqp_address_that_does_not_work_holds_up_delete_if_empty_but_not_delete() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        for name in ["goes", "stays"] {
+            let policy = if name == "goes" { "Delete" } else { "DeleteIfEmpty" };
+            w.queue(name, &format!("deletionPolicy: {policy}")).await;
+            w.ready::<Queue>(name).await;
+        }
+        let closed = Proxy::closed("127.0.0.1:1");
+        w.apply(&rabbit_yaml("").replace("${AMQP}", &format!("amqp://{}", closed.address()))).await;
+        w.ready::<Broker>("rabbitmq").await;
+        for name in ["goes", "stays"] {
+            w.delete::<Queue>(name).await;
+        }
+        w.until_gone::<Queue>("goes").await;
+        w.condition::<Queue>("stays", "Ready", "False", "BrokerUnreachable").await;
+        assert_eq!(mq.queues().await, ["stays"]);
+        w.rabbit("").await;
+        w.until_gone::<Queue>("stays").await;
     });
 }

@@ -141,6 +141,27 @@ fn a_queue_that_expired_is_made_again_quietly() {
 }
 
 #[test]
+fn a_queue_that_expired_is_made_again_with_its_bindings_and_counts_as_no_drift() {
+    world(async |w| {
+        w.rabbit("resyncInterval: 5s\ndriftPolicy: Report").await;
+        w.exchange("passing", "type: topic\nautoDelete: true").await;
+        w.queue("orders", "type: classic\nexpires: 3s\nbindings: [{source: passing, routingKey: k}]").await;
+        w.binding("b", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: l").await;
+        w.ready::<Exchange>("passing").await;
+        w.ready::<Queue>("orders").await;
+        w.ready::<Binding>("b").await;
+        let mq = w.mq().await;
+        // A binding that a person made goes with the queue: that tells a new queue from the old one.
+        mq.bind("amq.topic", "orders", "theirs", json!({})).await;
+        mq.until_bindings("orders", &["amq.topic|l", "passing|k"]).await;
+        for kind in ["Queue", "Exchange", "Binding"] {
+            let series = format!("spillway_drift_corrected_total{{kind=\"{kind}\"}}");
+            assert!(matches!(w.operator().metric(&series).await, None | Some(0.0)), "{kind}");
+        }
+    });
+}
+
+#[test]
 fn with_drift_policy_report_drift_is_only_reported() {
     world(async |w| {
         w.rabbit("resyncInterval: 5s\ndriftPolicy: Report").await;
@@ -161,6 +182,35 @@ fn with_drift_policy_report_drift_is_only_reported() {
         w.queue("orders", "maxLength: 6\nbindings: [{source: amq.topic, routingKey: k}]").await;
         mq.until_bindings("orders", &["amq.topic|k"]).await;
         w.condition::<Queue>("orders", "InSync", "True", "").await;
+    });
+}
+
+#[test]
+fn a_queue_that_vanished_under_report_is_not_ready_and_not_said_to_be_made_again() {
+    world(async |w| {
+        w.rabbit("resyncInterval: 5s\ndriftPolicy: Report").await;
+        w.queue("orders", "").await;
+        w.ready::<Queue>("orders").await;
+        w.mq().await.delete_queue("orders").await;
+        let queue: Queue = w.condition("orders", "Ready", "False", "NotFound").await;
+        assert!(!queue.message("DataLost").contains("made again"), "{}", queue.summary());
+        w.condition::<Queue>("orders", "DataLost", "True", "Vanished").await;
+        let (kind, words) = w.event::<Queue>("orders", "DataLost").await;
+        assert_eq!(kind, "Warning", "{words}");
+    });
+}
+
+#[test]
+fn what_a_shadowed_queue_loses_is_drift() {
+    world(async |w| {
+        w.rabbit("resyncInterval: 5s\ndriftPolicy: Report").await;
+        let mq = w.mq().await;
+        mq.put_policy("theirs", "^orders$", 200, json!({"max-length": 7})).await;
+        w.queue("orders", "maxLength: 5\nbindings: [{source: amq.topic, routingKey: k}]").await;
+        w.condition::<Queue>("orders", "Ready", "False", "PolicyShadowed").await;
+        mq.unbind("amq.topic", "orders", "k").await;
+        w.condition::<Queue>("orders", "InSync", "False", "Differs").await;
+        assert_eq!(mq.bindings("orders").await, [""; 0]);
     });
 }
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use kube::ResourceExt as _;
 use serde_json::json;
-use spillway_operator::api::{Binding, Exchange, Queue};
+use spillway_operator::api::{Binding, Broker, Exchange, Queue};
 
-use crate::bed::{Object, World, never_within, until, world};
+use crate::bed::{Fate, Object, Site, World, bare_world, never_within, until, world};
 
 /// Creation times have whole seconds; within one second the UID decides.
 async fn a_second_later<K: Object>(w: &World, name: &str) {
@@ -213,6 +213,37 @@ fn a_binding_older_than_the_queue_that_has_it_inline_keeps_it() {
 }
 
 #[test]
+fn a_binding_that_moves_between_a_queue_and_an_object_with_references_is_never_removed() {
+    bare_world(async |w| {
+        let site = Site::new(w).await;
+        let operator = site.start().await;
+        w.rabbit_at(&site.rabbitmq.url(), "resyncInterval: 5m").await;
+        w.ready::<Broker>("rabbitmq").await;
+        let mq = w.mq().await;
+        w.exchange("events", "name: events.v1\ntype: topic").await;
+        w.queue("orders", "name: orders.v1\nbindings: [{source: events.v1, routingKey: k}]").await;
+        w.ready::<Queue>("orders").await;
+        let binding = "sourceRef: {name: events}\ndestination: {queueRef: {name: orders}}\nroutingKey: k";
+        a_second_later::<Queue>(w, "orders").await;
+        site.cut.arm(&operator, |_| Fate::Pass);
+        w.binding("b", binding).await;
+        w.condition::<Binding>("b", "Ready", "False", "Conflict").await;
+        w.queue("orders", "name: orders.v1").await;
+        w.ready::<Binding>("b").await;
+        assert_eq!(mq.bindings("orders.v1").await, ["events.v1|k"]);
+        // And back, by a reference, too.
+        w.queue("orders", "name: orders.v1\nbindings: [{sourceRef: {name: events}, routingKey: k}]").await;
+        w.delete::<Binding>("b").await;
+        w.until_gone::<Binding>("b").await;
+        w.ready::<Queue>("orders").await;
+        assert_eq!(mq.bindings("orders.v1").await, ["events.v1|k"]);
+        let removed: Vec<_> =
+            site.cut.writes().into_iter().filter(|write| write.contains("DELETE /api/bindings")).collect();
+        assert!(removed.is_empty(), "{removed:?}");
+    });
+}
+
+#[test]
 fn a_queue_of_the_same_name_in_another_virtual_host_is_another_queue() {
     world(async |w| {
         w.rabbit("").await;
@@ -226,5 +257,37 @@ fn a_queue_of_the_same_name_in_another_virtual_host_is_another_queue() {
             |policy: Option<serde_json::Value>| policy.expect("a policy")["definition"]["max-length"].clone();
         assert_eq!(limit(w.mq().await.policy("spillway.q.orders").await), 5);
         assert_eq!(limit(elsewhere.policy("spillway.q.orders").await), 6);
+    });
+}
+
+#[test]
+fn a_binding_that_was_edited_takes_its_former_one_along_unless_another_object_declares_it() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        mq.declare_queue("orders", json!({})).await;
+        let to = |source: &str, key: &str| {
+            format!("source: {source}\ndestination: {{queue: orders}}\nroutingKey: {key}")
+        };
+        w.binding("kept", &to("amq.topic", "k1")).await;
+        w.binding("gone", &to("amq.topic", "k2")).await;
+        w.ready::<Binding>("kept").await;
+        w.ready::<Binding>("gone").await;
+        a_second_later::<Binding>(w, "kept").await;
+        w.binding("heir", &to("amq.topic", "k1")).await;
+        w.condition::<Binding>("heir", "Ready", "False", "Conflict").await;
+        // Neither comes to its new binding.
+        for name in ["kept", "gone"] {
+            w.binding(name, &to("not-there-yet", name)).await;
+            w.condition::<Binding>(name, "Ready", "False", "").await;
+        }
+        assert_eq!(mq.bindings("orders").await, ["amq.topic|k1", "amq.topic|k2"]);
+        w.delete::<Binding>("kept").await;
+        w.until_gone::<Binding>("kept").await;
+        assert_eq!(mq.bindings("orders").await, ["amq.topic|k1", "amq.topic|k2"]);
+        w.delete::<Binding>("gone").await;
+        w.until_gone::<Binding>("gone").await;
+        assert_eq!(mq.bindings("orders").await, ["amq.topic|k1"]);
+        w.ready::<Binding>("heir").await;
     });
 }

@@ -5,7 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use spillway_operator::api::Queue;
 
-use crate::bed::{Object as _, World, never_within, world};
+use crate::bed::{
+    Fate, Object as _, Rabbit, RabbitAddress, Request, Site, World, bare_world, never_within, rabbit_yaml,
+    world,
+};
 
 const WAS: &str = "onImmutableChange: RecreateIfEmpty\ndeletionPolicy: Retain\nbindings: [{source: amq.topic, routingKey: ours}]";
 const IS: &str = "onImmutableChange: RecreateIfEmpty\nsingleActiveConsumer: true\ndeletionPolicy: Retain\nbindings: [{source: amq.topic, routingKey: ours}]";
@@ -188,5 +191,45 @@ fn a_queue_that_was_there_and_is_not_ours_is_never_deleted_to_be_made_anew() {
             if queue["arguments"]["x-max-priority"] == 5 { Ok(()) } else { Err(queue.to_string()) }
         })
         .await;
+    });
+}
+
+#[test]
+fn a_message_that_comes_between_the_second_look_and_the_deletion_is_not_lost() {
+    bare_world(async |w| {
+        let site = Site::new(w).await;
+        let operator = site.start().await;
+        let mq = w.mq().await;
+        w.login("rabbitmq").await;
+        w.apply(&rabbit_yaml("").replace("${RABBITMQ}", &site.rabbitmq.url())).await;
+        w.queue("orders", WAS).await;
+        w.ready::<Queue>("orders").await;
+        let vhost = mq.vhost.clone();
+        site.cut.arm(&operator, move |request: &Request| {
+            // The policy comes first.
+            if request.what.starts_with("PUT ") && request.what.contains("/policies/") {
+                let vhost = vhost.clone();
+                let published = std::thread::spawn(move || {
+                    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+                    runtime.block_on(async {
+                        let mq = Rabbit::with_vhost(&RabbitAddress::of_the_bed(), &vhost).await;
+                        mq.publish("", "orders", "precious").await
+                    })
+                });
+                assert!(published.join().expect("a thread"), "it is routed");
+            }
+            Fate::Pass
+        });
+        w.queue("orders", &format!("{IS}\nmaxLength: 5")).await;
+        w.until("orders", "the message keeps the queue", |queue: &Queue| {
+            queue
+                .condition("Ready")
+                .is_some_and(|ready| ready.reason == "NotRecreated" && ready.message.contains("1 message"))
+        })
+        .await;
+        assert_eq!(mq.take("orders").await.as_deref(), Some("precious"));
+        site.cut.disarm();
+        w.ready::<Queue>("orders").await;
+        assert_eq!(mq.the_queue("orders").await["arguments"]["x-single-active-consumer"], true);
     });
 }

@@ -58,6 +58,22 @@ async fn an_answer_of_another_server_is_neither_echoed_nor_taken_for_not_there()
 }
 
 #[tokio::test]
+async fn a_404_of_a_proxy_in_json_is_no_word_about_a_virtual_host() {
+    for body in [r#"{"error":"Object Not Found","reason":"no such route"}"#, r#"{"error":"Not Found"}"#] {
+        let url = server(async move |_| response("404 Not Found", "", body)).await;
+        let client = client_of(url);
+        let errors = [
+            client.queue("v", "q").await.map(drop).expect_err("nobody said that there is none"),
+            client.exchange("v", "e").await.map(drop).expect_err("nobody said that there is none"),
+            client.list_policies(Some("v")).await.map(drop).expect_err("it is no list"),
+        ];
+        for error in errors {
+            assert_ne!(error.kind, ErrorKind::NoVhost, "{error}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_error_of_rabbitmqs_own_or_of_a_proxy_before_it_is_retried() {
     for status in ["500 Internal Server Error", "503 Service Unavailable", "504 Gateway Timeout"] {
         let url = server(async move |_| response(status, "", "")).await;

@@ -80,7 +80,7 @@ async fn what_amqp_refuses_is_told_apart() {
         client.declare_queue(&vhost, &queue("q")).await.expect("valid");
         let missing = unique("none");
         let error = plain().depth(&missing, "q").await.expect_err("there is no such virtual host");
-        assert_eq!(error.kind, ErrorKind::NotFound);
+        assert_eq!(error.kind, ErrorKind::NoVhost);
         assert_eq!(error.message, format!("virtual host {missing:?} does not exist"));
 
         let (amqp_url, ..) = address("SPILLWAY_TEST_AMQP");

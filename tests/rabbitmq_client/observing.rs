@@ -109,7 +109,7 @@ async fn a_missing_vhost_is_an_error_for_few_and_for_many() {
     answers.extend(futures::future::join_all((0..100).map(ask)).await);
     for answer in answers {
         let error = answer.expect_err("there is no such virtual host");
-        assert_eq!(error.kind, ErrorKind::NotFound);
+        assert_eq!(error.kind, ErrorKind::NoVhost);
         assert!(error.message.contains(&vhost), "{error}");
     }
 }

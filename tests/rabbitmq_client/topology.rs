@@ -231,7 +231,7 @@ async fn a_missing_vhost_is_told_apart_from_a_missing_queue() {
     ];
     for error in errors {
         let error = error.expect_err("there is no such virtual host");
-        assert_eq!((error.kind, error.message.as_str()), (ErrorKind::NotFound, words.as_str()), "{error}");
+        assert_eq!((error.kind, error.message.as_str()), (ErrorKind::NoVhost, words.as_str()), "{error}");
     }
     assert!(!client.delete_queue(&vhost, "q", false, false).await.expect("404 is done"));
 }

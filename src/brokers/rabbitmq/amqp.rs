@@ -116,7 +116,7 @@ impl AmqpProbe {
     }
 
     /// Ready messages and consumers of a queue; `None` when it does not exist. A virtual host that does not exist is
-    /// [`ErrorKind::NotFound`].
+    /// [`ErrorKind::NoVhost`].
     pub async fn depth(&self, vhost: &str, queue: &str) -> Result<Option<Depth>, RabbitError> {
         let operation = format!("read the depth of queue {queue:?}");
         if queue.is_empty() || queue.len() > NAME_BYTES || vhost.len() > NAME_BYTES {

@@ -51,7 +51,7 @@ enum Record<T> {
 ///
 /// # Errors
 /// Every call can fail with any [`ErrorKind`] of the connection. A virtual host that does not exist is
-/// [`ErrorKind::NotFound`] with its name in the message, never an object that does not exist.
+/// [`ErrorKind::NoVhost`] with its name in the message, never an object that does not exist.
 #[derive(Clone)]
 pub struct RabbitClient {
     http: Arc<Http>,
@@ -339,7 +339,8 @@ impl RabbitClient {
         let call = get(operation, &segments, NO_STATS);
         match self.http.read::<BTreeMap<String, Value>>(&call, self.terms).await {
             Ok(_) => Ok(true),
-            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+            // In RabbitMQ's own words: what stands before it may answer 404 in JSON, too.
+            Err(error) if error.kind == ErrorKind::NotFound && error.message == "Not Found" => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -362,10 +363,14 @@ impl RabbitClient {
         let segments: Vec<_> = std::iter::once(what).chain(vhost).collect();
         let operation = format!("list {}", what.replace('-', " "));
         let call = get(operation, &segments, query);
-        let listed: Listed<T> = self.http.read(&call, self.terms).await.map_err(|error| match vhost {
-            Some(vhost) if error.kind == ErrorKind::NotFound => RabbitError::no_vhost(error.operation, vhost),
-            _ => error,
-        })?;
+        let listed: Listed<T> = match (self.http.read(&call, self.terms).await, vhost) {
+            (Err(error), Some(vhost)) if error.kind == ErrorKind::NotFound => {
+                // On the heap: many listings are under way at once, and this is rare.
+                Box::pin(self.vhost_must_exist(call.operation, vhost)).await?;
+                return Err(error);
+            }
+            (listed, _) => listed?,
+        };
         Ok(listed
             .0
             .into_iter()

@@ -28,8 +28,10 @@ pub enum ErrorKind {
     Authentication,
     /// The user lacks a right, or the name is one that RabbitMQ keeps to itself.
     Authorization,
-    /// What the call leans on does not exist: the virtual host, or an end of a binding.
+    /// What the call leans on does not exist, such as an end of a binding.
     NotFound,
+    /// The virtual host does not exist: RabbitMQ itself says so.
+    NoVhost,
     /// The object is there and differs in what cannot be changed.
     Inequivalent,
     /// The request itself is wrong: an argument, a type, a policy's key.
@@ -61,7 +63,7 @@ impl RabbitError {
 
     /// The error about a virtual host that is not there.
     pub(super) fn no_vhost(operation: impl Into<String>, vhost: &str) -> Self {
-        Self::new(operation, ErrorKind::NotFound, format!("virtual host {vhost:?} does not exist"))
+        Self::new(operation, ErrorKind::NoVhost, format!("virtual host {vhost:?} does not exist"))
     }
 
     /// True when no conversation with the broker took place: down, not found, wrong credentials, TLS trouble.
@@ -256,7 +258,13 @@ mod tests {
         for kind in [ErrorKind::Unreachable, ErrorKind::Timeout, ErrorKind::Unavailable, ErrorKind::Locked] {
             assert!(error(kind).is_retriable() && !error(kind).is_refused(), "{kind:?}");
         }
-        for kind in [ErrorKind::Inequivalent, ErrorKind::Invalid, ErrorKind::Refused, ErrorKind::NotFound] {
+        for kind in [
+            ErrorKind::Inequivalent,
+            ErrorKind::Invalid,
+            ErrorKind::Refused,
+            ErrorKind::NotFound,
+            ErrorKind::NoVhost,
+        ] {
             assert!(!error(kind).is_retriable() && !error(kind).is_unreachable(), "{kind:?}");
         }
         assert!(error(ErrorKind::Authentication).is_unreachable());

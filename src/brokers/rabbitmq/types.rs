@@ -68,6 +68,8 @@ pub struct QueueInfo {
     pub vhost: String,
     /// Its name.
     pub name: String,
+    /// What of its declaration RabbitMQ did not tell: then the next five are no more than a guess.
+    pub untold: Option<&'static str>,
     /// `classic`, `quorum`, `stream` or the type of a plugin.
     pub kind: String,
     /// It outlives a restart.
@@ -145,7 +147,14 @@ fn known<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Opti
 
 /// Erlang writes an empty map as an empty list.
 fn arguments<'de, D: Deserializer<'de>>(from: D) -> Result<Arguments, D::Error> {
-    known(from).map(Option::unwrap_or_default)
+    told_arguments(from).map(Option::unwrap_or_default)
+}
+
+fn told_arguments<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Arguments>, D::Error> {
+    Ok(match Value::deserialize(from)? {
+        Value::Array(none) if none.is_empty() => Some(Arguments::new()),
+        value => serde_json::from_value(value).ok(),
+    })
 }
 
 /// A queue as the management interface writes it: with some keys twice, of which the last one counts.
@@ -167,14 +176,14 @@ struct Record {
     name: String,
     #[serde(rename = "type", default, deserialize_with = "known")]
     kind: Option<String>,
-    #[serde(default)]
-    durable: bool,
-    #[serde(default)]
-    auto_delete: bool,
+    #[serde(default, deserialize_with = "known")]
+    durable: Option<bool>,
+    #[serde(default, deserialize_with = "known")]
+    auto_delete: Option<bool>,
     #[serde(default, deserialize_with = "known")]
     exclusive: Option<bool>,
-    #[serde(default, deserialize_with = "arguments")]
-    arguments: Arguments,
+    #[serde(default, deserialize_with = "told_arguments")]
+    arguments: Option<Arguments>,
     #[serde(default, deserialize_with = "known")]
     policy: Option<String>,
     #[serde(default, deserialize_with = "known")]
@@ -200,6 +209,17 @@ impl Record {
         Some(online.iter().any(|node| node == leader))
     }
 
+    /// Exclusiveness is not asked for: of quorum queues and streams, which never are, it is often null.
+    fn untold(&self) -> Option<&'static str> {
+        let untold = [
+            ("type", self.kind.is_none()),
+            ("durable", self.durable.is_none()),
+            ("auto_delete", self.auto_delete.is_none()),
+            ("arguments", self.arguments.is_none()),
+        ];
+        untold.iter().find_map(|(what, is)| is.then_some(*what))
+    }
+
     fn named(text: Option<String>) -> Option<String> {
         text.filter(|name| !name.is_empty())
     }
@@ -209,13 +229,14 @@ impl From<QueueRecord> for QueueInfo {
     fn from(QueueRecord(record): QueueRecord) -> Self {
         Self {
             leader_online: record.leader_online(),
+            untold: record.untold(),
             vhost: record.vhost,
             name: record.name,
-            kind: record.kind.unwrap_or_else(|| "classic".to_owned()),
-            durable: record.durable,
-            auto_delete: record.auto_delete,
+            kind: record.kind.unwrap_or_default(),
+            durable: record.durable.unwrap_or_default(),
+            auto_delete: record.auto_delete.unwrap_or_default(),
             exclusive: record.exclusive.unwrap_or_default(),
-            arguments: record.arguments,
+            arguments: record.arguments.unwrap_or_default(),
             policy: Record::named(record.policy),
             operator_policy: Record::named(record.operator_policy),
             state: record.state,
@@ -414,6 +435,25 @@ mod tests {
         assert!(queue.arguments.is_empty() && !queue.exclusive);
         assert_eq!((queue.messages, queue.consumers, queue.policy), (None, None, None));
         assert_eq!(queue.state.as_deref(), Some("running"));
+    }
+
+    #[test]
+    fn a_declaration_that_is_told_in_part_is_said_to_be() {
+        let whole = serde_json::json!({
+            "name": "q", "vhost": "/", "type": "quorum", "durable": true, "auto_delete": false, "exclusive": null,
+            "arguments": []
+        });
+        assert_eq!(queue(whole.clone()).untold, None);
+        for missing in ["type", "durable", "auto_delete", "arguments"] {
+            for value in [Value::Null, serde_json::json!(5)] {
+                let mut record = whole.clone();
+                record[missing] = value;
+                assert_eq!(queue(record).untold, Some(missing));
+            }
+            let mut record = whole.clone();
+            record.as_object_mut().expect("an object").remove(missing);
+            assert_eq!(queue(record).untold, Some(missing));
+        }
     }
 
     #[test]

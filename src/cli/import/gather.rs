@@ -119,6 +119,7 @@ pub async fn rabbitmq(
     for queue in &seen.queues {
         let why = match wanted(args, &queue.name) {
             Err(why) => Some(why),
+            Ok(()) if queue.untold.is_some() => Some("that RabbitMQ tells only in part"),
             Ok(()) if queue.exclusive || queue.auto_delete => Some("of a client's own"),
             Ok(()) if !matches!(queue.kind.as_str(), "classic" | "quorum" | "stream") => {
                 Some("of a type that Spillway does not keep")
@@ -135,7 +136,7 @@ pub async fn rabbitmq(
     for queue in queues {
         let own = own(&seen.policies, &queue.vhost, &queue_policy_name(&queue.name), queue.policy.as_deref());
         let known = |name: &str| exported.contains(&(queue.vhost.clone(), Target::Queue(name.to_owned())));
-        let observed = apply::rabbitmq::seen_queue(queue);
+        let Ok(observed) = apply::rabbitmq::seen_queue(queue) else { continue };
         found.queues.extend(exporter.queue(&queue.vhost, &queue.name, &observed, own, known));
     }
     let mut bindings: Vec<_> = seen

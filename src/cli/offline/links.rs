@@ -175,6 +175,7 @@ async fn open(broker: &Declared<Broker>, secrets: &Secrets) -> Result<Link, Reje
         .map_err(|_| Rejection::new(Reason::BrokerUnreachable, "failed to ask the broker: no answer in time"))
         .flatten()
         .map_err(begin)?;
+    same_cluster(&broker.object, &cluster_id).map_err(begin)?;
     Ok(Link {
         namespace,
         paused: paused(&broker.object),
@@ -184,6 +185,21 @@ async fn open(broker: &Declared<Broker>, secrets: &Secrets) -> Result<Link, Reje
         client,
         key: broker.key(),
     })
+}
+
+/// Refuses a cluster that is not the one that the Broker's status names, where the input has one.
+fn same_cluster(broker: &Broker, cluster_id: &str) -> Result<(), Rejection> {
+    let known = broker.status.as_ref().and_then(|status| status.cluster_id.as_deref());
+    let accepted = broker.annotations().get(annotation::ACCEPT_CLUSTER).map(String::as_str);
+    if known.is_none_or(|known| known == cluster_id) || accepted == Some(cluster_id) {
+        return Ok(());
+    }
+    let message = format!(
+        "the cluster's id is {cluster_id} and was {}; if that is right, annotate the Broker with {}={cluster_id}",
+        known.unwrap_or_default(),
+        annotation::ACCEPT_CLUSTER
+    );
+    Err(Rejection::new(Reason::ClusterChanged, message))
 }
 
 fn client(spec: &BrokerSpec, namespace: &str, secrets: &Secrets) -> Result<Client, Rejection> {

@@ -128,7 +128,7 @@ impl Site<'_> {
     async fn queue(&self, desired: &DesiredQueue, since: Instant) -> Result<(Plan, bool), Rejection> {
         let seen = self.rabbit.observer.queue(self.vhost, &desired.name, since, Lane::User).await;
         let seen = seen.map_err(rabbitmq_said)?;
-        let observed = seen.queue.as_ref().map(apply::seen_queue);
+        let observed = seen.queue.as_ref().map(apply::seen_queue).transpose().map_err(rabbitmq_said)?;
         let bindings: Vec<BindingId> = seen.bindings.iter().map(apply::seen_binding).collect();
         // Nothing is deleted from here, so nothing is made anew.
         let recreates = desired.on_immutable_change == OnImmutableChange::RecreateIfEmpty;
@@ -179,6 +179,7 @@ impl Site<'_> {
             present: &present,
             memory: &BindingMemory::default(),
             claimed: &BTreeSet::new(),
+            passing: false,
             management: self.policies.management,
             adoption: self.adoption(),
             drift: DriftPolicy::Correct,

@@ -9,7 +9,7 @@ use super::candidates::{self, Candidate, Wanted};
 use super::entry::{Action, Change, Entry};
 use super::guard;
 use super::links::{Link, Links};
-use super::objects::Objects;
+use super::objects::{Declared, Objects};
 use super::progress::Progress;
 use super::rabbitmq::{PolicyCache, Site};
 use super::topics;
@@ -32,10 +32,11 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Connects to every Broker that an object names.
+    /// Connects to every Broker of the input: one that no object names may be the oldest of its
+    /// cluster, whose guard rails hold for all.
     pub async fn open(objects: &'a Objects) -> Self {
         let candidates = candidates::of(objects);
-        let wanted = candidates.iter().map(|candidate| candidate.broker.clone()).collect();
+        let wanted = objects.brokers.iter().map(Declared::key).collect();
         let links = Links::open(objects, &wanted).await;
         Self { objects, candidates, links, begun: Instant::now(), kept: PolicyCache::default() }
     }

@@ -117,8 +117,14 @@ pub fn table(entries: &[Entry], links: &Links, all: bool, colours: bool) -> Stri
     let mut lines: Vec<Line> = Vec::new();
     for (key, rejection) in links.broken() {
         let waiting = entries.iter().filter(|entry| entry.candidate.broker == key).count();
-        let objects = if waiting == 1 { "1 object waits" } else { &format!("{waiting} objects wait") };
-        let words = vec![rejection.message.clone(), format!("({objects} for it)")];
+        let words = vec![
+            rejection.message.clone(),
+            match waiting {
+                0 => "(no object names it; should it be the oldest of its cluster, its guard rails are not known here)".into(),
+                1 => "(1 object waits for it)".into(),
+                waiting => format!("({waiting} objects wait for it)"),
+            },
+        ];
         lines.push(Line::new(Action::Error, "Broker", key, key, &words));
     }
     for entry in entries {

@@ -148,6 +148,13 @@ pub fn metadata_name(name: &str) -> String {
     if readable.is_empty() { hash } else { format!("{readable}-{hash}") }
 }
 
+/// A companion's name where another Broker's has the one that it would have. `broker`: its own
+/// Broker's namespace and name.
+#[must_use]
+pub fn beside(name: &str, broker: &str) -> String {
+    metadata_name(&format!("{name}.{broker}"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,7 +5,7 @@
 
 use super::ObservedTopic;
 use crate::api::policy::{DeletionPolicy, ManagementPolicy};
-use crate::topology::deletion::{Asked, Object, Words, release, words_of};
+use crate::topology::deletion::{Asked, Object, Words, release, second_look, words_of};
 
 pub use crate::topology::deletion::{SECOND_LOOK, Verdict};
 
@@ -80,15 +80,13 @@ pub fn decide(input: &Input<'_>) -> Verdict {
             "the topic holds up to {messages} messages and deletionPolicy is DeleteIfEmpty"
         ));
     }
-    match input.empty_for {
-        Some(seconds) if seconds >= SECOND_LOOK => Verdict::Delete,
-        _ => Verdict::LookAgain,
-    }
+    second_look(input.empty_for, SECOND_LOOK)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::deletion::LOOKS_WITHIN;
     use proptest::prelude::*;
 
     fn topic(partitions: i32) -> ObservedTopic {
@@ -117,13 +115,15 @@ mod tests {
         assert_eq!(decide(&first), Verdict::LookAgain);
         assert_eq!(decide(&Input { empty_for: Some(1.0), ..first }), Verdict::LookAgain);
         assert_eq!(decide(&Input { empty_for: Some(3.0), ..first }), Verdict::Delete);
+        // A look of an attempt that was given up is none.
+        assert_eq!(decide(&Input { empty_for: Some(180.0), ..first }), Verdict::LookAgain);
     }
 
     #[test]
     fn a_topic_with_one_record_is_kept_however_often_one_looks() {
         let topic = topic(2);
         let extent: Extent = vec![Some((5, 5)), Some((0, 1))];
-        let verdict = decide(&Input { extent: Some(&extent), empty_for: Some(99.0), ..input(&topic) });
+        let verdict = decide(&Input { extent: Some(&extent), empty_for: Some(30.0), ..input(&topic) });
         assert!(matches!(verdict, Verdict::Keep(words) if words.contains("up to 1 messages")));
     }
 
@@ -131,7 +131,7 @@ mod tests {
     fn unknown_offsets_are_not_emptiness() {
         let topic = topic(2);
         for extent in [vec![Some((5, 5)), None], vec![Some((5, 5))], vec![]] {
-            let verdict = decide(&Input { extent: Some(&extent), empty_for: Some(99.0), ..input(&topic) });
+            let verdict = decide(&Input { extent: Some(&extent), empty_for: Some(30.0), ..input(&topic) });
             assert!(matches!(verdict, Verdict::Keep(_)), "{extent:?}");
         }
     }
@@ -153,7 +153,7 @@ mod tests {
             owner: bool, heir: bool, forced: bool,
             known in prop::option::of("id-[12]"),
             extent in prop::option::of(prop::collection::vec(prop::option::of((0i64..2, 0i64..2)), 0..3)),
-            empty_for in prop::option::of(0.0f64..9.0),
+            empty_for in prop::option::of(0.0f64..90.0),
         ) {
             let topic = topic(2);
             let verdict = decide(&Input {
@@ -163,7 +163,8 @@ mod tests {
             if verdict == Verdict::Delete {
                 prop_assert!(owner && !heir && !forced && management == ManagementPolicy::Manage);
                 prop_assert_eq!(known.as_deref(), Some("id-1"));
-                let empty = extent
+                let twice = empty_for.is_some_and(|seconds| (SECOND_LOOK..=LOOKS_WITHIN).contains(&seconds));
+                let empty = twice && extent
                     .is_some_and(|extent| extent.len() == 2 && extent.iter().all(|p| p.is_some_and(|(a, b)| a == b)));
                 prop_assert!(policy == DeletionPolicy::Delete || policy == DeletionPolicy::DeleteIfEmpty && empty);
             }

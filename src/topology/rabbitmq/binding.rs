@@ -145,6 +145,8 @@ pub struct BindingInput<'a> {
     pub memory: &'a BindingMemory,
     /// Bindings that other CRs declare: never removed.
     pub claimed: &'a BTreeSet<BindingId>,
+    /// Whether an end of it may go by itself, and the binding with it.
+    pub passing: bool,
     /// Who writes.
     pub management: ManagementPolicy,
     /// What to do with a binding that was there before.
@@ -171,13 +173,14 @@ pub fn plan_binding(input: &BindingInput<'_>) -> Result<Plan, Rejection> {
     }
     steps.extend(old.into_iter().filter_map(seen).map(|old| Step::Unbind(old.clone())));
     // While one binding takes the place of another, the new one may not have been made yet.
-    let vanished = memory.owned && !there && memory.applied.iter().all(|applied| applied == wanted);
+    let gone = memory.owned && !there && memory.applied.iter().all(|applied| applied == wanted);
+    let expired = gone && input.passing;
     let hash = hash(&wanted.to_string(), &steps);
     let gate: Gate = gate(&Question {
         management,
         adoption,
         drift,
-        edited,
+        edited: edited || expired,
         approved,
         standing: match (memory.owned, there) {
             (true, _) => Standing::Ours,
@@ -188,5 +191,6 @@ pub fn plan_binding(input: &BindingInput<'_>) -> Result<Plan, Rejection> {
         destructive: false,
         hash: &hash,
     });
-    Ok(Plan { steps, gate, loss: vanished.then_some(Loss::Vanished), obstacles: Vec::new(), hash })
+    let loss = (gone && !expired).then_some(Loss::Vanished);
+    Ok(Plan { steps, gate, loss, expired, obstacles: Vec::new(), hash })
 }

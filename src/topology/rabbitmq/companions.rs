@@ -9,6 +9,8 @@
 //! * A retry queue holds a message for its delay and gives it back to its parent. It refuses what
 //!   it cannot hold and dead-letters at least once, so that no hop loses a message.
 
+use std::collections::BTreeSet;
+
 use super::references::dead_letter_queue;
 use super::value::{check_own_name, invalid};
 use crate::api::label;
@@ -99,6 +101,30 @@ pub fn of(parent: &Queue) -> Result<QueueCompanions, Rejection> {
         companions.all.push(QueueCompanion { role: Role::Retry, metadata_name, spec });
     }
     Ok(companions)
+}
+
+/// The queue that takes a declared queue's dead letters, where a queue does.
+#[must_use]
+pub fn next_dead_letter_queue(queue: &Queue) -> Option<String> {
+    of(queue).ok()?.dead_letter
+}
+
+/// Whether a queue comes before its dead-letter queue: only in a circle of queues that are each
+/// other's, and there only the first by name. `next`: a queue's dead-letter queue, as declared.
+#[must_use]
+pub fn goes_first(queue: &str, next: impl Fn(&str) -> Option<String>) -> bool {
+    let mut circle = BTreeSet::from([queue.to_owned()]);
+    let mut at = next(queue);
+    while let Some(name) = at {
+        if name == queue {
+            return circle.first().is_some_and(|first| first == queue);
+        }
+        at = next(&name);
+        if !circle.insert(name) {
+            return false;
+        }
+    }
+    false
 }
 
 /// The CR's name for a queue that several parents may share: one name in two virtual hosts is two

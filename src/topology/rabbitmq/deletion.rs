@@ -7,13 +7,16 @@
 use super::policy::{VhostPolicies, queue_policy_name};
 use super::{ObservedExchange, ObservedQueue};
 use crate::api::policy::{DeletionPolicy, ManagementPolicy};
-use crate::topology::deletion::{Asked, Object, Words, release, words_of};
+use crate::api::queue::QueueType;
+use crate::topology::deletion::{Asked, Object, Words, release, second_look, words_of};
 
 pub use crate::topology::deletion::{SECOND_LOOK_RABBIT, Verdict};
 
 const QUEUE: Words = words_of!("queue");
 const EXCHANGE: Words = words_of!("exchange");
 const BINDING: Words = words_of!("binding");
+
+const TYPE_UNKNOWN: &str = "RabbitMQ does not tell the queue's type, so it may hold messages";
 
 /// What the answers for all three kinds depend on.
 #[derive(Clone, Copy, Debug)]
@@ -50,20 +53,35 @@ impl Input {
     }
 }
 
-/// Decides for a Queue. `empty_for`: seconds since the queue was first seen empty; none: not yet.
-/// After [`Verdict::Delete`], and where [`policy_goes`] says so, its policy goes, too.
+/// Decides for a Queue whose spec says `kind`, which cannot be edited. `empty_for`: seconds since the
+/// queue was first seen empty; none: not yet. What it holds is needed for `DeleteIfEmpty` only. After [`Verdict::Delete`], and where [`policy_goes`] says so, its policy goes, too.
 #[must_use]
-pub fn decide_queue(input: &Input, observed: Option<&ObservedQueue>, empty_for: Option<f64>) -> Verdict {
+pub fn decide_queue(
+    input: &Input,
+    kind: QueueType,
+    observed: Option<&ObservedQueue>,
+    empty_for: Option<f64>,
+) -> Verdict {
     if let Some(verdict) = input.release(observed.is_some(), &QUEUE) {
         return verdict;
     }
     let Some(observed) = observed else { return Verdict::Release(QUEUE.gone) };
+    // Spillway declares neither exclusive nor auto-delete queues, and no queue changes its type.
+    let another = !observed.kind.is_empty() && observed.kind != kind.as_str();
+    if another || observed.exclusive || observed.auto_delete {
+        return Verdict::Release(
+            "the queue was replaced by another of the same name, which stays at the broker",
+        );
+    }
+    if observed.kind.is_empty() {
+        return Verdict::Keep(TYPE_UNKNOWN.into());
+    }
     if input.policy == DeletionPolicy::Delete {
         return Verdict::Delete;
     }
     match holds(observed) {
         Some(why) => Verdict::Keep(format!("{why}, and deletionPolicy is DeleteIfEmpty")),
-        None => second_look(empty_for),
+        None => second_look(empty_for, SECOND_LOOK_RABBIT),
     }
 }
 
@@ -82,22 +100,22 @@ pub fn policy_goes(input: &Input, queue: &str, policies: &VhostPolicies) -> Opti
 /// says why not. The same proof as for a deletion, and no consumers.
 #[must_use]
 pub fn may_recreate(observed: &ObservedQueue, empty_for: Option<f64>) -> Verdict {
+    match in_use(observed) {
+        Some(why) => Verdict::Keep(why),
+        None => second_look(empty_for, SECOND_LOOK_RABBIT),
+    }
+}
+
+/// Why a queue may not be deleted to be declared anew, as of this look; none: nothing is known
+/// against it.
+#[must_use]
+pub fn in_use(observed: &ObservedQueue) -> Option<String> {
     let why = holds(observed).or_else(|| match observed.consumers {
         Some(0) => None,
         Some(n) => Some(format!("the queue has {n} consumers")),
         None => Some("RabbitMQ does not tell whether the queue has consumers".into()),
     });
-    match why {
-        Some(why) => Verdict::Keep(format!("{why}, so it is not recreated")),
-        None => second_look(empty_for),
-    }
-}
-
-fn second_look(empty_for: Option<f64>) -> Verdict {
-    match empty_for {
-        Some(seconds) if seconds >= SECOND_LOOK_RABBIT => Verdict::Delete,
-        _ => Verdict::LookAgain,
-    }
+    why.map(|why| format!("{why}, so it is not recreated"))
 }
 
 /// Why a queue holds messages, or may; none: this look proves it empty.
@@ -105,7 +123,7 @@ fn holds(queue: &ObservedQueue) -> Option<String> {
     let replicated = match queue.kind.as_str() {
         "quorum" | "stream" => true,
         "classic" => false,
-        _ => return Some("RabbitMQ does not tell the queue's type, so it may hold messages".into()),
+        _ => return Some(TYPE_UNKNOWN.into()),
     };
     if queue.state.as_deref() != Some("running") {
         let state = queue.state.as_deref().unwrap_or("not known");

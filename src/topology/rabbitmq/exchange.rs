@@ -62,12 +62,15 @@ pub fn plan_exchange(input: &ExchangeInput<'_>) -> Result<Plan, Rejection> {
         });
     }
     steps.extend(settled.last);
+    let gone = owned && observed.is_none();
+    // One that goes with its last binding is made again quietly.
+    let expired = gone && desired.auto_delete;
     let hash = hash(&format!("exchange {:?}", desired.name), &steps);
     let gate = gate(&Question {
         management,
         adoption,
         drift,
-        edited,
+        edited: edited || expired,
         approved,
         standing: match (owned, observed) {
             (true, _) => Standing::Ours,
@@ -78,9 +81,8 @@ pub fn plan_exchange(input: &ExchangeInput<'_>) -> Result<Plan, Rejection> {
         destructive: false,
         hash: &hash,
     });
-    // One that goes with its last binding is made again quietly.
-    let vanished = owned && observed.is_none() && !desired.auto_delete;
-    Ok(Plan { steps, gate, loss: vanished.then_some(Loss::Vanished), obstacles: settled.obstacles, hash })
+    let loss = (gone && !expired).then_some(Loss::Vanished);
+    Ok(Plan { steps, gate, loss, expired, obstacles: settled.obstacles, hash })
 }
 
 /// Refuses what RabbitMQ cannot do to an existing exchange: change it.

@@ -100,6 +100,9 @@ pub struct Plan {
     pub gate: Gate,
     /// What was lost, where the object is not there any more.
     pub loss: Option<Loss>,
+    /// The object went as it was to go: it expired, or went with its last use. To make it again
+    /// undoes nobody's work.
+    pub expired: bool,
     /// Why something is not in force although all steps are (or will be) taken: `PolicyShadowed`
     /// and `ArgumentOverrides`, each naming what wins.
     pub obstacles: Vec<Rejection>,

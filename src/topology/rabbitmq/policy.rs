@@ -259,13 +259,21 @@ impl<'a> Others<'a> {
             _ => {}
         }
         let carried = |policy: &ObservedPolicy| carried_before(own, policy, ours);
+        let met = |policy: &ObservedPolicy| subject.is_met_by(policy);
+        // Whether another policy accounts for all that ours carries.
+        let extra = own.map_or(0, |own| own.definition.keys().filter(|key| !ours.contains_key(*key)).count());
+        let accounted = policies.iter().any(|policy| {
+            policy.name != own_name && carried(policy).pairs == extra && met(policy) == Some(true)
+        });
         let mut met: Vec<_> = policies
             .iter()
             .filter(|policy| policy.name != own_name)
             // What RabbitMQ did not prefer to ours has no higher priority, or does not apply.
             .filter(|policy| own_rules.is_none_or(|own| policy.priority <= own.priority))
             .filter(|policy| {
-                subject.is_met_by(policy).unwrap_or_else(|| carried(policy).is_some_and(|keys| keys > 0))
+                let carried = carried(policy);
+                // One that cannot be judged, and was edited since, is known by its keys.
+                met(policy).unwrap_or(carried.pairs > 0 || (carried.keys > 0 && !accounted))
             })
             .collect();
         // Which of equals wins is RabbitMQ's secret: what was carried over before stays.
@@ -281,11 +289,21 @@ impl<'a> Others<'a> {
     }
 }
 
-/// How many keys our own policy has that it can have from `policy`; none: it lacks one, so they
-/// are not from there.
-fn carried_before(own: Option<&ObservedPolicy>, policy: &ObservedPolicy, ours: &Definition) -> Option<usize> {
+/// What speaks for it that our own policy carries a policy's keys; more is better.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Carried {
+    /// How many keys there are to carry, where ours has all of them with their values.
+    pairs: usize,
+    /// How many of them ours has, whatever their values: the policy may have been edited.
+    keys: usize,
+}
+
+fn carried_before(own: Option<&ObservedPolicy>, policy: &ObservedPolicy, ours: &Definition) -> Carried {
+    let Some(own) = own else { return Carried::default() };
     let carried = carried_over(&policy.definition, ours);
-    own.filter(|own| holds(&own.definition, &carried)).map(|_| carried.len())
+    let pairs = if holds(&own.definition, &carried) { carried.len() } else { 0 };
+    let keys = carried.keys().filter(|key| own.definition.contains_key(*key)).count();
+    Carried { pairs, keys }
 }
 
 /// What our own policy, which sets `ours`, has from one that it displaces. Where dead letters go is

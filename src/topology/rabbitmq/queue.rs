@@ -23,7 +23,7 @@ use super::{Loss, ObservedQueue, Plan, VhostPolicies, hash};
 use crate::api::broker::DriftPolicy;
 use crate::api::conditions::Reason;
 use crate::api::policy::{Adoption, ManagementPolicy};
-use crate::api::queue::{ApplyVia, OnImmutableChange};
+use crate::api::queue::{ApplyVia, OnImmutableChange, QueueType};
 use crate::topology::Rejection;
 use crate::topology::gate::{Question, Standing, gate};
 
@@ -94,7 +94,8 @@ pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
     let stays = observed.filter(|_| !recreate);
     let mut steps: Vec<Step> = settled.first.into_iter().collect();
     if recreate {
-        steps.push(Step::DeleteQueue { name: desired.name.clone() });
+        let classic = desired.kind == QueueType::Classic;
+        steps.push(Step::DeleteQueue { name: desired.name.clone(), classic });
     }
     if stays.is_none() {
         steps.push(Step::DeclareQueue {
@@ -107,13 +108,15 @@ pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
     steps.extend(binding_steps(input, observed.is_some(), recreate));
     steps.extend(settled.last);
     let known = memory.owned || memory.pending.is_some();
+    let gone = memory.owned && observed.is_none() && memory.pending.is_none();
+    let expired = gone && expires(input);
     let hash = hash(&format!("queue {:?}", desired.name), &steps);
     let gate = gate(&Question {
         management,
         adoption,
         drift,
-        // What was begun is carried through.
-        edited: edited || memory.pending.is_some(),
+        // What was begun is carried through, and what expired is no drift.
+        edited: edited || memory.pending.is_some() || expired,
         approved,
         standing: match (known, observed) {
             (true, _) => Standing::Ours,
@@ -124,8 +127,8 @@ pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
         destructive: recreate,
         hash: &hash,
     });
-    let vanished = memory.owned && observed.is_none() && memory.pending.is_none() && !expires(input);
-    Ok(Plan { steps, gate, loss: vanished.then_some(Loss::Vanished), obstacles: settled.obstacles, hash })
+    let loss = (gone && !expired).then_some(Loss::Vanished);
+    Ok(Plan { steps, gate, loss, expired, obstacles: settled.obstacles, hash })
 }
 
 /// The bindings to make, then those to remove.

@@ -62,6 +62,9 @@ pub enum Step {
     DeleteQueue {
         /// Its name.
         name: String,
+        /// Whether it is a classic queue: RabbitMQ itself then refuses unless it is empty and
+        /// unused. Of other types it knows no such condition.
+        classic: bool,
     },
 }
 
@@ -123,7 +126,7 @@ impl fmt::Display for Step {
             Self::DeletePolicy { name } => write!(f, "delete policy {name:?}, which is not needed any more"),
             Self::Bind(binding) => write!(f, "bind {binding}"),
             Self::Unbind(binding) => write!(f, "unbind {binding}"),
-            Self::DeleteQueue { name } => {
+            Self::DeleteQueue { name, .. } => {
                 write!(f, "delete the queue {name:?}, which is empty, to declare it anew")
             }
         }

@@ -1,7 +1,7 @@
 //! Another cluster, or the same one emptied, behind the same address.
 
 use serde_json::json;
-use spillway_operator::api::{Broker, Queue, Topic};
+use spillway_operator::api::{Binding, Broker, Exchange, Queue, Topic};
 
 use super::crash::quiet;
 use super::{kafka, queue, rabbitmq, topic};
@@ -26,6 +26,12 @@ fn a_rabbitmq_that_was_wiped_is_left_alone_until_it_is_accepted_and_then_restore
         queue(&site, "orders").await;
         w.queue("doomed", "deletionPolicy: Delete").await;
         queue(&site, "doomed").await;
+        w.queue("theirs", "maxLength: 9").await;
+        queue(&site, "theirs").await;
+        w.exchange("events", "type: topic\nalternateExchange: x").await;
+        w.ready::<Exchange>("events").await;
+        w.binding("b", "source: amq.topic\ndestination: {queue: doomed}\nroutingKey: k").await;
+        w.ready::<Binding>("b").await;
         quiet(&site).await;
 
         site.cut.arm(&operator, |request: &Request| {
@@ -35,10 +41,12 @@ fn a_rabbitmq_that_was_wiped_is_left_alone_until_it_is_accepted_and_then_restore
             }
             Fate::Pass
         });
-        // A wiped node has none of them; what it has under the name of the third is not ours.
+        // A wiped node has none of them; what the other one has under the same names is not ours.
         let mq = w.mq().await;
         mq.delete_queue("orders").await;
-        mq.delete_policy("spillway.q.orders").await;
+        for name in ["q.orders", "q.theirs", "x.events"] {
+            mq.delete_policy(&format!("spillway.{name}")).await;
+        }
         let broker: Broker = w.condition("rabbitmq", "ClusterChanged", "True", "ClusterChanged").await;
         assert!(broker.message("ClusterChanged").contains(OTHER), "{}", broker.summary());
         w.queue("fresh", "").await;
@@ -49,13 +57,23 @@ fn a_rabbitmq_that_was_wiped_is_left_alone_until_it_is_accepted_and_then_restore
         let wrote: Vec<_> =
             site.cut.writes().into_iter().filter(|write| !write.starts_with("Kubernetes")).collect();
         assert!(wrote.is_empty(), "{wrote:?}");
-        assert_eq!(mq.queues().await, ["doomed"]);
+        assert_eq!(mq.queues().await, ["doomed", "theirs"]);
 
         w.annotate::<Broker>("rabbitmq", "spillway.dev/accept-cluster", Some(OTHER)).await;
         w.ready::<Broker>("rabbitmq").await;
         restored::<Queue>(&site, "orders").await;
         queue(&site, "fresh").await;
         w.until_gone::<Queue>("doomed").await;
+        w.condition::<Queue>("theirs", "Ready", "False", "ApprovalNeeded").await;
+        w.condition::<Exchange>("events", "Ready", "False", "ApprovalNeeded").await;
+        w.delete::<Queue>("theirs").await;
+        w.until_gone::<Queue>("theirs").await;
+        // The binding is identical, and adopted; then it is ours to delete.
+        w.ready::<Binding>("b").await;
+        w.delete::<Binding>("b").await;
+        w.until_gone::<Binding>("b").await;
+        assert_eq!(mq.queues().await, ["doomed", "fresh", "orders", "theirs"]);
+        assert_eq!(mq.bindings("doomed").await, [""; 0]);
         assert_eq!(mq.bindings("orders").await, ["amq.topic|a"]);
         assert_eq!(mq.policies().await, ["spillway.q.orders"]);
         w.annotate::<Queue>("orders", "spillway.dev/acknowledge-data-loss", Some("true")).await;
@@ -63,6 +81,55 @@ fn a_rabbitmq_that_was_wiped_is_left_alone_until_it_is_accepted_and_then_restore
             queue.condition("DataLost").is_none_or(|lost| lost.status == "False")
         })
         .await;
+    });
+}
+
+#[test]
+fn a_rabbitmq_that_was_switched_between_two_looks_loses_and_gains_nothing() {
+    bare_world(async |w| {
+        let site = Site::new(w).await;
+        let operator = site.start().await;
+        w.rabbit_at(&site.rabbitmq.url(), "resyncInterval: 10m").await;
+        w.ready::<Broker>("rabbitmq").await;
+        w.exchange("events", "type: topic\ndeletionPolicy: Delete").await;
+        w.ready::<Exchange>("events").await;
+        for name in ["orders", "bills"] {
+            w.queue(name, "maxLength: 9\ndeletionPolicy: Delete").await;
+            queue(&site, name).await;
+        }
+        w.queue("missed", "deletionPolicy: Delete").await;
+        queue(&site, "missed").await;
+        w.binding("b", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: k").await;
+        w.ready::<Binding>("b").await;
+        quiet(&site).await;
+
+        site.cut.arm(&operator, |request: &Request| {
+            if request.what.contains("/global-parameters/internal_cluster_id") {
+                let id = json!({"name": "internal_cluster_id", "value": OTHER});
+                return Fate::Answer(200, vec![], id.to_string());
+            }
+            Fate::Pass
+        });
+        // The other one does not have this queue, which is no word about our own.
+        let mq = w.mq().await;
+        mq.delete_queue("missed").await;
+        w.queue("bills", "maxLength: 8\ndeletionPolicy: Delete").await;
+        for name in ["orders", "missed"] {
+            w.delete::<Queue>(name).await;
+        }
+        w.delete::<Exchange>("events").await;
+        w.delete::<Binding>("b").await;
+        for name in ["orders", "bills", "missed"] {
+            w.condition::<Queue>(name, "Ready", "False", "ClusterChanged").await;
+        }
+        w.condition::<Exchange>("events", "Ready", "False", "ClusterChanged").await;
+        w.condition::<Binding>("b", "Ready", "False", "ClusterChanged").await;
+        quiet(&site).await;
+        let wrote: Vec<_> =
+            site.cut.writes().into_iter().filter(|write| !write.starts_with("Kubernetes")).collect();
+        assert!(wrote.is_empty(), "{wrote:?}");
+        assert_eq!(mq.queues().await, ["bills", "orders"]);
+        assert_eq!(mq.bindings("orders").await, ["amq.topic|k"]);
     });
 }
 

@@ -5,6 +5,7 @@ mod crash;
 mod kafka;
 mod leaderless;
 mod lease;
+mod midway;
 mod namespace;
 mod queue;
 mod trouble;

@@ -72,7 +72,14 @@ fn random_objects_are_all_answered_and_stop_nobody() {
 /// The good Brokers, one that is not there, one that looks only, and one with rules.
 async fn brokers(w: &World) {
     w.broker("").await;
-    w.rabbit("").await;
+    let first = w.rabbit("").await;
+    // The oldest Broker's rules hold for its whole cluster, and ages are counted in seconds.
+    let made = first.metadata.creation_timestamp.expect("it was made").0;
+    until_within(SOON, "the next Broker is younger", async || {
+        let age = jiff::Timestamp::now().duration_since(made);
+        if age.as_secs() >= 1 { Ok(()) } else { Err(format!("{age}")) }
+    })
+    .await;
     w.apply(
         "
         {apiVersion: spillway.dev/v1alpha1, kind: Broker, metadata: {name: away}, spec: {kafka: {bootstrapServers: ['127.0.0.1:9']}}}
@@ -138,7 +145,7 @@ fn unanswered(object: &DynamicObject) -> Option<String> {
     let status = &object.data["status"];
     let ready = status["conditions"].as_array().into_iter().flatten().find(|one| one["type"] == "Ready");
     match ready {
-        None => Some(format!("{name}: no Ready")),
+        None => Some(format!("{name}: no Ready: {} {status}", object.data["spec"])),
         Some(_) if status["observedGeneration"].as_i64() != object.metadata.generation => {
             Some(format!("{name}: generation {:?} is not observed: {status}", object.metadata.generation))
         }
@@ -197,7 +204,13 @@ async fn ordinary(w: &World) {
     .await;
 }
 
-/// Deletes everything, the Brokers last; all goes.
+/// What may not be deleted as its author wishes stays, and says why.
+fn kept(object: &DynamicObject) -> bool {
+    let ready = object.data["status"]["conditions"].as_array().into_iter().flatten();
+    ready.into_iter().any(|one| one["type"] == "Ready" && one["reason"] == "NotEmpty")
+}
+
+/// Deletes everything, the Brokers last; all goes, but what is used.
 async fn delete_all(w: &World, limit: Duration) {
     for last in [false, true] {
         for (kind, resource) in kinds() {
@@ -212,13 +225,30 @@ async fn delete_all(w: &World, limit: Duration) {
             let left: BTreeSet<_> = all(w)
                 .await
                 .into_iter()
-                .filter(|(kind, _)| last || *kind != "Broker")
+                .filter(|(kind, object)| (last || *kind != "Broker") && !kept(object))
                 .map(|(kind, object)| format!("{kind} {:?} {}", object.metadata.name, object.data))
                 .collect();
             if left.is_empty() {
                 return Ok(());
             }
             Err(format!("{} are left: {:#?}", left.len(), left.iter().take(3).collect::<Vec<_>>()))
+        })
+        .await;
+        release_kept(w).await;
+    }
+}
+
+/// Lets go of what is kept, as a person would.
+async fn release_kept(w: &World) {
+    let resources: BTreeMap<_, _> = kinds().into_iter().collect();
+    let patch = json!({"metadata": {"annotations": {"spillway.dev/force-release": "true"}}});
+    for (kind, object) in all(w).await.into_iter().filter(|(_, object)| kept(object)) {
+        let name = object.metadata.name.unwrap_or_default();
+        let api: Api<DynamicObject> = Api::namespaced_with(w.client.clone(), &w.namespace, &resources[kind]);
+        let _ = api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+        until_within(SOON, "what is released is gone", async || match api.get_opt(&name).await {
+            Ok(None) => Ok(()),
+            other => Err(format!("{other:?}")),
         })
         .await;
     }

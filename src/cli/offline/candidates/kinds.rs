@@ -24,6 +24,8 @@ pub struct Wish {
     pub keeps: Vec<String>,
     /// See [`super::Candidate::refers_to`].
     pub refers_to: Vec<String>,
+    /// See [`super::Candidate::needs`].
+    pub needs: Option<String>,
     /// See [`super::Candidate::wanted`].
     pub wanted: Result<Wanted, Rejection>,
 }
@@ -95,6 +97,7 @@ impl Kind for Topic {
             identity: self.identity(),
             keeps: Vec::new(),
             refers_to: Vec::new(),
+            needs: None,
             wanted: DesiredTopic::of(self).map(Wanted::Topic),
         }
     }
@@ -130,6 +133,7 @@ impl Kind for Exchange {
             identity: self.identity(),
             keeps: Vec::new(),
             refers_to: references::of_exchange(self),
+            needs: None,
             wanted: DesiredExchange::of(self).map(Wanted::Exchange),
         }
     }
@@ -172,6 +176,7 @@ impl Kind for Queue {
             identity: self.identity(),
             keeps: keeps.map(|binding| binding_identity(vhost, binding)).collect(),
             refers_to: references::of_queue(self, sources.as_deref().unwrap_or_default()),
+            needs: of_queue::next_dead_letter_queue(self).map(|name| identity(Self::KIND, vhost, &name)),
             wanted: wanted.map(Wanted::Queue),
         }
     }
@@ -215,6 +220,7 @@ impl Kind for Binding {
                 identity: binding_identity(&spec.vhost, &desired.id),
                 keeps: Vec::new(),
                 refers_to: references::of_binding(&desired.id.source, &desired.id.target),
+                needs: None,
                 wanted: Ok(Wanted::Binding(desired)),
             },
             Err(rejection) => Wish {
@@ -222,6 +228,7 @@ impl Kind for Binding {
                 identity: self.identity(),
                 keeps: Vec::new(),
                 refers_to: Vec::new(),
+                needs: None,
                 wanted: Err(rejection),
             },
         }

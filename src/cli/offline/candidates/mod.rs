@@ -20,7 +20,9 @@ use crate::api::conditions::Reason;
 use crate::api::policy::PolicyDefaults;
 use crate::topology::Rejection;
 use crate::topology::kafka::DesiredTopic;
+use crate::topology::kafka::companions::beside;
 use crate::topology::ownership::Claim;
+use crate::topology::rabbitmq::companions::goes_first;
 use crate::topology::rabbitmq::{DesiredBinding, DesiredExchange, DesiredQueue};
 
 /// What is wanted at a broker, by kind.
@@ -63,6 +65,8 @@ pub struct Candidate {
     pub keeps: Vec<String>,
     /// The broker objects that it refers to.
     pub refers_to: Vec<String>,
+    /// What has to be at the broker before: the identity of the queue that takes its dead letters.
+    pub needs: Option<String>,
     /// The three choices as the object gives them.
     pub policies: PolicyDefaults,
     /// How old it is.
@@ -98,7 +102,24 @@ pub fn of(objects: &Objects) -> Vec<Candidate> {
     expand(&objects.exchanges, &referents, &mut candidates);
     expand(&objects.queues, &referents, &mut candidates);
     expand(&objects.bindings, &referents, &mut candidates);
+    open_circles(&mut candidates);
     candidates
+}
+
+/// Of queues that are each other's dead-letter queue, one waits for none.
+fn open_circles(candidates: &mut [Candidate]) {
+    let key = |candidate: &Candidate, identity: &str| {
+        (candidate.namespace.clone(), candidate.broker.clone(), identity.to_owned())
+    };
+    let needs: BTreeMap<_, _> = candidates
+        .iter()
+        .filter_map(|candidate| Some((key(candidate, &candidate.identity), candidate.needs.clone()?)))
+        .collect();
+    for candidate in candidates.iter_mut().filter(|candidate| candidate.needs.is_some()) {
+        if goes_first(&candidate.identity, |identity| needs.get(&key(candidate, identity)).cloned()) {
+            candidate.needs = None;
+        }
+    }
 }
 
 /// `namespace/name` of the Broker that a reference names.
@@ -126,6 +147,7 @@ fn candidate<K: Kind>(declared: &Declared<K>, referents: &Referents) -> Candidat
         identity: wish.identity,
         keeps: wish.keeps,
         refers_to: wish.refers_to,
+        needs: wish.needs,
         policies: object.policies(),
         claim: declared.claim(K::KIND),
         paused: paused(object),
@@ -141,8 +163,8 @@ fn expand<K: Kind>(all: &[Declared<K>], referents: &Referents, candidates: &mut 
         let object = &declared.object;
         let namespace = object.namespace().unwrap_or_default();
         let broker = broker_key(object.broker_ref(), &namespace);
-        declared_here.insert((namespace.clone(), broker, object.identity()));
-        by_name.insert((namespace, object.name_any()), object.broker_name());
+        declared_here.insert((namespace.clone(), broker.clone(), object.identity()));
+        by_name.insert((namespace, object.name_any()), (object.broker_name(), broker));
     }
     let mut shared: BTreeMap<(String, String), usize> = BTreeMap::new();
     for declared in all {
@@ -153,6 +175,13 @@ fn expand<K: Kind>(all: &[Declared<K>], referents: &Referents, candidates: &mut 
             Ok(companions) => {
                 for (role, mut companion) in companions {
                     companion.meta_mut().namespace = Some(parent.namespace.clone());
+                    // One name on two Brokers is two companions.
+                    let id = (parent.namespace.clone(), companion.name_any());
+                    let declared_there = by_name.get(&id).map(|(_, broker)| broker);
+                    let made_there = shared.get(&id).map(|place: &usize| &candidates[*place].broker);
+                    if declared_there.or(made_there).is_some_and(|broker| *broker != parent.broker) {
+                        companion.meta_mut().name = Some(beside(&id.1, &parent.broker));
+                    }
                     let (kind, name) = (K::KIND, companion.name_any());
                     let home = (parent.namespace.clone(), parent.broker.clone(), companion.identity());
                     let clash = by_name.get(&(parent.namespace.clone(), name.clone()));
@@ -161,7 +190,9 @@ fn expand<K: Kind>(all: &[Declared<K>], referents: &Referents, candidates: &mut 
                         let message =
                             format!("{noun} {:?} cannot be its own {role}", companion.broker_name());
                         parent.wanted = Err(Rejection::new(Reason::InvalidSpec, message));
-                    } else if let (false, Some(existing)) = (declared_here.contains(&home), clash) {
+                    } else if let (false, Some(existing)) =
+                        (declared_here.contains(&home), clash.map(|(existing, _)| existing))
+                    {
                         let message = format!(
                             "{kind} {name} is needed for the {role} {} {:?}, but declares {existing:?}: rename it",
                             kind.to_lowercase(),
@@ -240,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn one_name_for_companions_on_two_brokers_is_a_conflict() {
+    fn one_name_for_companions_on_two_brokers_is_two_companions() {
         let other = "deadLetter: {name: dlq}, brokerRef: {name: other}";
         let mut input = Input::default();
         for (name, spec) in [("a", "deadLetter: {name: dlq}, brokerRef: {name: kafka}"), ("b", other)] {
@@ -250,8 +281,11 @@ mod tests {
             input::parse("a.yaml", &text, &mut input);
         }
         let all = of(&Objects::of(input, "default", None));
-        assert_eq!(all[2].wanted.as_ref().unwrap_err().reason, Reason::Conflict);
-        assert_eq!(all[0].parents, [1]);
+        let broker = |place: usize| (all[place].name.as_str(), all[place].broker.as_str());
+        assert_eq!(all.len(), 4);
+        assert_eq!((broker(0), broker(2)), (("dlq", "default/kafka"), ("dlq", "default/other")));
+        assert_ne!(all[0].metadata_name, all[2].metadata_name);
+        assert_eq!((all[0].parents.clone(), all[2].parents.clone()), (vec![1], vec![3]));
     }
 
     #[test]

@@ -79,3 +79,22 @@ fn a_queue_that_is_its_own_dead_letter_or_shares_one_with_a_retry_is_refused() {
         assert_eq!(of(&queue("q", spec.clone())).unwrap_err().reason, Reason::InvalidSpec, "{spec}");
     }
 }
+
+#[test]
+fn of_queues_in_a_circle_one_goes_first_and_nobody_else_does() {
+    let next = |queue: &str| {
+        let to = match queue {
+            "ping" => "pong",
+            "pong" => "pang",
+            "pang" | "beside" => "ping",
+            "plain" => "plain.dlq",
+            _ => return None,
+        };
+        Some(to.to_owned())
+    };
+    let first: Vec<_> = ["ping", "pong", "pang", "beside", "plain", "plain.dlq"]
+        .into_iter()
+        .filter(|queue| goes_first(queue, next))
+        .collect();
+    assert_eq!(first, ["pang"]);
+}

@@ -1,5 +1,6 @@
 use super::super::policy::ObservedPolicy;
 use super::*;
+use crate::topology::deletion::LOOKS_WITHIN;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -24,13 +25,48 @@ fn empty(kind: &str) -> ObservedQueue {
     }
 }
 
+fn of(kind: &str) -> QueueType {
+    let all = [QueueType::Quorum, QueueType::Classic, QueueType::Stream];
+    all.into_iter().find(|one| one.as_str() == kind).expect("a type")
+}
+
+#[test]
+fn what_took_the_queue_s_place_is_not_deleted_even_with_delete() {
+    for policy in [DeletionPolicy::Delete, DeletionPolicy::DeleteIfEmpty] {
+        let decide = |queue: ObservedQueue| {
+            decide_queue(&Input { policy, ..INPUT }, QueueType::Quorum, Some(&queue), Some(30.0))
+        };
+        for replaced in [
+            empty("stream"),
+            empty("classic"),
+            ObservedQueue { exclusive: true, ..empty("quorum") },
+            ObservedQueue { auto_delete: true, ..empty("quorum") },
+        ] {
+            let verdict = decide(replaced);
+            assert!(matches!(verdict, Verdict::Release(why) if why.contains("replaced")), "{verdict:?}");
+        }
+        assert!(matches!(decide(empty("")), Verdict::Keep(_)), "it may be ours");
+        assert_eq!(decide(empty("quorum")), Verdict::Delete);
+        // An edit may have asked for another one.
+        assert_eq!(decide(ObservedQueue { durable: true, ..empty("quorum") }), Verdict::Delete);
+    }
+}
+
 #[test]
 fn an_empty_queue_is_deleted_at_the_second_look() {
     for kind in ["classic", "quorum", "stream"] {
-        let decide = |empty_for| decide_queue(&INPUT, Some(&empty(kind)), empty_for);
+        let decide = |empty_for| decide_queue(&INPUT, of(kind), Some(&empty(kind)), empty_for);
         assert_eq!(decide(None), Verdict::LookAgain);
         assert_eq!(decide(Some(6.9)), Verdict::LookAgain);
         assert_eq!(decide(Some(7.0)), Verdict::Delete);
+    }
+}
+
+#[test]
+fn a_look_from_before_an_interruption_does_not_count() {
+    for kind in ["classic", "quorum", "stream"] {
+        assert_eq!(decide_queue(&INPUT, of(kind), Some(&empty(kind)), Some(180.0)), Verdict::LookAgain);
+        assert_eq!(may_recreate(&empty(kind), Some(180.0)), Verdict::LookAgain);
     }
 }
 
@@ -48,9 +84,9 @@ fn what_is_not_known_is_not_empty() {
         (ObservedQueue { messages: Some(3), ..quorum() }, "holds 3 messages"),
         (ObservedQueue { unacked: Some(2), ..quorum() }, "holds 2 messages"),
     ] {
-        let verdict = decide_queue(&INPUT, Some(&queue), Some(99.0));
+        let verdict = decide_queue(&INPUT, QueueType::Quorum, Some(&queue), Some(30.0));
         assert!(matches!(&verdict, Verdict::Keep(why) if why.contains(said)), "{verdict:?} {said}");
-        assert!(matches!(may_recreate(&queue, Some(99.0)), Verdict::Keep(_)));
+        assert!(matches!(may_recreate(&queue, Some(30.0)), Verdict::Keep(_)));
     }
 }
 
@@ -58,10 +94,10 @@ fn what_is_not_known_is_not_empty() {
 fn a_queue_with_consumers_is_not_recreated_but_may_be_deleted() {
     for consumers in [Some(1), None] {
         let queue = ObservedQueue { consumers, ..empty("classic") };
-        assert!(matches!(may_recreate(&queue, Some(99.0)), Verdict::Keep(why) if why.contains("consumers")));
-        assert_eq!(decide_queue(&INPUT, Some(&queue), Some(99.0)), Verdict::Delete);
+        assert!(matches!(may_recreate(&queue, Some(30.0)), Verdict::Keep(why) if why.contains("consumers")));
+        assert_eq!(decide_queue(&INPUT, QueueType::Classic, Some(&queue), Some(30.0)), Verdict::Delete);
     }
-    assert_eq!(may_recreate(&empty("classic"), Some(99.0)), Verdict::Delete);
+    assert_eq!(may_recreate(&empty("classic"), Some(30.0)), Verdict::Delete);
 }
 
 #[test]
@@ -110,7 +146,7 @@ fn an_exchange_in_use_is_kept_and_so_is_one_that_may_be() {
 #[test]
 fn the_words_name_the_object() {
     let gone = |verdict| matches!(verdict, Verdict::Release(why) if why.contains("gone already"));
-    assert!(gone(decide_queue(&INPUT, None, None)) && gone(decide_binding(&INPUT, false)));
+    assert!(gone(decide_queue(&INPUT, QueueType::Quorum, None, None)) && gone(decide_binding(&INPUT, false)));
     let retain = Input { policy: DeletionPolicy::Retain, ..INPUT };
     assert_eq!(decide_binding(&retain, true), Verdict::Release("the binding stays at the broker"));
     assert_eq!(decide_binding(&INPUT, true), Verdict::Delete);
@@ -123,10 +159,11 @@ proptest! {
         management in prop::sample::select(vec![ManagementPolicy::Manage, ManagementPolicy::Observe]),
         owner: bool, heir: bool, forced: bool, owned: bool,
         kind in prop::sample::select(vec!["quorum", "classic", "stream", ""]),
+        wanted in prop::sample::select(vec![QueueType::Quorum, QueueType::Classic, QueueType::Stream]),
         state in prop::sample::select(vec![None, Some("running"), Some("down")]),
         leader_online: Option<bool>,
         messages in prop::option::of(0u64..2), unacked in prop::option::of(0u64..2), consumers in prop::option::of(0u64..2),
-        empty_for in prop::option::of(0.0f64..20.0),
+        empty_for in prop::option::of(0.0f64..90.0),
     ) {
         let owned = if owned { Owned::Yes } else { Owned::Never };
         let input = Input { policy, management, owner, heir, forced, owned };
@@ -136,8 +173,9 @@ proptest! {
         };
         let online = leader_online == Some(true) || kind == "classic" && leader_online.is_none();
         let empty = !kind.is_empty() && state == Some("running") && online
-            && messages == Some(0) && unacked == Some(0) && empty_for.is_some_and(|s| s >= SECOND_LOOK_RABBIT);
-        if decide_queue(&input, Some(&queue), empty_for) == Verdict::Delete {
+            && messages == Some(0) && unacked == Some(0) && empty_for.is_some_and(|s| (SECOND_LOOK_RABBIT..=LOOKS_WITHIN).contains(&s));
+        if decide_queue(&input, wanted, Some(&queue), empty_for) == Verdict::Delete {
+            prop_assert_eq!(kind, wanted.as_str());
             prop_assert!(owner && !heir && !forced && management == ManagementPolicy::Manage && owned == Owned::Yes);
             prop_assert!(policy == DeletionPolicy::Delete || policy == DeletionPolicy::DeleteIfEmpty && empty);
         }

@@ -58,3 +58,28 @@ fn the_brokers_word_counts_for_more_than_what_is_computed() {
     let gone = of(Some(Some("deleted meanwhile")));
     assert_eq!((name(gone.lower), name(gone.higher)), (Some("a".into()), Some("c".into())));
 }
+
+#[test]
+fn a_policy_that_was_edited_after_its_keys_were_carried_over_is_still_known() {
+    let subject = Subject { kind: QUORUM, name: "q" };
+    let ttl = |name: &str, pattern: &str, key: &str, value: u64| ObservedPolicy {
+        definition: [(key.to_owned(), json!(value))].into(),
+        ..policy(name, pattern, 5)
+    };
+    let ours = Definition::from([("max-length".to_owned(), json!(9))]);
+    let mut own = subject.policy(ours.clone());
+    own.definition.insert("message-ttl".into(), json!(1));
+    let lower = |policies: &[ObservedPolicy]| {
+        let others = Others::of(&subject, policies, Some(Some(&own.name)), &ours);
+        others.lower.map(|policy| policy.name.clone())
+    };
+    // Its pattern cannot be judged; and which of two equals was in force is RabbitMQ's secret.
+    let unjudged = ttl("edited", "(?C)", "message-ttl", 2);
+    assert_eq!(lower(&[own.clone(), unjudged.clone()]).as_deref(), Some("edited"));
+    let equals = [own.clone(), ttl("a", ".*", "expires", 1), ttl("edited", ".*", "message-ttl", 2)];
+    assert_eq!(lower(&equals).as_deref(), Some("edited"));
+    // One that another policy accounts for says nothing.
+    let accounted = [own.clone(), ttl("plain", ".*", "message-ttl", 1), unjudged];
+    assert_eq!(lower(&accounted).as_deref(), Some("plain"));
+    assert_eq!(lower(&[own.clone(), ttl("strange", "(?C)", "expires", 1)]), None);
+}

@@ -13,6 +13,7 @@ fn input<'a>(
         present,
         memory,
         claimed,
+        passing: false,
         management: ManagementPolicy::Manage,
         adoption: Adoption::IfIdentical,
         drift: DriftPolicy::Correct,
@@ -59,6 +60,17 @@ fn a_vanished_binding_is_made_again_and_said() {
     let memory = BindingMemory { owned: true, applied: vec![bound("events", "k")] };
     let plan = plan_binding(&input(&want, &[], &memory, &BTreeSet::new())).unwrap();
     assert_eq!((plan.gate, plan.steps.len(), plan.loss), (Gate::Go, 1, Some(Loss::Vanished)));
+}
+
+#[test]
+fn a_binding_that_went_with_its_end_is_no_drift() {
+    let want = DesiredBinding { id: bound("events", "k") };
+    let memory = BindingMemory { owned: true, applied: vec![bound("events", "k")] };
+    let none = BTreeSet::new();
+    let report = BindingInput { drift: DriftPolicy::Report, ..input(&want, &[], &memory, &none) };
+    assert_eq!(plan_binding(&report).unwrap().gate, Gate::Report);
+    let plan = plan_binding(&BindingInput { passing: true, ..report }).unwrap();
+    assert_eq!((plan.gate, plan.loss, plan.expired), (Gate::Go, None, true));
 }
 
 #[test]

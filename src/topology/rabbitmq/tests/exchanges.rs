@@ -73,6 +73,17 @@ fn a_vanished_exchange_is_a_loss_unless_it_goes_by_itself() {
 }
 
 #[test]
+fn an_exchange_that_went_with_its_last_binding_is_no_drift() {
+    let none = VhostPolicies::default();
+    for (auto_delete, gate) in [(true, Gate::Go), (false, Gate::Report)] {
+        let want = exchange(json!({"type": "topic", "autoDelete": auto_delete})).unwrap();
+        let report = ExchangeInput { drift: DriftPolicy::Report, ..input(&want, None, &none) };
+        let plan = plan_exchange(&report).unwrap();
+        assert_eq!((plan.gate, plan.expired), (gate, auto_delete));
+    }
+}
+
+#[test]
 fn an_exchange_with_a_reserved_name_or_itself_as_alternate_is_refused() {
     for spec in [
         json!({"type": "topic", "name": "amq.mine"}),

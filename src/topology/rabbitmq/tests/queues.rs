@@ -253,6 +253,20 @@ fn a_vanished_queue_is_a_loss_unless_it_expires() {
 }
 
 #[test]
+fn a_queue_that_expired_is_no_drift() {
+    let world = World::of(None, &[]);
+    let plan = |spec| {
+        let desired = desired(spec);
+        let report = QueueInput { drift: DriftPolicy::Report, ..world.input(&desired) };
+        plan_queue(&report).unwrap()
+    };
+    let expired = plan(json!({"type": "classic", "expires": "1h"}));
+    assert_eq!((expired.gate, expired.expired), (Gate::Go, true));
+    let vanished = plan(json!({}));
+    assert_eq!((vanished.gate, vanished.expired), (Gate::Report, false));
+}
+
+#[test]
 fn what_is_fixed_at_declaration_is_refused_in_words() {
     let want =
         desired(json!({"type": "classic", "durable": false, "maxPriority": 10, "arguments": {"x-a": 1}}));

@@ -1,0 +1,209 @@
+//! A change that ends midway: refused, without an answer, or with the operator's death. What is remembered then?
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+use spillway_operator::api::{Binding, Exchange, Queue};
+
+use super::rabbitmq;
+use crate::bed::{Fate, Object, Rabbit, RabbitAddress, Request, Side, Site, World, bare_world, until};
+
+/// RabbitMQ's answer to a binding whose exchange does not exist.
+fn not_found() -> Fate {
+    let body = json!({"error": "Object Not Found", "reason": "Not Found"});
+    Fate::Answer(404, vec![("content-type", "application/json".into())], body.to_string())
+}
+
+/// RabbitMQ's answer to a user without the right.
+fn forbidden() -> Fate {
+    let body = json!({"error": "not_authorised", "reason": "access refused"});
+    Fate::Answer(401, vec![("content-type", "application/json".into())], body.to_string())
+}
+
+/// Whether a request goes to RabbitMQ with this method, to a path of this kind.
+fn is(request: &Request, method: &str, path: &str) -> bool {
+    request.side == Side::RabbitMq
+        && request.what.starts_with(method)
+        && request.what.contains(&format!("/api/{path}/"))
+}
+
+#[test]
+fn a_loss_is_told_although_what_follows_the_declaration_fails() {
+    for crash in [false, true] {
+        bare_world(async |w| {
+            let site = Site::new(w).await;
+            let victim = site.start().await;
+            rabbitmq(&site).await;
+            w.queue("orders", "bindings: [{source: amq.topic, routingKey: k}]").await;
+            w.ready::<Queue>("orders").await;
+            let mut first = true;
+            site.cut.arm(&victim, move |request| {
+                if !is(request, "POST", "bindings") || !std::mem::take(&mut first) {
+                    return Fate::Pass;
+                }
+                if crash { Fate::KillBefore } else { not_found() }
+            });
+            w.mq().await.delete_queue("orders").await;
+            if crash {
+                site.cut.death().await;
+                site.cut.disarm();
+                site.start().await;
+            }
+            w.mq().await.until_bindings("orders", &["amq.topic|k"]).await;
+            let queue: Queue = w.ready("orders").await;
+            let lost = queue.condition("DataLost").is_some_and(|lost| lost.status == "True");
+            assert!(lost, "{}", queue.summary());
+        });
+    }
+}
+
+#[test]
+fn what_was_refused_is_nobodys_when_others_make_it() {
+    bare_world(async |w| {
+        let site = Site::new(w).await;
+        let victim = site.start().await;
+        rabbitmq(&site).await;
+        let mq = w.mq().await;
+        mq.declare_queue("target", json!({})).await;
+        let refuses = Arc::new(AtomicBool::new(true));
+        let refusing = refuses.clone();
+        site.cut.arm(&victim, move |request| {
+            let makes = is(request, "PUT", "queues")
+                || is(request, "PUT", "exchanges")
+                || is(request, "POST", "bindings");
+            if makes && refusing.load(Ordering::Relaxed) { forbidden() } else { Fate::Pass }
+        });
+        // `Never` or not: nobody may be taken for the owner of what the broker refused to make.
+        w.queue("q", "adoption: Never\ndeletionPolicy: Delete\nbindings: [{source: amq.topic}]").await;
+        w.exchange("x", "type: topic\nadoption: Never\ndeletionPolicy: Delete").await;
+        w.binding("b", "source: amq.topic\ndestination: {queue: target}\nadoption: Never").await;
+        w.condition::<Queue>("q", "Ready", "False", "AuthorizationFailed").await;
+        w.condition::<Exchange>("x", "Ready", "False", "AuthorizationFailed").await;
+        w.condition::<Binding>("b", "Ready", "False", "AuthorizationFailed").await;
+        mq.declare_queue("q", json!({"x-queue-type": "quorum"})).await;
+        mq.declare_exchange("x", "topic").await;
+        mq.bind("amq.topic", "target", "", json!({})).await;
+        mq.publish("", "q", "precious").await;
+        refuses.store(false, Ordering::Relaxed);
+        left_alone::<Queue>(w, "q").await;
+        left_alone::<Exchange>(w, "x").await;
+        left_alone::<Binding>(w, "b").await;
+        assert!(mq.exchange("x").await.is_some());
+        assert_eq!(mq.bindings("target").await, ["amq.topic|"]);
+        assert_eq!(mq.take("q").await.as_deref(), Some("precious"));
+    });
+}
+
+/// Somebody else's: in conflict, and still there when the object goes.
+async fn left_alone<K: Object>(w: &World, name: &str) {
+    w.annotate::<K>(name, "spillway.dev/reconcile", Some("now")).await;
+    w.condition::<K>(name, "Ready", "False", "Conflict").await;
+    w.delete::<K>(name).await;
+    w.until_gone::<K>(name).await;
+}
+
+#[test]
+fn what_somebody_declares_in_the_last_moment_is_not_adopted_under_never() {
+    bare_world(async |w| {
+        let site = Site::new(w).await;
+        let victim = site.start().await;
+        rabbitmq(&site).await;
+        let (vhost, mut declared) = (w.vhost.clone(), Vec::new());
+        site.cut.arm(&victim, move |request| {
+            for kind in ["queues", "exchanges"] {
+                if is(request, "PUT", kind) && !declared.contains(&kind) {
+                    declared.push(kind);
+                    declare_now(&vhost, kind);
+                }
+            }
+            Fate::Pass
+        });
+        w.queue("q", "adoption: Never\ndeletionPolicy: Delete").await;
+        w.exchange("x", "type: topic\nadoption: Never\ndeletionPolicy: Delete").await;
+        let mq = w.mq().await;
+        left_alone::<Queue>(w, "q").await;
+        left_alone::<Exchange>(w, "x").await;
+        assert!(mq.queue("q").await.is_some() && mq.exchange("x").await.is_some());
+    });
+}
+
+/// Declares what the operator is about to declare. A rule cannot wait for the test's own runtime.
+fn declare_now(vhost: &str, kind: &str) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(async {
+                let mq = Rabbit::with_vhost(&RabbitAddress::of_the_bed(), vhost).await;
+                match kind {
+                    "queues" => mq.declare_queue("q", json!({"x-queue-type": "quorum"})).await,
+                    _ => mq.declare_exchange("x", "topic").await,
+                }
+            });
+        });
+    });
+}
+
+#[test]
+fn what_was_made_right_before_a_crash_goes_with_its_object() {
+    for kind in ["exchanges", "bindings"] {
+        bare_world(async |w| {
+            let site = Site::new(w).await;
+            let victim = site.start().await;
+            rabbitmq(&site).await;
+            let mq = w.mq().await;
+            mq.declare_queue("target", json!({})).await;
+            let method = if kind == "bindings" { "POST" } else { "PUT" };
+            site.cut.arm(
+                &victim,
+                move |request| {
+                    if is(request, method, kind) { Fate::KillAfter } else { Fate::Pass }
+                },
+            );
+            if kind == "exchanges" {
+                w.exchange("one", "type: topic\ndeletionPolicy: Delete").await;
+            } else {
+                w.binding("one", "source: amq.topic\ndestination: {queue: target}").await;
+            }
+            site.cut.death().await;
+            site.cut.disarm();
+            if kind == "exchanges" {
+                assert!(mq.exchange("one").await.is_some(), "it was made");
+                w.delete::<Exchange>("one").await;
+                site.start().await;
+                w.until_gone::<Exchange>("one").await;
+                assert!(mq.exchange("one").await.is_none(), "it is left behind");
+            } else {
+                assert_eq!(mq.bindings("target").await, ["amq.topic|"], "it was made");
+                w.delete::<Binding>("one").await;
+                site.start().await;
+                w.until_gone::<Binding>("one").await;
+                assert_eq!(mq.bindings("target").await, [""; 0], "it is left behind");
+            }
+        });
+    }
+}
+
+#[test]
+fn a_binding_of_a_new_queue_that_is_dropped_before_all_are_made_goes() {
+    bare_world(async |w| {
+        w.start_operator().await;
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        w.queue(
+            "orders",
+            "bindings: [{source: amq.topic, routingKey: a}, {source: not.there, routingKey: b}]",
+        )
+        .await;
+        until("the first binding is made and the second is not", async || {
+            let queue: Queue = w.get("orders").await;
+            let bindings = mq.bindings("orders").await;
+            let waits = queue.condition("Ready").is_some_and(|ready| ready.status == "False");
+            if waits && bindings == ["amq.topic|a"] { Ok(()) } else { Err(format!("{bindings:?}")) }
+        })
+        .await;
+        w.queue("orders", "bindings: [{source: amq.direct, routingKey: b}]").await;
+        w.ready::<Queue>("orders").await;
+        assert_eq!(mq.bindings("orders").await, ["amq.direct|b"]);
+    });
+}
