@@ -23,7 +23,7 @@ lint: ## Format check and clippy, warnings refused
 deny: ## Licences, advisories and duplicates of all dependencies
 	@hack/deny
 
-generate: ## Write what is generated: crds/
+generate: ## Write what is generated: crds/, the chart's copy and its table, docs/metrics.md, manifests/install.yaml
 	@hack/generate
 
 image: ## Build the operator's image with docker, podman or buildah, whichever is there

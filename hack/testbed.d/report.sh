@@ -45,6 +45,7 @@ bed_env() {
       export_line SPILLWAY_TEST_RABBITMQ_KEY "$RABBITMQ_DATA/pki/client.key"
     fi
   fi
+  [[ ! -d $(prometheus_artefact) ]] || export_line SPILLWAY_TEST_PROMETHEUS_CRDS "$(prometheus_artefact)/crds"
   # Left as a variable in the line, so that it joins whatever PATH its reader has.
   # shellcheck disable=SC2016
   printf 'export PATH=%q:"$PATH"\n' "$(tools_path)"

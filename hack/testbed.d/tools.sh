@@ -1,21 +1,24 @@
 # shellcheck shell=bash
-# Tools that tests and people call: kubectl (when the machine has none), helm, buildah, and small commands of the bed
-# itself in $RUN/bin. All of them come first in the PATH that `env` prints.
+# Tools that tests and people call: kubectl (when the machine has none), helm, promtool, buildah, and small commands of
+# the bed itself in $RUN/bin. All of them come first in the PATH that `env` prints.
 
 kubectl_artefact() { echo "$ARTEFACTS/kubectl-$K8S_VERSION-$(digest "$BED_SOURCE"/kubernetes/go.{mod,sum})"; }
 helm_artefact() { echo "$ARTEFACTS/helm-$HELM_VERSION-$(digest "$BED_SOURCE"/helm/go.{mod,sum})"; }
+# promtool, and in crds/ what the Prometheus operator's monitors and rules must look like.
+prometheus_artefact() { echo "$ARTEFACTS/prometheus-$(digest "$BED_SOURCE"/prometheus/go.{mod,sum})"; }
 
 # buildah comes as a package: packages_ready has seen to it.
 tools_part_up() {
   go_ready
   command -v kubectl >/dev/null || artefact tools "$(basename "$(kubectl_artefact)")" kubectl
   artefact tools "$(basename "$(helm_artefact)")" helm
+  artefact tools "$(basename "$(prometheus_artefact)")" prometheus
 }
 
 # tools_path: the folders, joined by colons.
 tools_path() {
   local folder path=$RUN/bin
-  for folder in "$(kubectl_artefact)" "$(helm_artefact)"; do
+  for folder in "$(kubectl_artefact)" "$(helm_artefact)" "$(prometheus_artefact)"; do
     [[ ! -d $folder ]] || path+=:$folder
   done
   echo "$path"

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod crds;
 pub mod import;
+pub mod metrics;
 pub mod offline;
 pub mod plan;
 pub mod replay;
@@ -44,6 +45,9 @@ pub enum Verb {
     Import(import::Args),
     /// Print the custom resource definitions, for kubectl apply --server-side -f -
     Crds(crds::Args),
+    /// Print a table of all metrics that `spillway run` serves
+    #[command(hide = true)]
+    Metrics,
     /// Compare the autoscaler with others under named workloads, without a cluster
     Simulate(simulate::Args),
     /// Answer observations on standard input with decisions on standard output, a line each
@@ -74,6 +78,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CliError> {
         Verb::Apply(args) => return apply::execute(&args),
         Verb::Import(args) => import::execute(&args)?,
         Verb::Crds(args) => crds::execute(&args)?,
+        Verb::Metrics => metrics::execute()?,
         Verb::Simulate(args) => simulate::execute(&args)?,
         Verb::Replay => replay::run(std::io::stdin().lock(), std::io::stdout().lock())
             .or_else(closed_is_fine)

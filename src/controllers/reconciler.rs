@@ -207,9 +207,12 @@ impl Outcome {
 /// One pass; see the module.
 pub async fn reconcile<K: TopologyKind>(cached: Arc<K>, ctx: Arc<Context>) -> Result<Action, Failure> {
     let uid = cached.uid().unwrap_or_default();
-    let Some(_turn) = ctx.turns.take(&uid, lane(ctx.newest(cached.clone()).as_ref())).await else {
+    let lane = lane(ctx.newest(cached.clone()).as_ref());
+    let waiting = ctx.metrics.waiting(lane);
+    let Some(_turn) = ctx.turns.take(&uid, lane).await else {
         return Ok(Action::await_change());
     };
+    drop(waiting);
     let begun = Instant::now();
     // It may have been edited while it waited.
     let cached =

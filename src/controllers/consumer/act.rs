@@ -14,7 +14,7 @@ use super::observe::{Sample, observation};
 use super::registry::{Front, Registration};
 use super::report;
 use super::targets::{Target as Known, TargetKey};
-use crate::api::conditions::Reason;
+use crate::api::conditions::{self, Reason};
 use crate::api::consumer::TargetKind;
 use crate::api::{ConsumerStatus, FIELD_MANAGER, annotation};
 use crate::controllers::context::Context;
@@ -120,6 +120,9 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
                 target(ctx, &registration.target, known, paused),
                 ctx.now(),
             );
+            let dead_letters = seen.dead_letter.and_then(|dead_letter| dead_letter.end);
+            let (namespace, name) = (&registration.target.namespace, registration.consumer.name_any());
+            ctx.metrics.consumer_aim(namespace, &name, config.target_delay, dead_letters);
             let state = seat.state.take().unwrap_or_default();
             let (decision, state) = scaling::decide(config, &seen, state);
             seat.state = Some(state);
@@ -135,6 +138,10 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
         if let (true, Some(known)) = (decision.patch, &known) {
             patch(ctx, registration, seat, decision, known.wanted);
         }
+    } else {
+        let (namespace, name) = (&registration.target.namespace, registration.consumer.name_any());
+        ctx.metrics.consumer(namespace, &name, &ConsumerFigures::default());
+        ctx.metrics.consumer_guards(namespace, &name, &[]);
     }
     let before = seat.written.clone().unwrap_or_default();
     let error = sample.error.as_ref().map(|words| ctx.secrets.redact(words));
@@ -154,6 +161,9 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
         generation: registration.consumer.metadata.generation,
         now: Timestamp::now(),
     });
+    let ready = conditions::is_true(&after.conditions, conditions::READY);
+    let (namespace, name) = (&registration.target.namespace, registration.consumer.name_any());
+    ctx.metrics.object("Consumer", namespace, &name, Some(ready), None);
     write(ctx, registration, seat, before, after);
 }
 
@@ -191,6 +201,8 @@ fn tell(
             rate_per_replica: status.per_replica,
         },
     );
+    let standing: Vec<_> = decision.conditions.iter().map(|condition| condition.kind.as_str()).collect();
+    ctx.metrics.consumer_guards(namespace, &name, &standing);
     let now = (decision.replicas, decision.bound.as_str());
     if seat.said == Some(now) {
         return;

@@ -1,25 +1,40 @@
 //! Label sets. Every value is from a closed set, or the name of an object that exists.
 
+use std::hash::Hash;
+
 use prometheus_client::encoding::EncodeLabelSet;
 
 use super::owned::Owned;
 
-/// Labels without an owner: their values are few and stay.
+/// A label set whose names are known before it has a value.
+pub(super) trait Labels:
+    EncodeLabelSet + Clone + Eq + Hash + Send + Sync + std::fmt::Debug + 'static
+{
+    /// The names, in the order of the fields.
+    const NAMES: &'static [&'static str];
+}
+
 macro_rules! labels {
     ($($name:ident { $($field:ident: $type:ty),+ $(,)? })+) => {$(
         #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
         pub(super) struct $name { $(pub $field: $type),+ }
+
+        impl Labels for $name {
+            const NAMES: &'static [&'static str] = &[$(stringify!($field)),+];
+        }
     )+};
 }
 
 labels! {
     Reconcile { kind: &'static str, result: &'static str }
     Kind { kind: &'static str }
+    Waiting { lane: &'static str }
     Operation { operation: &'static str }
     ApiWrite { verb: &'static str, resource: &'static str }
     Build { version: &'static str, revision: &'static str }
     Object { kind: &'static str, namespace: String, name: String }
     Consumer { namespace: String, name: String }
+    Guard { namespace: String, name: String, guard: &'static str }
     Decision { namespace: String, name: String, bound: &'static str }
     ScalePatch { namespace: String, name: String, direction: &'static str }
     Broker { broker: String }
@@ -54,6 +69,14 @@ impl Owned for BrokerRequest {
 type Name = (String, String);
 
 impl Owned for Consumer {
+    type Owner = Name;
+
+    fn owner(&self) -> Name {
+        (self.namespace.clone(), self.name.clone())
+    }
+}
+
+impl Owned for Guard {
     type Owner = Name;
 
     fn owner(&self) -> Name {

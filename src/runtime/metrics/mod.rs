@@ -4,6 +4,7 @@
 //! names an object goes when the object goes ([`Metrics::forget_object`],
 //! [`Metrics::forget_consumer`], [`Metrics::forget_broker`]).
 
+mod catalogue;
 mod labels;
 mod owned;
 
@@ -17,13 +18,16 @@ use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
-use prometheus_client::registry::Registry;
 
+use catalogue::Catalogue;
+pub use catalogue::Described;
 use labels::{
-    ApiWrite, Broker, BrokerRequest, Build, Consumer, Decision, Kind, Object, Operation, Reconcile,
-    ScalePatch,
+    ApiWrite, Broker, BrokerRequest, Build, Consumer, Decision, Guard, Kind, Object, Operation, Reconcile,
+    ScalePatch, Waiting,
 };
 use owned::OwnedFamily;
+
+use crate::brokers::lane::Lane;
 
 type Float = Gauge<f64, AtomicU64>;
 
@@ -56,15 +60,26 @@ pub struct ConsumerFigures {
     pub rate_per_replica: Option<f64>,
 }
 
+/// A pass that waits for its turn, until this is dropped.
+#[derive(Debug)]
+pub struct Turn(Gauge);
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 /// All metrics of the process. Cheap to clone; all clones are the same metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    registry: Registry,
+    catalogue: Catalogue,
     reconciles: Family<Reconcile, Counter>,
     reconcile_duration: Durations<Kind>,
+    passes_waiting: Family<Waiting, Gauge>,
     broker_requests: OwnedFamily<BrokerRequest, Counter>,
     broker_request_duration: Durations<Operation>,
     object_ready: OwnedFamily<Object, Gauge>,
@@ -78,6 +93,9 @@ struct Inner {
     desired_replicas: OwnedFamily<Consumer, Gauge>,
     arrival_rate: OwnedFamily<Consumer, Float>,
     rate_per_replica: OwnedFamily<Consumer, Float>,
+    target_delay: OwnedFamily<Consumer, Float>,
+    dead_letters: OwnedFamily<Consumer, Gauge>,
+    guards: OwnedFamily<Guard, Gauge>,
     decisions: OwnedFamily<Decision, Counter>,
     scale_patches: OwnedFamily<ScalePatch, Counter>,
     sweep_duration: OwnedFamily<Broker, Float>,
@@ -95,96 +113,73 @@ impl Metrics {
     /// All metrics, without series.
     #[must_use]
     pub fn new() -> Self {
-        let mut root = Registry::with_prefix("spillway");
-        let r = &mut root;
+        let mut r = Catalogue::new("spillway");
         let build = Build {
             version: env!("CARGO_PKG_VERSION"),
             revision: option_env!("SPILLWAY_REVISION").unwrap_or("unknown"),
         };
-        r.register("build", "The version that runs", Info::new(build));
+        r.info("build", "The version that runs", Info::new(build));
         Self(Arc::new(Inner {
-            reconciles: family(r, "reconciles", "Passes over one object, by result (ok, error)"),
-            reconcile_duration: durations(
-                r,
-                "reconcile_duration_seconds",
-                "How long a pass over one object takes",
+            reconciles: r.family("reconciles", "Passes over one object, by result (ok, error)"),
+            reconcile_duration: r
+                .histograms("reconcile_duration_seconds", "How long a pass over one object takes", Buckets),
+            passes_waiting: r.family(
+                "passes_waiting",
+                "Passes that wait for their turn, by lane: after an edit (user), or a look at everything (resync)",
             ),
-            broker_requests: OwnedFamily::register(
-                r,
+            broker_requests: r.owned(
                 "broker_requests",
                 "Requests to a broker (namespace/name of the Broker), by operation and result",
             ),
-            broker_request_duration: durations(
-                r,
+            broker_request_duration: r.histograms(
                 "broker_request_duration_seconds",
                 "How long brokers take to answer, by operation",
+                Buckets,
             ),
-            object_ready: OwnedFamily::register(
-                r,
-                "object_ready",
-                "1 if the object's Ready condition is True, else 0",
-            ),
-            object_in_sync: OwnedFamily::register(
-                r,
+            object_ready: r.owned("object_ready", "1 if the object's Ready condition is True, else 0"),
+            object_in_sync: r.owned(
                 "object_in_sync",
-                "1 if the broker matches the object, 0 if not; no series if unknown",
+                "1 if the broker matches the object (of a Broker: all its objects), 0 if not; no series if unknown",
             ),
-            vanished: family(r, "objects_vanished", "Objects that vanished from a broker behind our back"),
-            drift_corrected: family(
-                r,
+            vanished: r.family("objects_vanished", "Objects that vanished from a broker behind our back"),
+            drift_corrected: r.family(
                 "drift_corrected",
                 "Objects that were brought back in step after somebody changed them at the broker",
             ),
-            released: family(
-                r,
-                "released",
-                "Deleted objects that were let go without touching the broker (force-release)",
+            released: r.family("released", "Deleted objects that were let go without touching the broker"),
+            lag_messages: r.owned("consumer_lag_messages", "Messages that the consumer has not processed"),
+            lag_seconds: r
+                .owned("consumer_lag_seconds", "How long a message that arrives now waits at the present rate"),
+            replicas: r.owned("consumer_replicas", "Replicas that the scale target is set to"),
+            desired_replicas: r
+                .owned("consumer_desired_replicas", "Replicas that the scale target should be set to"),
+            arrival_rate: r.owned("consumer_arrival_rate", "Messages a second that arrive"),
+            rate_per_replica: r
+                .owned("consumer_rate_per_replica", "Messages a second that one replica processes"),
+            target_delay: r
+                .owned("consumer_target_delay_seconds", "How long a message may wait: scaling.targetDelay"),
+            dead_letters: r.owned(
+                "consumer_dead_letters",
+                "Messages ever written to the dead-letter topic or queue that the breaker watches",
             ),
-            lag_messages: OwnedFamily::register(
-                r,
-                "consumer_lag_messages",
-                "Messages that the consumer has not processed",
+            guards: r.owned(
+                "consumer_guard",
+                "1 for each scaling guard that stands, by the name of its condition; no series where it does not",
             ),
-            lag_seconds: OwnedFamily::register(
-                r,
-                "consumer_lag_seconds",
-                "How long the oldest message that is not processed has waited",
-            ),
-            replicas: OwnedFamily::register(
-                r,
-                "consumer_replicas",
-                "Replicas that the scale target is set to",
-            ),
-            desired_replicas: OwnedFamily::register(
-                r,
-                "consumer_desired_replicas",
-                "Replicas that the scale target should be set to",
-            ),
-            arrival_rate: OwnedFamily::register(r, "consumer_arrival_rate", "Messages a second that arrive"),
-            rate_per_replica: OwnedFamily::register(
-                r,
-                "consumer_rate_per_replica",
-                "Messages a second that one replica processes",
-            ),
-            decisions: OwnedFamily::register(
-                r,
-                "scaling_decisions",
-                "Scaling decisions, by what bounded the result",
-            ),
-            scale_patches: OwnedFamily::register(
-                r,
-                "scale_patches",
-                "Writes to a scale target, by direction (up, down)",
-            ),
-            sweep_duration: OwnedFamily::register(
-                r,
-                "lag_sweep_duration_seconds",
-                "How long the last reading of all offsets of a broker took",
-            ),
-            leader: gauge(r, "leader", "1 if this process is the leader, else 0"),
-            api_writes: family(r, "api_writes", "Writes to the Kubernetes API, by verb and resource"),
-            registry: root,
+            decisions: r.owned("scaling_decisions", "Scaling decisions, by what bounded the result"),
+            scale_patches: r.owned("scale_patches", "Writes to a scale target, by direction (up, down)"),
+            sweep_duration: r
+                .owned("lag_sweep_duration_seconds", "How long the last reading of all offsets of a broker took"),
+            leader: r.gauge("leader", "1 if this process is the leader, else 0"),
+            api_writes: r.family("api_writes", "Writes to the Kubernetes API, by verb and resource"),
+            catalogue: r,
         }))
+    }
+
+    /// Every metric there is, whether it has series or not.
+    #[must_use]
+    pub fn described(&self) -> &[Described] {
+        self.0.catalogue.described()
     }
 
     /// The metrics as `OpenMetrics` text.
@@ -192,7 +187,7 @@ impl Metrics {
     pub fn encode(&self) -> String {
         let mut body = String::new();
         // Writing into a String fails only if a metric refuses to be encoded; what came before is good.
-        if let Err(error) = text::encode(&mut body, &self.0.registry) {
+        if let Err(error) = text::encode(&mut body, self.0.catalogue.registry()) {
             tracing::error!(%error, "failed to encode the metrics");
         }
         body
@@ -203,6 +198,17 @@ impl Metrics {
         let result = if ok { "ok" } else { "error" };
         self.0.reconciles.get_or_create(&Reconcile { kind, result }).inc();
         self.0.reconcile_duration.get_or_create(&Kind { kind }).observe(elapsed.as_secs_f64());
+    }
+
+    /// A pass waits for its turn in `lane`, until the answer is dropped.
+    pub fn waiting(&self, lane: Lane) -> Turn {
+        let lane = match lane {
+            Lane::User => "user",
+            Lane::Resync => "resync",
+        };
+        let gauge = self.0.passes_waiting.get_or_create_owned(&Waiting { lane });
+        gauge.inc();
+        Turn(gauge)
     }
 
     /// `broker` (`namespace/name`) answered, or did not: `result` is `ok` or an error's code.
@@ -277,6 +283,24 @@ impl Metrics {
         set_float(&self.0.rate_per_replica, labels, figures.rate_per_replica);
     }
 
+    /// What a Consumer aims at, and the end of what its breaker watches.
+    pub fn consumer_aim(&self, namespace: &str, name: &str, target_delay: f64, dead_letters: Option<i64>) {
+        let labels = Consumer { namespace: namespace.into(), name: name.into() };
+        set_float(&self.0.target_delay, labels.clone(), Some(target_delay));
+        set(&self.0.dead_letters, labels, dead_letters);
+    }
+
+    /// The guards that stand just now; all others of the Consumer do not.
+    pub fn consumer_guards(&self, namespace: &str, name: &str, standing: &[&'static str]) {
+        let labels = |guard| Guard { namespace: namespace.into(), name: name.into(), guard };
+        self.0
+            .guards
+            .keep(&(namespace.to_owned(), name.to_owned()), |series| standing.contains(&series.guard));
+        for guard in standing {
+            self.0.guards.of(labels(guard)).set(1);
+        }
+    }
+
     /// A scaling decision was made; `bound` names what bounded it.
     pub fn scaling_decision(&self, namespace: &str, name: &str, bound: &'static str) {
         let labels = Decision { namespace: namespace.into(), name: name.into(), bound };
@@ -294,12 +318,15 @@ impl Metrics {
     pub fn forget_consumer(&self, namespace: &str, name: &str) {
         let owner = (namespace.to_owned(), name.to_owned());
         let inner = &*self.0;
-        for gauges in [&inner.lag_messages, &inner.replicas, &inner.desired_replicas] {
+        for gauges in [&inner.lag_messages, &inner.replicas, &inner.desired_replicas, &inner.dead_letters] {
             gauges.forget(&owner);
         }
-        for gauges in [&inner.lag_seconds, &inner.arrival_rate, &inner.rate_per_replica] {
+        for gauges in [&inner.lag_seconds, &inner.arrival_rate, &inner.rate_per_replica, &inner.target_delay]
+        {
             gauges.forget(&owner);
         }
+        inner.guards.forget(&owner);
+        self.forget_object("Consumer", namespace, name);
         inner.decisions.forget(&owner);
         inner.scale_patches.forget(&owner);
     }
@@ -313,44 +340,6 @@ impl Metrics {
     pub fn api_write(&self, verb: &'static str, resource: &'static str) {
         self.0.api_writes.get_or_create(&ApiWrite { verb, resource }).inc();
     }
-}
-
-fn family<L>(registry: &mut Registry, name: &str, help: &str) -> Family<L, Counter>
-where
-    L: prometheus_client::encoding::EncodeLabelSet
-        + Clone
-        + Eq
-        + std::hash::Hash
-        + Send
-        + Sync
-        + std::fmt::Debug
-        + 'static,
-{
-    let family = Family::<L, Counter>::default();
-    registry.register(name, help, family.clone());
-    family
-}
-
-fn durations<L>(registry: &mut Registry, name: &str, help: &str) -> Durations<L>
-where
-    L: prometheus_client::encoding::EncodeLabelSet
-        + Clone
-        + Eq
-        + std::hash::Hash
-        + Send
-        + Sync
-        + std::fmt::Debug
-        + 'static,
-{
-    let family = Durations::<L>::new_with_constructor(Buckets);
-    registry.register(name, help, family.clone());
-    family
-}
-
-fn gauge(registry: &mut Registry, name: &str, help: &str) -> Gauge {
-    let gauge = Gauge::default();
-    registry.register(name, help, gauge.clone());
-    gauge
 }
 
 fn object(kind: &'static str, namespace: &str, name: &str) -> Object {
@@ -418,13 +407,16 @@ mod tests {
                 rate_per_replica: Some(2.0),
             },
         );
+        metrics.object("Consumer", "ns", "a", Some(true), None);
+        metrics.consumer_aim("ns", "a", 15.0, Some(3));
+        metrics.consumer_guards("ns", "a", &["BreakerOpen", "PartitionBound"]);
         for bound in ["Lag", "Rate", "Max"] {
             metrics.scaling_decision("ns", "a", bound);
         }
         metrics.scale_patch("ns", "a", 1, 3);
         metrics.scale_patch("ns", "a", 3, 1);
         metrics.lag_sweep("ns/kafka", Duration::from_millis(9));
-        assert_eq!(lines(&metrics).len(), empty.len() + 14);
+        assert_eq!(lines(&metrics).len(), empty.len() + 19);
         metrics.forget_object("Topic", "ns", "a");
         metrics.forget_consumer("ns", "a");
         metrics.forget_broker("ns/kafka");
@@ -439,6 +431,30 @@ mod tests {
         assert!(metrics.encode().contains("spillway_consumer_lag_messages{namespace=\"ns\",name=\"a\"} 7"));
         metrics.consumer("ns", "a", &ConsumerFigures::default());
         assert!(!metrics.encode().contains("lag_messages{"));
+    }
+
+    #[test]
+    fn a_guard_that_fell_has_no_series() {
+        let metrics = Metrics::new();
+        metrics.consumer_guards("ns", "a", &["BreakerOpen", "PartitionBound"]);
+        metrics.consumer_guards("ns", "b", &["BreakerOpen"]);
+        metrics.consumer_guards("ns", "a", &["PartitionBound"]);
+        let lines = lines(&metrics);
+        let guards: Vec<_> = lines.iter().filter(|line| line.contains("consumer_guard{")).collect();
+        assert_eq!(guards.len(), 2, "{guards:?}");
+        assert!(
+            guards.iter().any(|line| line.contains("name=\"a\",guard=\"PartitionBound\"} 1")),
+            "{guards:?}"
+        );
+    }
+
+    #[test]
+    fn a_pass_waits_until_its_turn_comes() {
+        let metrics = Metrics::new();
+        let turns = [metrics.waiting(Lane::Resync), metrics.waiting(Lane::Resync)];
+        assert!(metrics.encode().contains("spillway_passes_waiting{lane=\"resync\"} 2"));
+        drop(turns);
+        assert!(metrics.encode().contains("spillway_passes_waiting{lane=\"resync\"} 0"));
     }
 
     #[test]

@@ -4,15 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::TypedMetric;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::registry::{Metric, Registry};
+use prometheus_client::registry::Metric;
+
+use super::labels::Labels;
 
 /// Labels that belong to something that comes and goes.
-pub(super) trait Owned:
-    EncodeLabelSet + Clone + Eq + Hash + Send + Sync + std::fmt::Debug + 'static
-{
+pub(super) trait Owned: Labels {
     /// What the series belongs to; all series of one owner go together.
     type Owner: Clone + Eq + Hash + Send + Sync + std::fmt::Debug + 'static;
 
@@ -27,10 +26,8 @@ pub(super) struct OwnedFamily<L: Owned, M> {
 }
 
 impl<L: Owned, M: Metric + TypedMetric + Clone + Default> OwnedFamily<L, M> {
-    /// A family that `registry` shows.
-    pub fn register(registry: &mut Registry, name: &str, help: &str) -> Self {
-        let family = Family::<L, M>::default();
-        registry.register(name, help, family.clone());
+    /// A family that can forget what `family` shows.
+    pub fn of_family(family: Family<L, M>) -> Self {
         Self { family, series: Arc::default() }
     }
 
@@ -57,6 +54,14 @@ impl<L: Owned, M: Metric + TypedMetric + Clone + Default> OwnedFamily<L, M> {
         let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
         for labels in series.remove(owner).unwrap_or_default() {
             self.family.remove(&labels);
+        }
+    }
+
+    /// Removes those series of `owner` that do not pass.
+    pub fn keep(&self, owner: &L::Owner, passes: impl Fn(&L) -> bool) {
+        let mut series = self.series.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(owned) = series.get_mut(owner) {
+            owned.retain(|labels| passes(labels) || !self.family.remove(labels));
         }
     }
 }

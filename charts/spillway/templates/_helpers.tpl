@@ -1,0 +1,42 @@
+{{- define "spillway.fullname" -}}
+{{- $name := .Release.Name -}}
+{{- if not (contains .Chart.Name $name) }}{{ $name = printf "%s-%s" $name .Chart.Name }}{{ end -}}
+{{- default $name .Values.fullnameOverride | trunc 53 | trimSuffix "-" -}}
+{{- end }}
+
+{{- define "spillway.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* Labels of every object. User labels come first: they cannot change what selectors rest on. */}}
+{{- define "spillway.labels" -}}
+{{- $own := dict
+  "helm.sh/chart" (printf "%s-%s" .Chart.Name (replace "+" "_" .Chart.Version))
+  "app.kubernetes.io/version" (.Values.image.tag | default .Chart.AppVersion | replace "@" "_" | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/managed-by" .Release.Service
+  "app.kubernetes.io/part-of" "spillway" -}}
+{{- toYaml (merge (fromYaml (include "spillway.selector" .)) $own .Values.commonLabels) -}}
+{{- end }}
+
+{{- define "spillway.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- default (include "spillway.fullname" .) .Values.serviceAccount.name -}}
+{{- else -}}
+{{- required "serviceAccount.name is needed where serviceAccount.create is false" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end }}
+
+{{- define "spillway.leaseName" -}}
+{{- default (include "spillway.fullname" .) .Values.leaseName -}}
+{{- end }}
+
+{{- define "spillway.image" -}}
+{{- with .Values.image -}}
+{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ default $.Chart.AppVersion .tag }}{{ end -}}
+{{- end -}}
+{{- end }}
+
+{{- define "spillway.port" -}}
+{{- regexFind "[0-9]+$" .Values.httpAddress -}}
+{{- end }}

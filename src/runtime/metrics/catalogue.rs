@@ -1,0 +1,125 @@
+//! The registry, and beside it what each metric is called and means: a registry shows only what has
+//! series.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::{Family, MetricConstructor};
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::metrics::{MetricType, TypedMetric};
+use prometheus_client::registry::{Metric, Registry};
+
+use super::labels::{Build, Labels};
+use super::owned::{Owned, OwnedFamily};
+
+/// What a metric is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// The name that queries use; of a histogram without `_bucket`, `_sum` and `_count`.
+    pub name: String,
+    /// counter, gauge or histogram.
+    pub kind: &'static str,
+    /// The names of its labels.
+    pub labels: &'static [&'static str],
+    /// What it means.
+    pub help: &'static str,
+}
+
+/// All metrics of a process.
+#[derive(Debug)]
+pub(super) struct Catalogue {
+    prefix: &'static str,
+    registry: Registry,
+    described: Vec<Described>,
+}
+
+impl Catalogue {
+    /// Nothing yet; every name will begin with `prefix`.
+    pub fn new(prefix: &'static str) -> Self {
+        Self { prefix, registry: Registry::with_prefix(prefix), described: Vec::new() }
+    }
+
+    /// What to encode.
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Everything that was registered, in that order.
+    pub fn described(&self) -> &[Described] {
+        &self.described
+    }
+
+    /// Series whose labels stay.
+    pub fn family<L: Labels, M: Metric + TypedMetric + Clone + Default>(
+        &mut self,
+        name: &str,
+        help: &'static str,
+    ) -> Family<L, M> {
+        self.show(name, help, M::TYPE, L::NAMES, Family::default())
+    }
+
+    /// Series that go with their owner.
+    pub fn owned<L: Owned, M: Metric + TypedMetric + Clone + Default>(
+        &mut self,
+        name: &str,
+        help: &'static str,
+    ) -> OwnedFamily<L, M> {
+        OwnedFamily::of_family(self.family(name, help))
+    }
+
+    /// Durations.
+    pub fn histograms<L: Labels, C>(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        buckets: C,
+    ) -> Family<L, Histogram, C>
+    where
+        C: MetricConstructor<Histogram> + Clone + std::fmt::Debug + Send + Sync + 'static,
+    {
+        let family = Family::new_with_constructor(buckets);
+        self.show(name, help, MetricType::Histogram, L::NAMES, family)
+    }
+
+    /// One series without labels.
+    pub fn gauge(&mut self, name: &str, help: &'static str) -> Gauge {
+        self.show(name, help, MetricType::Gauge, &[], Gauge::default())
+    }
+
+    /// What the process says of itself.
+    pub fn info(&mut self, name: &str, help: &'static str, info: Info<Build>)
+    where
+        Build: EncodeLabelSet,
+    {
+        self.registry.register(name, help, info);
+        self.describe(format!("{name}_info"), help, "gauge", Build::NAMES);
+    }
+
+    fn show<M: Metric + Clone>(
+        &mut self,
+        name: &str,
+        help: &'static str,
+        kind: MetricType,
+        labels: &'static [&'static str],
+        metric: M,
+    ) -> M {
+        self.registry.register(name, help, metric.clone());
+        match kind {
+            MetricType::Counter => self.describe(format!("{name}_total"), help, "counter", labels),
+            MetricType::Histogram => self.describe(name.to_owned(), help, "histogram", labels),
+            _ => self.describe(name.to_owned(), help, "gauge", labels),
+        }
+        metric
+    }
+
+    fn describe(
+        &mut self,
+        name: String,
+        help: &'static str,
+        kind: &'static str,
+        labels: &'static [&'static str],
+    ) {
+        let name = format!("{}_{name}", self.prefix);
+        self.described.push(Described { name, kind, labels, help });
+    }
+}

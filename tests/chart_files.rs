@@ -1,0 +1,155 @@
+//! The chart says what the code says: settings, versions, metrics, alerts and their runbooks.
+
+use std::collections::BTreeSet;
+use std::fs;
+
+use clap::CommandFactory as _;
+use serde_json::Value;
+use spillway_operator::cli::Cli;
+use spillway_operator::runtime::metrics::Metrics;
+
+const CHART: &str = "charts/spillway";
+
+fn read(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn yaml(path: &str) -> Value {
+    serde_yaml::from_str(&read(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn the_chart_carries_the_committed_crds() {
+    let names = |folder: &str| -> BTreeSet<String> {
+        let files = fs::read_dir(folder).unwrap_or_else(|error| panic!("{folder}: {error}"));
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
+    };
+    let copies = format!("{CHART}/files/crds");
+    assert_eq!(names("crds"), names(&copies));
+    for name in names("crds") {
+        assert_eq!(read(&format!("crds/{name}")), read(&format!("{copies}/{name}")), "{name}: make generate");
+    }
+}
+
+#[test]
+fn the_chart_has_the_version_of_the_crate() {
+    let chart = yaml(&format!("{CHART}/Chart.yaml"));
+    assert_eq!(chart["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(chart["appVersion"], env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn every_setting_of_the_operator_reaches_the_pods() {
+    let deployment = read(&format!("{CHART}/templates/deployment.yaml"));
+    let command = Cli::command();
+    let run = command.find_subcommand("run").expect("spillway run");
+    let settings: Vec<_> =
+        run.get_arguments().chain(command.get_arguments()).filter_map(clap::Arg::get_env).collect();
+    assert!(settings.len() >= 8, "{settings:?}");
+    for setting in settings {
+        let name = format!("{{name: {}, ", setting.to_str().expect("UTF-8"));
+        assert!(deployment.contains(&name), "{name}: not in the Deployment");
+    }
+}
+
+/// The paths of all leaves of values.yaml; what is a map in one line is a leaf.
+fn values() -> Vec<(String, bool)> {
+    let (mut path, mut commented, mut found) = (Vec::<String>::new(), false, Vec::new());
+    for line in read(&format!("{CHART}/values.yaml")).lines() {
+        let text = line.trim_start();
+        if text.is_empty() {
+            commented = false;
+        } else if text.starts_with('#') {
+            commented = !text.starts_with("# ---");
+        } else {
+            let (key, value) = text.split_once(':').unwrap_or_else(|| panic!("{line}"));
+            path.truncate((line.len() - text.len()) / 2);
+            path.push(key.to_owned());
+            if !value.is_empty() {
+                found.push((path.join("."), commented));
+            }
+            commented = false;
+        }
+    }
+    found
+}
+
+/// The paths of all leaves of the schema: what has no properties of its own, or free ones.
+fn schema(path: &str, node: &Value, found: &mut BTreeSet<String>) {
+    for (key, property) in node["properties"].as_object().into_iter().flatten() {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        // Kubernetes' own form of resources; the chart passes it on.
+        if property.get("properties").is_none() || path == "resources" {
+            found.insert(path);
+        } else {
+            assert_eq!(property["additionalProperties"], false, "{path} takes what it does not know");
+            schema(&path, property, found);
+        }
+    }
+}
+
+#[test]
+fn every_value_has_a_comment_and_a_type() {
+    let values = values();
+    let bare: Vec<_> = values.iter().filter(|(_, commented)| !commented).collect();
+    assert!(bare.is_empty(), "without a comment: {bare:?}");
+    let root: Value = serde_json::from_str(&read(&format!("{CHART}/values.schema.json"))).expect("JSON");
+    assert_eq!(root["additionalProperties"], false);
+    let mut typed = BTreeSet::new();
+    schema("", &root, &mut typed);
+    // Helm's own, for charts that are part of another.
+    typed.remove("global");
+    assert_eq!(values.into_iter().map(|(path, _)| path).collect::<BTreeSet<_>>(), typed);
+}
+
+/// The names that begin with `prefix` and go on in lower case.
+fn names<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+    text.match_indices(prefix).map(|(at, _)| {
+        let rest = &text[at..];
+        let end = rest.find(|c: char| !(c.is_ascii_lowercase() || c == '_')).unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
+
+#[test]
+fn alerts_and_dashboard_ask_for_metrics_that_exist() {
+    let metrics = Metrics::new();
+    let known: BTreeSet<_> = metrics
+        .described()
+        .iter()
+        .flat_map(|metric| match metric.kind {
+            "histogram" => ["_bucket", "_sum", "_count"].map(|end| format!("{}{end}", metric.name)).to_vec(),
+            _ => vec![metric.name.clone()],
+        })
+        .collect();
+    let (mut asked, mut seen) = (BTreeSet::new(), 0);
+    for file in ["alerts.yaml", "dashboard.json"] {
+        let text = read(&format!("{CHART}/files/{file}"));
+        for name in names(&text, "spillway_") {
+            assert!(known.contains(name), "{file}: {name} does not exist");
+            asked.insert(name.to_owned());
+            seen += 1;
+        }
+    }
+    assert!(seen > 20 && asked.len() > 15, "{asked:?}");
+}
+
+#[test]
+fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
+    let alerts = yaml(&format!("{CHART}/files/alerts.yaml"));
+    let rules: Vec<_> = alerts["groups"][0]["rules"].as_array().expect("rules").clone();
+    let mut linked = BTreeSet::from(["README.md".to_owned()]);
+    for rule in &rules {
+        let (alert, url) =
+            (rule["alert"].as_str().unwrap(), rule["annotations"]["runbook_url"].as_str().unwrap());
+        let file = url.rsplit('/').next().unwrap();
+        let page = read(&format!("docs/runbooks/{file}"));
+        assert!(page.starts_with(&format!("# {alert}\n")), "docs/runbooks/{file} is not headed {alert}");
+        linked.insert(file.to_owned());
+    }
+    let there: BTreeSet<_> = fs::read_dir("docs/runbooks")
+        .expect("docs/runbooks")
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(linked, there);
+}
