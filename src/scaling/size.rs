@@ -270,6 +270,8 @@ impl State {
         verdict: &mut Verdict,
         choice: &mut Choice,
     ) {
+        /// Seconds after which `RabbitMQ`'s statistics have shown whatever happened: two of their intervals.
+        const STATISTICS: f64 = 10.0;
         let (config, spec, now) = (scene.config, scene.spec, scene.now);
         if spec == 0 || verdict.no_down || scene.signals.data != Data::Full {
             return;
@@ -279,7 +281,9 @@ impl State {
         let early = self.sizing.no_down_until.is_some_and(|until| now < until);
         let rest = early || moving || scene.seen.target.updating;
         let idle_for = self.sizing.idle_since.map_or(0.0, |since| now - since);
-        if plan.limits.min == 0 && !verdict.no_zero && idle_for >= config.idle_after && !rest {
+        // A message that is given out at once shows in nothing but the statistics.
+        let sure = if scene.seen.rabbitmq.is_some() { STATISTICS } else { 0.0 };
+        if plan.limits.min == 0 && !verdict.no_zero && idle_for >= config.idle_after.max(sure) && !rest {
             choice.replicas = 0;
             return;
         }

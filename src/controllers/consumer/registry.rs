@@ -32,6 +32,86 @@ pub enum Front {
     },
 }
 
+/// What a workload reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A Kafka group.
+    Kafka(Group),
+    /// A RabbitMQ queue.
+    Rabbitmq(QueueName),
+}
+
+/// A Kafka group and what it reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The group's id.
+    pub name: String,
+    /// The topics, without doubles.
+    pub topics: Vec<String>,
+    /// Whether records of open transactions count.
+    pub isolation: Isolation,
+}
+
+/// A RabbitMQ queue.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueName {
+    /// Its virtual host.
+    pub vhost: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Source {
+    /// Reads a Consumer; none where it says nothing to read.
+    #[must_use]
+    pub fn of(consumer: &Consumer) -> Option<Self> {
+        let spec = &consumer.spec;
+        if let Some(kafka) = &spec.kafka {
+            let mut topics = kafka.topics.clone();
+            topics.sort();
+            topics.dedup();
+            let (name, isolation) = (kafka.group.clone(), kafka.isolation);
+            return Some(Self::Kafka(Group { name, topics, isolation }));
+        }
+        let rabbitmq = spec.rabbitmq.as_ref()?;
+        Some(Self::Rabbitmq(QueueName { vhost: rabbitmq.vhost.clone(), name: rabbitmq.queue.clone() }))
+    }
+
+    /// Whether two workloads that read both would share the work: the same group, or the same queue.
+    #[must_use]
+    pub fn shares(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Kafka(one), Self::Kafka(other)) => one.name == other.name,
+            (Self::Rabbitmq(one), Self::Rabbitmq(other)) => one == other,
+            _ => false,
+        }
+    }
+
+    /// The group; none where it is a queue.
+    #[must_use]
+    pub const fn group(&self) -> Option<&Group> {
+        match self {
+            Self::Kafka(group) => Some(group),
+            Self::Rabbitmq(_) => None,
+        }
+    }
+
+    /// The queue; none where it is a group.
+    #[must_use]
+    pub const fn queue(&self) -> Option<&QueueName> {
+        match self {
+            Self::Rabbitmq(queue) => Some(queue),
+            Self::Kafka(_) => None,
+        }
+    }
+}
+
+/// Why a Consumer that says nothing to read is refused.
+#[must_use]
+pub fn nothing_to_read() -> Rejection {
+    Rejection::new(Reason::InvalidSpec, "a Consumer reads one thing: set exactly one of kafka and rabbitmq")
+}
+
 /// One Consumer, ready for the collector.
 #[derive(Clone, Debug)]
 pub struct Registration {
@@ -41,12 +121,8 @@ pub struct Registration {
     pub uid: String,
     /// The broker that it reads from.
     pub broker: BrokerKey,
-    /// The group.
-    pub group: String,
-    /// The topics, without doubles.
-    pub topics: Vec<String>,
-    /// Whether records of open transactions count.
-    pub isolation: Isolation,
+    /// What it reads there.
+    pub source: Source,
     /// The workload.
     pub target: TargetKey,
     /// Decides and says so, but does not patch.
@@ -60,17 +136,11 @@ pub struct Registration {
 impl Registration {
     /// Reads a Consumer.
     pub fn of(consumer: &Consumer, front: Front) -> Result<Self, Rejection> {
-        let missing = || Rejection::new(Reason::InvalidSpec, "a Consumer needs something to read: set kafka");
-        let kafka = consumer.spec.kafka.as_ref().ok_or_else(missing)?;
-        let mut topics = kafka.topics.clone();
-        topics.sort();
-        topics.dedup();
+        let reference = consumer.spec.broker_ref().ok_or_else(nothing_to_read)?;
         Ok(Self {
             uid: consumer.uid().unwrap_or_default(),
-            broker: BrokerKey::of(&kafka.broker_ref, &consumer.namespace().unwrap_or_default()),
-            group: kafka.group.clone(),
-            topics,
-            isolation: kafka.isolation,
+            broker: BrokerKey::of(reference, &consumer.namespace().unwrap_or_default()),
+            source: Source::of(consumer).ok_or_else(nothing_to_read)?,
             target: target(consumer),
             dry_run: consumer.spec.scaling.mode == ScalingMode::DryRun,
             config: config(consumer).ok().map(Arc::new),
