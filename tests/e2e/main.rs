@@ -31,5 +31,6 @@ mod rabbit_drift;
 mod rabbit_ownership;
 mod rabbit_recreate;
 mod scaling;
+mod scaling_queue;
 mod steady;
 mod topic;

@@ -158,13 +158,13 @@ impl Registration {
 
 /// The scaler's settings; its serde form is the CR's.
 pub fn config(consumer: &Consumer) -> Result<scaling::Config, Rejection> {
-    let kafka = consumer.spec.kafka.as_ref();
-    serde_json::from_value(json!({
-        "scaling": consumer.spec.scaling,
-        "offsetReset": kafka.map(|kafka| kafka.offset_reset),
-        "isolation": kafka.map(|kafka| kafka.isolation),
-    }))
-    .map_err(|error| Rejection::new(Reason::InvalidSpec, format!("spec.scaling cannot be used: {error}")))
+    let mut form = json!({"scaling": consumer.spec.scaling});
+    if let Some(kafka) = &consumer.spec.kafka {
+        form["offsetReset"] = json!(kafka.offset_reset);
+        form["isolation"] = json!(kafka.isolation);
+    }
+    serde_json::from_value(form)
+        .map_err(|error| Rejection::new(Reason::InvalidSpec, format!("spec.scaling cannot be used: {error}")))
 }
 
 /// All registrations. Whoever waits on [`Registry::changed`] hears of every change.
@@ -219,5 +219,46 @@ impl Registry {
     /// Counts the changes.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn consumer(spec: &serde_json::Value) -> Consumer {
+        Consumer::new("tasks", serde_json::from_value(spec.clone()).unwrap())
+    }
+
+    #[test]
+    fn a_queues_consumer_has_settings_and_a_source() {
+        let consumer = consumer(&json!({
+            "scaleTargetRef": {"name": "worker"}, "scaling": {"maxReplicas": 6, "minReplicas": 0},
+            "rabbitmq": {"brokerRef": {"name": "rabbitmq"}, "queue": "tasks"},
+        }));
+        let config = config(&consumer).unwrap();
+        assert_eq!((config.max_replicas, config.min_replicas), (Some(6), 0));
+        let registration = Registration::of(&consumer, Front::Good).unwrap();
+        let queue = QueueName { vhost: "/".into(), name: "tasks".into() };
+        assert_eq!(registration.source, Source::Rabbitmq(queue));
+    }
+
+    #[test]
+    fn one_group_is_shared_whatever_the_topics_and_one_queue_only_in_its_virtual_host() {
+        let group = |topic: &str| {
+            Source::of(&consumer(
+                &json!({"kafka": {"brokerRef": {"name": "kafka"}, "group": "g", "topics": [topic],
+                "offsetReset": "latest"}}),
+            ))
+            .unwrap()
+        };
+        let queue = |vhost: &str| {
+            Source::of(&consumer(
+                &json!({"rabbitmq": {"brokerRef": {"name": "r"}, "vhost": vhost, "queue": "g"}}),
+            ))
+            .unwrap()
+        };
+        assert!(group("a").shares(&group("b")) && queue("x").shares(&queue("x")));
+        assert!(!queue("x").shares(&queue("y")) && !queue("x").shares(&group("a")));
     }
 }
