@@ -34,3 +34,4 @@ mod scaling;
 mod scaling_queue;
 mod steady;
 mod topic;
+mod verbs;
