@@ -21,7 +21,14 @@ fn consumer_yaml(queue: &str, spec: &str) -> String {
 
 async fn consumer(w: &World, scaling: &str) -> Consumer {
     w.apply(&consumer_yaml("tasks", &format!("scaling: {{{scaling}, {QUICK}}}"))).await;
-    w.ready("tasks").await
+    w.ready::<Consumer>("tasks").await;
+    // A queue that was just made has no statistics yet.
+    w.until("tasks", "all of its queue is known", |consumer: &Consumer| {
+        consumer.condition("Ready").is_some_and(|ready| ready.status == "True")
+            && consumer.condition("PartialData").is_none()
+            && consumer.condition("DataUnknown").is_none()
+    })
+    .await
 }
 
 /// A quorum queue `tasks`, and a Deployment `worker` whose pods do `rate` messages a second each.
