@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::broker::{BrokerRef, CredentialsSecretRef};
 use super::duration::Duration;
+use super::exchange::default_vhost;
 use super::schema;
 
 /// A consumer workload, what it reads, and how it scales.
@@ -40,7 +41,8 @@ use super::schema;
 )]
 #[x_kube(
     validation = Rule::new("has(self.scaleTargetRef) != has(self.template)").message("exactly one of scaleTargetRef and template: name a Deployment that exists, or let Spillway make one"),
-    validation = Rule::new("has(self.kafka)").message("a Consumer needs something to read: set kafka"),
+    validation = Rule::new("has(self.kafka) != has(self.rabbitmq)").message("a Consumer reads one thing: set exactly one of kafka and rabbitmq"),
+    validation = Rule::new("!has(self.rabbitmq) || (has(self.scaling) && has(self.scaling.maxReplicas))").message("a Consumer of a RabbitMQ queue needs scaling.maxReplicas: a queue sets no limit of its own"),
     validation = Rule::new("has(self.template) || !has(self.credentialsSecretRef)").message("credentialsSecretRef is for the environment of pods that Spillway makes: it needs template")
 )]
 #[serde(rename_all = "camelCase")]
@@ -50,24 +52,39 @@ pub struct ConsumerSpec {
     pub scale_target_ref: Option<ScaleTargetRef>,
 
     /// A pod template: Spillway makes a Deployment of the Consumer's name from it and puts
-    /// `SPILLWAY_*` variables into every container (servers, group, topics, client id, security,
-    /// dead-letter and retry names). Exactly one of scaleTargetRef and template.
+    /// `SPILLWAY_*` variables into every container (servers, group, topics, client id, security;
+    /// or URL, virtual host and queue; dead-letter and retry names). Exactly one of scaleTargetRef
+    /// and template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::pod_template")]
     pub template: Option<serde_json::Value>,
 
     /// The Secret that holds the workload's own user name and password, in the Consumer's
-    /// namespace: `SPILLWAY_KAFKA_USERNAME` and `SPILLWAY_KAFKA_PASSWORD` come from it.
+    /// namespace: `SPILLWAY_KAFKA_USERNAME` and `SPILLWAY_KAFKA_PASSWORD` (with rabbitmq:
+    /// `SPILLWAY_AMQP_USERNAME` and `SPILLWAY_AMQP_PASSWORD`) come from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret_ref: Option<CredentialsSecretRef>,
 
-    /// The Kafka consumer group that the workload forms.
+    /// The Kafka consumer group that the workload forms. Exactly one of kafka and rabbitmq.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kafka: Option<KafkaConsumer>,
+
+    /// The RabbitMQ queue that the workload consumes. Exactly one of kafka and rabbitmq.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rabbitmq: Option<RabbitmqConsumer>,
 
     /// How it scales.
     #[serde(default)]
     pub scaling: Scaling,
+}
+
+impl ConsumerSpec {
+    /// The Broker that the workload reads from; none where the spec says nothing to read.
+    #[must_use]
+    pub fn broker_ref(&self) -> Option<&BrokerRef> {
+        let kafka = self.kafka.as_ref().map(|kafka| &kafka.broker_ref);
+        kafka.or_else(|| self.rabbitmq.as_ref().map(|rabbitmq| &rabbitmq.broker_ref))
+    }
 }
 
 /// The workload to scale.
@@ -157,6 +174,22 @@ pub enum Isolation {
     ReadCommitted,
 }
 
+/// A RabbitMQ queue, quorum or classic. A stream is refused: each of its consumers reads all of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RabbitmqConsumer {
+    /// The Broker that the queue is on. With `amqpUrl` it is looked at every second; without, its
+    /// depth is as old as RabbitMQ's statistics, 5 seconds.
+    pub broker_ref: BrokerRef,
+    /// The virtual host. Default `/`.
+    #[serde(default = "default_vhost")]
+    #[schemars(length(min = 1, max = 255))]
+    pub vhost: String,
+    /// The queue's name at the broker.
+    #[schemars(length(min = 1, max = 255))]
+    pub queue: String,
+}
+
 /// How a Consumer scales. Everything has a default: an empty block is a good start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[x_kube(
@@ -171,7 +204,8 @@ pub struct Scaling {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 10_000))]
     pub min_replicas: u32,
-    /// The most replicas. Default: as many as the partitions allow; more could not work.
+    /// The most replicas. Default: as many as the partitions allow; more could not work. Required
+    /// for a RabbitMQ queue, which has no partitions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_replicas: Option<u32>,
@@ -184,7 +218,8 @@ pub struct Scaling {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))]
     pub rate_per_replica: Option<String>,
-    /// How many group members one replica runs. Default: learned.
+    /// How many group members, or consumers of the queue, one replica runs. Default: learned; of a
+    /// queue, 1 at least.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000))]
     pub consumers_per_replica: Option<u32>,
@@ -276,7 +311,7 @@ pub struct Idle {
     #[serde(default = "idle_after")]
     pub after: Duration,
     /// How many messages a partition may seem to lag, unmoving, without counting: a transaction
-    /// marker leaves 1. Default 1.
+    /// marker leaves 1. Default 1. A queue's messages all count.
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub lag_tolerance: u32,
@@ -296,9 +331,10 @@ impl Default for Idle {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Breaker {
-    /// The dead-letter topic to watch. Default: the one that a declared Topic of this Consumer has.
+    /// The dead-letter topic to watch, or the dead-letter queue, in the same virtual host.
+    /// Default: the one that a declared Topic or Queue of this Consumer has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 249))]
+    #[schemars(length(min = 1, max = 255))]
     pub dead_letter: Option<String>,
     /// The share of dead letters among what is consumed above which it opens. Default `"0.2"`.
     #[serde(default = "max_ratio")]

@@ -1,8 +1,11 @@
 //! The command line: one file per verb.
 
 pub mod apply;
+pub mod cluster;
 pub mod crds;
+pub mod explain;
 pub mod import;
+pub mod lag;
 pub mod metrics;
 pub mod offline;
 pub mod plan;
@@ -43,6 +46,10 @@ pub enum Verb {
     Apply(apply::Args),
     /// Write manifests for what a broker already has
     Import(import::Args),
+    /// Show how far behind consumers are, now
+    Lag(lag::Args),
+    /// Say why a Consumer has as many replicas as it has
+    Explain(explain::Args),
     /// Print the custom resource definitions, for kubectl apply --server-side -f -
     Crds(crds::Args),
     /// Print a table of all metrics that `spillway run` serves
@@ -77,6 +84,8 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CliError> {
         Verb::Plan(args) => return plan::execute(&args),
         Verb::Apply(args) => return apply::execute(&args),
         Verb::Import(args) => import::execute(&args)?,
+        Verb::Lag(args) => lag::execute(&args)?,
+        Verb::Explain(args) => explain::execute(&args)?,
         Verb::Crds(args) => crds::execute(&args)?,
         Verb::Metrics => metrics::execute()?,
         Verb::Simulate(args) => simulate::execute(&args)?,

@@ -231,9 +231,8 @@ impl Context {
             let namespace = consumer.namespace().unwrap_or_default();
             if consumer
                 .spec
-                .kafka
-                .as_ref()
-                .is_some_and(|kafka| BrokerKey::of(&kafka.broker_ref, &namespace) == *broker)
+                .broker_ref()
+                .is_some_and(|reference| BrokerKey::of(reference, &namespace) == *broker)
             {
                 self.wake_consumers.wake(&ObjectRef::from_obj(consumer.as_ref()));
             }

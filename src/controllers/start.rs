@@ -25,6 +25,7 @@ use super::turns::Turns;
 use super::wake::Wake;
 use super::written::Written;
 use super::{broker, consumer, reconciler, unreadable};
+use crate::api::consumer::RabbitmqConsumer;
 use crate::api::{Binding, Broker, Consumer, Exchange, Queue, Topic};
 use crate::brokers::kafka::KafkaPool;
 use crate::brokers::rabbitmq::RabbitPool;
@@ -248,6 +249,7 @@ fn retry<K: Cached>(object: Arc<K>, failure: &Failure, ctx: Arc<Context>) -> Act
 async fn react(ctx: Arc<Context>) {
     let mut brokers = std::pin::pin!(ctx.brokers.subscribe());
     let mut topics = std::pin::pin!(ctx.topics.subscribe());
+    let mut queues = std::pin::pin!(ctx.queues.subscribe());
     let mut consumers = std::pin::pin!(ctx.consumers.subscribe());
     let mut deployments = std::pin::pin!(ctx.targets.deployments.subscribe());
     let mut stateful_sets = std::pin::pin!(ctx.targets.stateful_sets.subscribe());
@@ -256,6 +258,7 @@ async fn react(ctx: Arc<Context>) {
         None => futures::stream::pending().right_stream(),
     });
     let (mut relevant, mut relabelled) = (Relevant::default(), Relevant::default());
+    let mut relevant_queues = Relevant::default();
     loop {
         tokio::select! {
             Some(change) = brokers.next() => match change {
@@ -275,6 +278,10 @@ async fn react(ctx: Arc<Context>) {
                 if news {
                     wake_readers(&ctx, topic);
                 }
+            },
+            Some(change) = queues.next() => if relevant_queues.passes(&change) {
+                let (Change::Applied(queue) | Change::Deleted(queue)) = &change;
+                wake_queue_readers(&ctx, queue);
             },
             // Labels decide which Brokers a namespace may use.
             Some(change) = namespaces.next() => if relabelled.passes(&change) {
@@ -328,6 +335,18 @@ fn wake_readers(ctx: &Context, topic: &Topic) {
     for consumer in ctx.consumers.all() {
         let reads = |topics: &[String]| topics.iter().any(|name| name == topic.topic_name());
         if consumer.spec.kafka.as_ref().is_some_and(|kafka| reads(&kafka.topics)) {
+            ctx.wake_consumers.wake(&ObjectRef::from_obj(consumer.as_ref()));
+        }
+    }
+}
+
+/// Consumers of a queue whose dead letters and retries may have changed.
+fn wake_queue_readers(ctx: &Context, queue: &Queue) {
+    for consumer in ctx.consumers.all() {
+        let reads = |rabbitmq: &RabbitmqConsumer| {
+            rabbitmq.vhost == queue.spec.vhost && rabbitmq.queue == queue.queue_name()
+        };
+        if consumer.spec.rabbitmq.as_ref().is_some_and(reads) {
             ctx.wake_consumers.wake(&ObjectRef::from_obj(consumer.as_ref()));
         }
     }

@@ -71,6 +71,73 @@ pub enum Bound {
 }
 
 impl Bound {
+    /// All of them, in order of precedence.
+    pub const ALL: [Self; 17] = [
+        Self::Paused,
+        Self::ScaleConflict,
+        Self::Unknown,
+        Self::Stuck,
+        Self::GroupUnstable,
+        Self::PodsNotReady,
+        Self::Breaker,
+        Self::Downstream,
+        Self::Prefetch,
+        Self::Partitions,
+        Self::Max,
+        Self::Min,
+        Self::Stabilization,
+        Self::Bootstrap,
+        Self::Idle,
+        Self::Rate,
+        Self::Lag,
+    ];
+
+    /// The bound of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|bound| bound.as_str() == name)
+    }
+
+    /// What ends it, for a person.
+    #[must_use]
+    pub const fn way_out(self) -> &'static str {
+        match self {
+            Self::Paused => "removing the annotation spillway.dev/paused from the Consumer or its Broker",
+            Self::ScaleConflict => {
+                "taking the other scaler off the target; without foreign writes it ends after 10 minutes"
+            }
+            Self::Unknown => "data: the broker, the group's topics or the queue must be readable",
+            Self::Stuck => "any partition that moves: look at the consumers' logs for what they hang on",
+            Self::GroupUnstable => {
+                "a group that comes to rest: members that come and go keep it from working"
+            }
+            Self::PodsNotReady => "pods that become ready: kubectl describe pod says why they are not",
+            Self::Breaker => {
+                "a window with few dead letters: look at what is in the dead-letter topic or queue"
+            }
+            Self::Downstream => {
+                "more room behind the consumers (a database, an API); it is tried again after 10 minutes"
+            }
+            Self::Prefetch => {
+                "a smaller prefetch, so that unacknowledged messages are few and others can take the work"
+            }
+            Self::Partitions => {
+                "more partitions, or more even keys; a single active consumer is one by declaration"
+            }
+            Self::Max => "a larger scaling.maxReplicas",
+            Self::Min => "a smaller scaling.minReplicas",
+            Self::Stabilization => {
+                "time: a second look before more, scaling.scaleDown.stabilization of lower need before fewer"
+            }
+            Self::Bootstrap => {
+                "a measured rate: some seconds of work, or scaling.ratePerReplica as a first guess"
+            }
+            Self::Idle => "messages",
+            Self::Rate => "another arrival rate, or another rate of a replica",
+            Self::Lag => "a backlog that is done, or a longer scaling.targetDelay",
+        }
+    }
+
     /// The name, as in a status.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

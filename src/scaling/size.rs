@@ -58,7 +58,7 @@ impl State {
             Demand::of_group(&self.group, &self.arrival, coming, mu / f64::from(fleet.per_replica), config)
         };
         let idle_for = self.sizing.idle_since.map_or(0.0, |since| now - since);
-        let still = !scene.signals.lagging && scene.signals.arrived <= 0.0;
+        let still = !work(scene);
         let nothing = still && (idle_for > FADED || scene.spec == 0);
         let mut need = demand(mu, waiting).need(mu, f64::from(fleet.per_replica), config);
         if nothing {
@@ -123,7 +123,7 @@ impl State {
     ) -> Choice {
         let (config, spec, limits) = (scene.config, scene.spec, &plan.limits);
         let known = scene.signals.data != Data::Missing;
-        let work = known && (scene.signals.lagging || scene.signals.arrived > 0.0);
+        let work = known && work(scene);
         let floor = if spec == 0 && limits.min == 0 && !work { 0 } else { limits.min.max(1) };
         let mut choice = Choice { replicas: spec, next_check: config.poll_interval };
         let mut wanted =
@@ -270,6 +270,8 @@ impl State {
         verdict: &mut Verdict,
         choice: &mut Choice,
     ) {
+        /// Seconds after which `RabbitMQ`'s statistics have shown whatever happened: two of their intervals.
+        const STATISTICS: f64 = 10.0;
         let (config, spec, now) = (scene.config, scene.spec, scene.now);
         if spec == 0 || verdict.no_down || scene.signals.data != Data::Full {
             return;
@@ -279,7 +281,9 @@ impl State {
         let early = self.sizing.no_down_until.is_some_and(|until| now < until);
         let rest = early || moving || scene.seen.target.updating;
         let idle_for = self.sizing.idle_since.map_or(0.0, |since| now - since);
-        if plan.limits.min == 0 && !verdict.no_zero && idle_for >= config.idle_after && !rest {
+        // A message that is given out at once shows in nothing but the statistics.
+        let sure = if scene.seen.rabbitmq.is_some() { STATISTICS } else { 0.0 };
+        if plan.limits.min == 0 && !verdict.no_zero && idle_for >= config.idle_after.max(sure) && !rest {
             choice.replicas = 0;
             return;
         }
@@ -309,6 +313,12 @@ impl State {
             verdict.bounds.push(Bound::Stabilization);
         }
     }
+}
+
+/// Whether there is anything to do. What came to a queue without replicas and is not in it was done by others.
+fn work(scene: &Scene<'_>) -> bool {
+    let elsewhere = scene.seen.rabbitmq.is_some() && scene.spec == 0;
+    scene.signals.lagging || scene.signals.arrived > 0.0 && !elsewhere
 }
 
 /// Everything else that holds.

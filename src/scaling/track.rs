@@ -54,8 +54,9 @@ impl State {
             self.timing.queue = true;
             let mut sample = None;
             let signals = self.queue.observe(queue, seen.now, dt, |m, s| sample = Some((m / workers, s)));
-            // Fewer consumers than replicas: some are still connecting, and the others do it all.
-            let attached = queue.consumers.is_none_or(|c| f64::from(c) >= workers);
+            // Fewer consumers than replicas run: some are still connecting, and the others do it all.
+            let consumers = workers * f64::from(config.consumers_per_replica.unwrap_or(1));
+            let attached = queue.consumers.is_none_or(|c| f64::from(c) >= consumers);
             let steady = seen.target.ready == Some(seen.target.spec) && self.timing.steady_for(seen.now) > dt;
             if attached && steady {
                 self.rate.measured(seen.now, sample.into_iter());

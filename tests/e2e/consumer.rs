@@ -51,7 +51,7 @@ fn a_consumer_names_exactly_one_of_a_target_and_a_template() {
         assert!(both.contains("exactly one of scaleTargetRef and template"), "{both}");
         let nothing = "{apiVersion: spillway.dev/v1alpha1, kind: Consumer, metadata: {name: orders}, spec: {scaleTargetRef: {name: orders}}}";
         let nothing = w.refused(nothing).await;
-        assert!(nothing.contains("set kafka"), "{nothing}");
+        assert!(nothing.contains("exactly one of kafka and rabbitmq"), "{nothing}");
         let order = "scaleTargetRef: {name: orders}\nscaling: {minReplicas: 5, maxReplicas: 2}";
         let order = w.refused(&consumer_yaml("orders", order)).await;
         assert!(order.contains("maxReplicas must be at least minReplicas"), "{order}");

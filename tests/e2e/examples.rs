@@ -6,11 +6,13 @@
 use std::path::Path;
 use std::process::Command;
 
-use kube::api::DynamicObject;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
-use spillway_operator::api::{Binding, Broker, Exchange, Queue, Topic};
+use spillway_operator::api::{Binding, Broker, Consumer, Exchange, Queue, Topic};
 
-use crate::bed::{Object, RabbitAddress, World, documents, required, world};
+use crate::bed::{Object, RabbitAddress, World, deployment, documents, required, world};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/examples");
 
@@ -33,6 +35,13 @@ fn objects(w: &World, folder: &str) -> Vec<DynamicObject> {
             "Broker" => {
                 spec["rabbitmq"]["managementUrl"] = json!(bed.management);
                 spec["rabbitmq"]["amqpUrl"] = json!(bed.amqp);
+            }
+            "Consumer" if spec["rabbitmq"].is_object() => spec["rabbitmq"]["vhost"] = json!(w.vhost),
+            "Consumer" => {
+                spec["kafka"]["group"] = json!(w.name(spec["kafka"]["group"].as_str().expect("a group")));
+                for topic in spec["kafka"]["topics"].as_array_mut().expect("topics") {
+                    *topic = json!(w.name(topic.as_str().expect("a topic")));
+                }
             }
             "Exchange" | "Queue" | "Binding" => spec["vhost"] = json!(w.vhost),
             // All tests share one Kafka, where a namespace of names is what a virtual host is here.
@@ -282,6 +291,55 @@ fn the_queue_service_works_with_its_work_queue_fan_out_and_topic_routing() {
         assert_eq!(mq.the_queue("logs.archive").await["type"], "stream");
         mq.until_counted("logs.archive", 3).await;
         assert_eq!(mq.exchange("logs").await.expect("an exchange")["policy"], "spillway.x.logs");
+    });
+}
+
+/// The Consumers of a folder, each with a Deployment to scale.
+async fn scaled(w: &World, folder: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for object in objects(w, folder).iter().filter(|object| kind(object) == "Consumer") {
+        let target = object.data["spec"]["scaleTargetRef"]["name"].as_str().expect("a target");
+        w.apply(&deployment(w, target, 1).await).await;
+        w.apply(&serde_json::to_string(object).expect("JSON")).await;
+        names.push(object.metadata.name.clone().expect("a name"));
+    }
+    names
+}
+
+#[test]
+fn the_workers_of_the_queue_service_are_woken_by_its_first_task() {
+    world(async |w| {
+        set_up(w).await;
+        applied(w, "07-queue-service").await;
+        assert_eq!(scaled(w, "07-queue-service").await, ["tasks"]);
+        let consumer: Consumer = w.ready("tasks").await;
+        assert_eq!(consumer.status.and_then(|status| status.lag).and_then(|lag| lag.messages), Some(0));
+        // Nothing waits: a person may let the last one go, and the first task wakes it again.
+        let deployments: Api<Deployment> = Api::namespaced(w.client.clone(), &w.namespace);
+        let zero = Patch::Merge(json!({"spec": {"replicas": 0}}));
+        deployments.patch_scale("tasks", &PatchParams::default(), &zero).await.expect("scaled");
+        w.until("tasks", "none is wanted", |consumer: &Consumer| {
+            consumer.status.as_ref().is_some_and(|status| status.replicas == Some(0))
+        })
+        .await;
+        assert!(w.mq().await.publish("", "tasks", "a task").await);
+        w.until("tasks", "one is wanted", |consumer: &Consumer| {
+            consumer.status.as_ref().is_some_and(|status| status.replicas == Some(1))
+        })
+        .await;
+    });
+}
+
+#[test]
+fn the_three_groups_of_the_click_analytics_are_consumers_of_their_own() {
+    world(async |w| {
+        applied(w, "05-click-analytics").await;
+        let names = scaled(w, "05-click-analytics").await;
+        assert_eq!(names, ["data-warehouse", "ml-training", "realtime-analytics"]);
+        for name in names {
+            let consumer: Consumer = w.ready(&name).await;
+            assert_eq!(consumer.status.and_then(|status| status.cap), Some(12), "{name}");
+        }
     });
 }
 

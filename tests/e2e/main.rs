@@ -31,5 +31,7 @@ mod rabbit_drift;
 mod rabbit_ownership;
 mod rabbit_recreate;
 mod scaling;
+mod scaling_queue;
 mod steady;
 mod topic;
+mod verbs;

@@ -224,3 +224,87 @@ fn another_autoscaler_on_the_target_stops_the_patches_until_it_goes() {
         until_wanted(&workload, 3, Duration::from_secs(60)).await;
     });
 }
+
+#[test]
+fn a_flood_on_twelve_partitions_takes_one_patch_to_twelve_replicas() {
+    world(async |w| {
+        w.broker("").await;
+        w.topic("orders", "partitions: 12").await;
+        w.ready::<Topic>("orders").await;
+        // 100 ms a message, and 5,000 of them.
+        let workload = Workload::start(w, "worker", 1, &w.name("group"), &w.name("orders"), 10).await;
+        scaled(w, "ratePerReplica: '10', targetDelay: 15s").await;
+        until_wanted(&workload, 1, Duration::from_secs(5)).await;
+        futures::future::join_all((0..12).map(async |partition| {
+            w.kafka.produce(&w.name("orders"), partition, 417).await;
+        }))
+        .await;
+        let flooded = Instant::now();
+        until_wanted(&workload, 12, Duration::from_secs(10)).await;
+        println!("12 replicas wanted {:?} after the flood", flooded.elapsed());
+        assert_eq!(workload.wanted(), [1, 12], "in one patch");
+        let (begun, before) = (Instant::now(), w.kafka.committed(&w.name("group"), &w.name("orders"), 12));
+        let rate =
+            until_within(Duration::from_secs(60), "the work goes about twelve times as fast", async || {
+                let done = w.kafka.committed(&w.name("group"), &w.name("orders"), 12) - before;
+                #[allow(clippy::cast_precision_loss)]
+                let rate = done as f64 / begun.elapsed().as_secs_f64();
+                if rate > 60.0 { Ok(rate) } else { Err(format!("{rate:.0} messages a second")) }
+            })
+            .await;
+        println!("{rate:.0} messages a second, its start included");
+    });
+}
+
+#[test]
+fn three_groups_of_one_topic_are_scaled_each_by_itself() {
+    world(async |w| {
+        w.broker("").await;
+        w.topic("clicks", "partitions: 12").await;
+        w.ready::<Topic>("clicks").await;
+        let groups = [("realtime", 25, 4), ("warehouse", 50, 2), ("training", 200, 1)];
+        let mut workloads = Vec::new();
+        for (name, rate, _) in groups {
+            let group = w.name(name);
+            workloads.push(Workload::start(w, name, 1, &group, &w.name("clicks"), rate).await);
+            w.apply(&format!(
+                "apiVersion: spillway.dev/v1alpha1
+kind: Consumer
+metadata: {{name: {name}}}
+spec:
+  scaleTargetRef: {{name: {name}}}
+  kafka: {{brokerRef: {{name: kafka}}, group: '{group}', topics: ['{}'], offsetReset: earliest}}
+  scaling: {{ratePerReplica: '{rate}', targetDelay: 30s, {QUICK}}}",
+                w.name("clicks")
+            ))
+            .await;
+            w.ready::<Consumer>(name).await;
+        }
+        // 72 clicks a second.
+        let topic = w.name("clicks");
+        let clicks = async {
+            let mut each = tokio::time::interval(Duration::from_millis(500));
+            loop {
+                each.tick().await;
+                for partition in 0..12 {
+                    w.kafka.produce(&topic, partition, 3).await;
+                }
+            }
+        };
+        let settled = async {
+            for (workload, (name, _, replicas)) in workloads.iter().zip(groups) {
+                let what = format!("{name} has {replicas}");
+                until_within(Duration::from_secs(90), &what, async || match workload.wanted_now() {
+                    Some(now) if now == replicas => Ok(()),
+                    _ => Err(format!("{:?}", workload.wanted())),
+                })
+                .await;
+            }
+        };
+        tokio::select! {
+            () = clicks => unreachable!("it has no end"),
+            () = settled => {}
+        }
+        assert_eq!(workloads[2].wanted(), [1], "what others need is no reason");
+    });
+}

@@ -1,8 +1,9 @@
 //! How deep queues are, asked over AMQP: for brokers whose management interface is slow or not there.
 //!
-//! A passive declaration on a channel of its own tells the ready messages and the consumers of a queue; a queue that
-//! does not exist closes that channel and nothing else. A connection is bound to a virtual host: there is one for each,
-//! made when it is needed, and again when it was lost.
+//! A passive declaration tells the ready messages and the consumers of a queue, as of now. It has a channel to itself
+//! meanwhile, because a queue that does not exist closes the channel (and nothing else); a few channels are kept for the
+//! next. A connection is bound to a virtual host: there is one for each, made when it is needed, and again when it was
+//! lost.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
-use lapin::{AsyncTcpStream, Connection, ConnectionProperties};
+use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties};
 use rustls::ClientConfig;
 use tokio::sync::Semaphore;
 
@@ -21,10 +22,12 @@ use super::transport::{Transport, transport};
 use crate::brokers::settings::Secret;
 use crate::brokers::tls;
 
-/// A probe takes no longer, the connection included.
+/// A probe takes no longer unless told otherwise, the connection included.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// Probes under way at a time: each has a channel.
 const AT_ONCE: usize = 64;
+/// Channels kept open in each virtual host.
+const KEPT: usize = 8;
 /// A connection that nobody used for so long is closed when another is made.
 const IDLE: Duration = Duration::from_secs(300);
 const HEARTBEAT_SECONDS: u16 = 10;
@@ -60,7 +63,33 @@ struct Shared {
 /// The connection of one virtual host.
 struct Vhost {
     connection: tokio::sync::Mutex<Option<Arc<Connection>>>,
+    /// Channels that nobody uses at the moment.
+    channels: Mutex<Vec<Channel>>,
     used: Mutex<Instant>,
+}
+
+impl Vhost {
+    fn kept(&self) -> Option<Channel> {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        channels.retain(|channel| channel.status().connected());
+        channels.pop()
+    }
+
+    /// Keeps a channel for the next, if there is room.
+    async fn keep(&self, channel: Channel) {
+        let spare = {
+            let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+            if channels.len() < KEPT {
+                channels.push(channel);
+                None
+            } else {
+                Some(channel)
+            }
+        };
+        if let Some(channel) = spare {
+            let _closed_in_any_case = channel.close(200, "seen".into()).await;
+        }
+    }
 }
 
 impl AmqpProbe {
@@ -118,6 +147,16 @@ impl AmqpProbe {
     /// Ready messages and consumers of a queue; `None` when it does not exist. A virtual host that does not exist is
     /// [`ErrorKind::NoVhost`].
     pub async fn depth(&self, vhost: &str, queue: &str) -> Result<Option<Depth>, RabbitError> {
+        self.depth_within(vhost, queue, TIMEOUT).await
+    }
+
+    /// [`Self::depth`], with a limit of its own.
+    pub async fn depth_within(
+        &self,
+        vhost: &str,
+        queue: &str,
+        limit: Duration,
+    ) -> Result<Option<Depth>, RabbitError> {
         let operation = format!("read the depth of queue {queue:?}");
         if queue.is_empty() || queue.len() > NAME_BYTES || vhost.len() > NAME_BYTES {
             let message = format!("a name has at least 1 and at most {NAME_BYTES} bytes");
@@ -126,32 +165,42 @@ impl AmqpProbe {
         let Ok(_turn) = self.shared.turns.acquire().await else {
             return Err(RabbitError::new(operation, ErrorKind::Timeout, "the client is going away"));
         };
-        match tokio::time::timeout(TIMEOUT, self.probe(vhost, queue)).await {
+        match tokio::time::timeout(limit, self.probe(vhost, queue)).await {
             Ok(Ok(depth)) => Ok(Some(depth)),
             Ok(Err(error)) if code(&error) == Some(404) => Ok(None),
             Ok(Err(error)) => Err(self.shared.explain(operation, vhost, &error)),
             Err(_) => {
-                let message = format!("no answer within {} ms", TIMEOUT.as_millis());
+                let message = format!("no answer within {} ms", limit.as_millis());
                 Err(RabbitError::new(operation, ErrorKind::Timeout, message))
             }
         }
     }
 
     async fn probe(&self, vhost: &str, queue: &str) -> lapin::Result<Depth> {
-        let connection = self.shared.connection(vhost).await?;
-        let channel = connection.create_channel().await?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let found = channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
-        // A channel that is dropped stays open until then.
-        let _closed_in_any_case = channel.close(200, "seen".into()).await;
-        Ok(Depth { ready: found.message_count(), consumers: found.consumer_count() })
+        let place = self.shared.place(vhost);
+        if let Some(channel) = place.kept() {
+            match look(&place, channel, queue).await {
+                // It may have gone with its connection just as it was taken.
+                Err(error) if code(&error).is_none() => {}
+                answer => return answer,
+            }
+        }
+        let channel = self.shared.connection(&place, vhost).await?.create_channel().await?;
+        look(&place, channel, queue).await
     }
+}
+
+/// Asks on a channel, which is dropped, and so closed, unless it answers.
+async fn look(place: &Vhost, channel: Channel, queue: &str) -> lapin::Result<Depth> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let found = channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
+    place.keep(channel).await;
+    Ok(Depth { ready: found.message_count(), consumers: found.consumer_count() })
 }
 
 impl Shared {
     /// The connection of a virtual host; many who need it wait for one that makes it.
-    async fn connection(&self, vhost: &str) -> lapin::Result<Arc<Connection>> {
-        let place = self.place(vhost);
+    async fn connection(&self, place: &Vhost, vhost: &str) -> lapin::Result<Arc<Connection>> {
         let mut kept = place.connection.lock().await;
         if let Some(connection) = kept.as_ref().filter(|connection| connection.status().connected()) {
             return Ok(Arc::clone(connection));
@@ -172,8 +221,11 @@ impl Shared {
             let used = *place.used.lock().unwrap_or_else(PoisonError::into_inner);
             used.elapsed() < IDLE || Arc::strong_count(place) > 1
         });
-        let place =
-            Arc::new(Vhost { connection: tokio::sync::Mutex::new(None), used: Mutex::new(Instant::now()) });
+        let place = Arc::new(Vhost {
+            connection: tokio::sync::Mutex::new(None),
+            channels: Mutex::default(),
+            used: Mutex::new(Instant::now()),
+        });
         vhosts.insert(vhost.to_owned(), Arc::clone(&place));
         place
     }

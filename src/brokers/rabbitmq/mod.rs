@@ -6,12 +6,13 @@
 //!   └────▶ amqp (how deep is a queue) ──────────────────────────────────────────────────────▶ AMQP
 //! ```
 //!
-//! Reading order: [`types`] (what goes in and out), [`settings`], [`error`], [`client`], [`observer`], [`amqp`],
-//! [`pool`].
+//! Reading order: [`types`] (what goes in and out), [`settings`], [`error`], [`client`], [`observer`], [`figures`],
+//! [`amqp`], [`pool`].
 
 pub mod amqp;
 pub mod client;
 pub mod error;
+pub mod figures;
 mod http;
 pub mod observer;
 mod path;
@@ -24,6 +25,7 @@ pub mod types;
 pub use amqp::{AmqpProbe, Depth};
 pub use client::RabbitClient;
 pub use error::{ErrorKind, RabbitError};
+pub use figures::QueueFigures;
 pub use observer::{Observer, SeenQueue, SeenRoute, Sweep};
 pub use pool::{RabbitHandle, RabbitPool};
 pub use settings::RabbitSettings;

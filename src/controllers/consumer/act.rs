@@ -10,8 +10,8 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 
-use super::observe::{Sample, observation};
-use super::registry::{Front, Registration};
+use super::observe::{Sample, Trouble, observation};
+use super::registry::{Front, Registration, Source};
 use super::report;
 use super::targets::{Target as Known, TargetKey};
 use crate::api::conditions::{self, Reason};
@@ -49,6 +49,7 @@ pub struct Seat {
     pub next: Instant,
     state: Option<State>,
     generation: Option<i64>,
+    source: Option<Source>,
     front: Option<Front>,
     written: Option<ConsumerStatus>,
     figures_at: Instant,
@@ -70,6 +71,7 @@ impl Seat {
             next: Instant::now(),
             state: Some(learned.map_or_else(State::default, |learned| State::seeded(&learned))),
             generation: None,
+            source: None,
             front: None,
             written: registration.consumer.status.clone(),
             figures_at: Instant::now(),
@@ -94,6 +96,11 @@ impl Seat {
 /// Decides for one Consumer and starts what follows from it.
 pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sample, seat: &mut Seat) {
     seat.generation = registration.consumer.metadata.generation;
+    if seat.source.as_ref().is_some_and(|before| !before.shares(&registration.source)) {
+        // Another group or queue: what was learned of the old one says nothing.
+        seat.state = None;
+    }
+    seat.source = Some(registration.source.clone());
     seat.front = Some(registration.front.clone());
     let known = ctx.targets.get(&registration.target);
     let paused = annotated(registration.consumer.as_ref(), annotation::PAUSED)
@@ -109,7 +116,11 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
         Front::Good => true,
         Front::Bad { reason, .. } => !matches!(
             reason,
-            Reason::Conflict | Reason::InvalidSpec | Reason::NamespaceNotAllowed | Reason::TargetNotFound
+            Reason::Conflict
+                | Reason::InvalidSpec
+                | Reason::NamespaceNotAllowed
+                | Reason::RefInvalid
+                | Reason::TargetNotFound
         ),
     };
     let decision = match (&registration.config, &known) {
@@ -144,7 +155,9 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
         ctx.metrics.consumer_guards(namespace, &name, &[]);
     }
     let before = seat.written.clone().unwrap_or_default();
-    let error = sample.error.as_ref().map(|words| ctx.secrets.redact(words));
+    let trouble = sample
+        .trouble(registration)
+        .map(|trouble| Trouble { message: ctx.secrets.redact(&trouble.message), ..trouble });
     let refused = {
         let refused = seat.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.as_ref().map(|refused| refused.words.clone())
@@ -156,7 +169,7 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
         replicas: known.as_ref().map(|known| (known.wanted, known.ready)),
         dry_run: registration.dry_run,
         paused,
-        error: error.as_deref(),
+        trouble: trouble.as_ref(),
         refused: refused.as_deref(),
         generation: registration.consumer.metadata.generation,
         now: Timestamp::now(),

@@ -1,8 +1,8 @@
 //! The poll: all Consumers of one broker in one sweep.
 //!
 //! One task for each broker that has Consumers. At each turn it takes the Consumers that are due,
-//! reads everything they need together (groups in parallel, partitions deduplicated), and hands
-//! each its observation. A broker that does not answer gives observations that say so: the
+//! reads everything they need together (groups in parallel, partitions deduplicated; queues by virtual
+//! host), and hands each its observation. A broker that does not answer gives observations that say so: the
 //! decision, not the collector, knows what to do about it.
 
 use std::collections::{BTreeSet, HashMap};
@@ -88,7 +88,7 @@ async fn sweep(
     let begun = Instant::now();
     let sample = match ctx.links.get(broker) {
         Ok(link) => read(ctx, &link, due, facts).await,
-        Err(failure) => Sample::nothing(failure.to_string()),
+        Err(failure) => Sample::nothing(&failure),
     };
     ctx.metrics.lag_sweep(&broker.to_string(), begun.elapsed());
     for registration in due {

@@ -11,7 +11,7 @@
 //! * [`workload`]: the Deployment and its injected environment (pure)
 //! * [`targets`]: what is known of Deployments, StatefulSets and autoscalers
 //! * [`registry`]: which Consumers are to be decided for
-//! * [`collector`]: the poll; [`observe`]: from offsets to an observation
+//! * [`collector`]: the poll; [`observe`]: from offsets, or the depth of queues, to an observation
 //! * [`report`]: from a decision to status (pure); [`act`]: patch and status
 
 pub mod act;
@@ -37,11 +37,11 @@ use super::guard::labels;
 use super::reconciler::annotated;
 use crate::api::conditions::Reason;
 use crate::api::consumer::{ScaleTargetRef, TargetApi, TargetKind};
-use crate::api::{Consumer, FIELD_MANAGER, annotation};
+use crate::api::{BrokerSpec, Consumer, FIELD_MANAGER, annotation};
 use crate::topology::Rejection;
 use crate::topology::access::{self, Asking};
 use crate::topology::ownership::{self, Claim};
-use registry::{Front, Registration};
+use registry::{Front, Registration, Source};
 use targets::TargetKey;
 
 /// One pass over one Consumer: everything but the decisions, which the collector makes.
@@ -90,19 +90,16 @@ pub async fn reconcile(cached: Arc<Consumer>, ctx: Arc<Context>) -> Result<Actio
 
 async fn prepare(ctx: &Arc<Context>, consumer: &Consumer) -> Result<(), Failure> {
     let namespace = consumer.namespace().unwrap_or_default();
-    let Some(kafka) = &consumer.spec.kafka else {
-        return Err(
-            Rejection::new(Reason::InvalidSpec, "a Consumer needs something to read: set kafka").into()
-        );
-    };
+    let reference = consumer.spec.broker_ref().ok_or_else(registry::nothing_to_read)?;
     registry::config(consumer)?;
-    let broker = BrokerKey::of(&kafka.broker_ref, &namespace);
+    let broker = BrokerKey::of(reference, &namespace);
     let Some(found) = ctx.brokers.get(&broker.namespace, &broker.name) else {
         return Err(Failure::waiting(Reason::BrokerNotFound, format!("Broker {broker} does not exist")));
     };
     let labels = labels(ctx, &found.spec, &namespace).await?;
     let asking = Asking { namespace: &namespace, labels: labels.as_ref() };
     access::namespace_allowed(&found.spec, &broker.namespace, asking)?;
+    on_its_kind(consumer, &found.spec, &broker)?;
     owned(ctx, consumer, &broker)?;
 
     if consumer.spec.template.is_some() && !annotated(consumer, annotation::PAUSED) {
@@ -131,7 +128,18 @@ pub fn target(consumer: &Consumer) -> TargetKey {
     TargetKey { kind: reference.kind, namespace, name: reference.name }
 }
 
-/// The oldest Consumer of a group and cluster owns it, and so does the oldest of a target.
+/// A group is Kafka's, and a queue RabbitMQ's.
+fn on_its_kind(consumer: &Consumer, broker: &BrokerSpec, key: &BrokerKey) -> Result<(), Failure> {
+    let (is, needed) = match (&consumer.spec.kafka, &broker.kafka) {
+        (Some(_), None) => ("RabbitMQ", "kafka"),
+        (None, Some(_)) => ("Kafka", "rabbitmq"),
+        _ => return Ok(()),
+    };
+    let message = format!("Broker {key} is a {is} cluster, and this Consumer says {needed}");
+    Err(Rejection::new(Reason::RefInvalid, message).into())
+}
+
+/// The oldest Consumer of a group or queue in a cluster owns it, and so does the oldest of a target.
 fn owned(ctx: &Context, consumer: &Consumer, broker: &BrokerKey) -> Result<(), Failure> {
     let claim = |other: &Consumer| Claim {
         kind: "Consumer",
@@ -142,24 +150,25 @@ fn owned(ctx: &Context, consumer: &Consumer, broker: &BrokerKey) -> Result<(), F
         name: other.name_any(),
     };
     let cluster = ctx.cluster_id(broker);
-    let group = |other: &Consumer| {
-        let kafka = other.spec.kafka.as_ref()?;
-        let broker =
-            BrokerKey::of(&kafka.broker_ref, other.metadata.namespace.as_deref().unwrap_or_default());
-        Some((kafka.group.clone(), ctx.cluster_id(&broker)))
+    let here = |other: &Consumer| {
+        let namespace = other.metadata.namespace.as_deref().unwrap_or_default();
+        let broker = other.spec.broker_ref().map(|reference| BrokerKey::of(reference, namespace));
+        cluster.is_some() && broker.and_then(|broker| ctx.cluster_id(&broker)) == cluster
     };
-    let (own_group, own_target) = (group(consumer), target(consumer));
+    let (own_source, own_target) = (Source::of(consumer), target(consumer));
+    let same = |other: &Consumer| {
+        own_source.as_ref().zip(Source::of(other).as_ref()).is_some_and(|(own, its)| own.shares(its))
+    };
     let mut rivals = ctx.consumers.all();
     rivals.retain(|other| {
-        other.uid() != consumer.uid()
-            && (target(other) == own_target || (cluster.is_some() && group(other) == own_group))
+        other.uid() != consumer.uid() && (target(other) == own_target || (same(other) && here(other)))
     });
     let claims: Vec<_> = rivals.iter().map(|other| claim(other)).chain([claim(consumer)]).collect();
     match ownership::owner(&claims) {
         Some(owner) if Some(&owner.uid) != consumer.metadata.uid.as_ref() => Err(Rejection::new(
             Reason::Conflict,
             format!(
-                "Consumer {}/{} was created first for the same group or the same workload; two would work against each other",
+                "Consumer {}/{} was created first for the same group, queue or workload; two would work against each other",
                 owner.namespace, owner.name
             ),
         )

@@ -32,6 +32,86 @@ pub enum Front {
     },
 }
 
+/// What a workload reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A Kafka group.
+    Kafka(Group),
+    /// A RabbitMQ queue.
+    Rabbitmq(QueueName),
+}
+
+/// A Kafka group and what it reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// The group's id.
+    pub name: String,
+    /// The topics, without doubles.
+    pub topics: Vec<String>,
+    /// Whether records of open transactions count.
+    pub isolation: Isolation,
+}
+
+/// A RabbitMQ queue.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueName {
+    /// Its virtual host.
+    pub vhost: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl Source {
+    /// Reads a Consumer; none where it says nothing to read.
+    #[must_use]
+    pub fn of(consumer: &Consumer) -> Option<Self> {
+        let spec = &consumer.spec;
+        if let Some(kafka) = &spec.kafka {
+            let mut topics = kafka.topics.clone();
+            topics.sort();
+            topics.dedup();
+            let (name, isolation) = (kafka.group.clone(), kafka.isolation);
+            return Some(Self::Kafka(Group { name, topics, isolation }));
+        }
+        let rabbitmq = spec.rabbitmq.as_ref()?;
+        Some(Self::Rabbitmq(QueueName { vhost: rabbitmq.vhost.clone(), name: rabbitmq.queue.clone() }))
+    }
+
+    /// Whether two workloads that read both would share the work: the same group, or the same queue.
+    #[must_use]
+    pub fn shares(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Kafka(one), Self::Kafka(other)) => one.name == other.name,
+            (Self::Rabbitmq(one), Self::Rabbitmq(other)) => one == other,
+            _ => false,
+        }
+    }
+
+    /// The group; none where it is a queue.
+    #[must_use]
+    pub const fn group(&self) -> Option<&Group> {
+        match self {
+            Self::Kafka(group) => Some(group),
+            Self::Rabbitmq(_) => None,
+        }
+    }
+
+    /// The queue; none where it is a group.
+    #[must_use]
+    pub const fn queue(&self) -> Option<&QueueName> {
+        match self {
+            Self::Rabbitmq(queue) => Some(queue),
+            Self::Kafka(_) => None,
+        }
+    }
+}
+
+/// Why a Consumer that says nothing to read is refused.
+#[must_use]
+pub fn nothing_to_read() -> Rejection {
+    Rejection::new(Reason::InvalidSpec, "a Consumer reads one thing: set exactly one of kafka and rabbitmq")
+}
+
 /// One Consumer, ready for the collector.
 #[derive(Clone, Debug)]
 pub struct Registration {
@@ -41,12 +121,8 @@ pub struct Registration {
     pub uid: String,
     /// The broker that it reads from.
     pub broker: BrokerKey,
-    /// The group.
-    pub group: String,
-    /// The topics, without doubles.
-    pub topics: Vec<String>,
-    /// Whether records of open transactions count.
-    pub isolation: Isolation,
+    /// What it reads there.
+    pub source: Source,
     /// The workload.
     pub target: TargetKey,
     /// Decides and says so, but does not patch.
@@ -60,17 +136,11 @@ pub struct Registration {
 impl Registration {
     /// Reads a Consumer.
     pub fn of(consumer: &Consumer, front: Front) -> Result<Self, Rejection> {
-        let missing = || Rejection::new(Reason::InvalidSpec, "a Consumer needs something to read: set kafka");
-        let kafka = consumer.spec.kafka.as_ref().ok_or_else(missing)?;
-        let mut topics = kafka.topics.clone();
-        topics.sort();
-        topics.dedup();
+        let reference = consumer.spec.broker_ref().ok_or_else(nothing_to_read)?;
         Ok(Self {
             uid: consumer.uid().unwrap_or_default(),
-            broker: BrokerKey::of(&kafka.broker_ref, &consumer.namespace().unwrap_or_default()),
-            group: kafka.group.clone(),
-            topics,
-            isolation: kafka.isolation,
+            broker: BrokerKey::of(reference, &consumer.namespace().unwrap_or_default()),
+            source: Source::of(consumer).ok_or_else(nothing_to_read)?,
             target: target(consumer),
             dry_run: consumer.spec.scaling.mode == ScalingMode::DryRun,
             config: config(consumer).ok().map(Arc::new),
@@ -88,13 +158,13 @@ impl Registration {
 
 /// The scaler's settings; its serde form is the CR's.
 pub fn config(consumer: &Consumer) -> Result<scaling::Config, Rejection> {
-    let kafka = consumer.spec.kafka.as_ref();
-    serde_json::from_value(json!({
-        "scaling": consumer.spec.scaling,
-        "offsetReset": kafka.map(|kafka| kafka.offset_reset),
-        "isolation": kafka.map(|kafka| kafka.isolation),
-    }))
-    .map_err(|error| Rejection::new(Reason::InvalidSpec, format!("spec.scaling cannot be used: {error}")))
+    let mut form = json!({"scaling": consumer.spec.scaling});
+    if let Some(kafka) = &consumer.spec.kafka {
+        form["offsetReset"] = json!(kafka.offset_reset);
+        form["isolation"] = json!(kafka.isolation);
+    }
+    serde_json::from_value(form)
+        .map_err(|error| Rejection::new(Reason::InvalidSpec, format!("spec.scaling cannot be used: {error}")))
 }
 
 /// All registrations. Whoever waits on [`Registry::changed`] hears of every change.
@@ -149,5 +219,46 @@ impl Registry {
     /// Counts the changes.
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn consumer(spec: &serde_json::Value) -> Consumer {
+        Consumer::new("tasks", serde_json::from_value(spec.clone()).unwrap())
+    }
+
+    #[test]
+    fn a_queues_consumer_has_settings_and_a_source() {
+        let consumer = consumer(&json!({
+            "scaleTargetRef": {"name": "worker"}, "scaling": {"maxReplicas": 6, "minReplicas": 0},
+            "rabbitmq": {"brokerRef": {"name": "rabbitmq"}, "queue": "tasks"},
+        }));
+        let config = config(&consumer).unwrap();
+        assert_eq!((config.max_replicas, config.min_replicas), (Some(6), 0));
+        let registration = Registration::of(&consumer, Front::Good).unwrap();
+        let queue = QueueName { vhost: "/".into(), name: "tasks".into() };
+        assert_eq!(registration.source, Source::Rabbitmq(queue));
+    }
+
+    #[test]
+    fn one_group_is_shared_whatever_the_topics_and_one_queue_only_in_its_virtual_host() {
+        let group = |topic: &str| {
+            Source::of(&consumer(
+                &json!({"kafka": {"brokerRef": {"name": "kafka"}, "group": "g", "topics": [topic],
+                "offsetReset": "latest"}}),
+            ))
+            .unwrap()
+        };
+        let queue = |vhost: &str| {
+            Source::of(&consumer(
+                &json!({"rabbitmq": {"brokerRef": {"name": "r"}, "vhost": vhost, "queue": "g"}}),
+            ))
+            .unwrap()
+        };
+        assert!(group("a").shares(&group("b")) && queue("x").shares(&queue("x")));
+        assert!(!queue("x").shares(&queue("y")) && !queue("x").shares(&group("a")));
     }
 }

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::observe::Trouble;
 use super::registry::Front;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::consumer::{ConsumerStatus, DecisionStatus, LagStatus, LearnedStatus, RatesStatus};
@@ -21,8 +22,8 @@ pub struct Input<'a> {
     pub dry_run: bool,
     /// Frozen by annotation.
     pub paused: bool,
-    /// Why the broker could not be read.
-    pub error: Option<&'a str>,
+    /// Why nothing is known of what is read.
+    pub trouble: Option<&'a Trouble>,
     /// The API server's words where it did not take the last patch.
     pub refused: Option<&'a str>,
     /// The generation that this is about.
@@ -104,9 +105,15 @@ fn verdicts(input: &Input<'_>) -> Vec<Verdict> {
                 verdicts.push(Verdict::new(kind, true, *reason, message.clone()));
             }
         }
-        Front::Good => match (input.error, input.replicas) {
-            (Some(error), _) => {
-                verdicts.push(Verdict::new(conditions::READY, false, Reason::BrokerUnreachable, error));
+        Front::Good => match (input.trouble, input.replicas) {
+            (Some(Trouble { reason, message }), _) => {
+                verdicts.push(Verdict::new(conditions::READY, false, *reason, message.clone()));
+            }
+            (None, Some(_)) if refused(input.decision).is_some() => {
+                let words = refused(input.decision).map(|condition| condition.detail.clone());
+                let words = words.unwrap_or_default();
+                verdicts.push(Verdict::new(conditions::READY, false, Reason::InvalidSpec, words.clone()));
+                verdicts.push(Verdict::new(conditions::STALLED, true, Reason::InvalidSpec, words));
             }
             (None, None) => {
                 let message = "the workload is not there yet";
@@ -144,6 +151,11 @@ fn verdicts(input: &Input<'_>) -> Vec<Verdict> {
         verdicts.push(Verdict::new(condition.kind.as_str(), true, Reason::Guard, words(condition)));
     }
     verdicts
+}
+
+/// What is read is of a kind that cannot be scaled on.
+fn refused(decision: Option<&Decision>) -> Option<&Condition> {
+    decision?.conditions.iter().find(|condition| condition.kind == ConditionKind::Unsupported)
 }
 
 fn words(condition: &Condition) -> String {

@@ -1,8 +1,9 @@
 //! A queue from poll to poll.
 //!
-//! Depth may be fresh at every poll, while counters move only when the management statistics do (each 5 s). So
-//! arrivals are added up from one move of the counters to the next: what depth shows in between counts at once,
-//! and the counters settle the rest.
+//! What is ready may be fresh at every poll, while unacknowledged messages and counters move only when the management
+//! statistics do (each 5 s, and not all at once). So arrivals are added up from one move of the counters to the next:
+//! what readiness shows in between counts at once, and the counters settle the rest. What one of them is early or late
+//! with is remembered until the next move, so that nothing counts twice.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,19 +14,31 @@ use super::{Data, Signals};
 /// What is remembered of a queue.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::scaling) struct Queue {
-    depth: Option<i64>,
+    seen: Option<Seen>,
     counters: Option<Counters>,
     /// When the counters last moved.
     moved_at: Option<f64>,
     /// Since the counters last moved: change of depth, and arrivals already counted.
     grown: i64,
     counted: i64,
+    /// What readiness showed beyond `publish` at the last move: `publish` will show it, too.
+    ahead: i64,
+    /// What depth lacked at the last move: messages given out that are not seen as unacknowledged yet.
+    lacking: i64,
     /// Messages were ready at every poll since the counters last moved.
     busy: bool,
     /// Messages ready, and unacknowledged, at the last usable poll.
     pub ready: f64,
     pub unacked: f64,
     pub shape: Shape,
+}
+
+/// One poll's depth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    ready: i64,
+    unacked: i64,
+    consumers: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,25 +55,35 @@ impl Queue {
             self.busy = false;
             return Signals::default();
         };
-        let unacked = queue.unacked.unwrap_or(0);
-        let depth = ready.saturating_add(unacked).min(i64::MAX.cast_unsigned()).cast_signed();
+        // Work that nobody can see is work: what is known is a lower bound then.
+        let data = if queue.unacked.is_some() { Data::Full } else { Data::Partial };
+        let before = self.seen;
+        let seen = Seen {
+            ready: signed(ready),
+            unacked: queue.unacked.map_or(before.map_or(0, |before| before.unacked), signed),
+            consumers: queue.consumers,
+        };
+        let shown = before.map_or(0, |before| {
+            let depth = |seen: Seen| seen.ready.saturating_add(seen.unacked);
+            self.grown = self.grown.saturating_add(depth(seen).saturating_sub(depth(before)));
+            came(before, seen)
+        });
+        self.seen = Some(seen);
         #[allow(clippy::cast_precision_loss)]
         {
-            (self.ready, self.unacked) = (ready as f64, unacked as f64);
+            (self.ready, self.unacked) = (seen.ready as f64, seen.unacked as f64);
         }
-        self.grown = self.grown.saturating_add(self.depth.map_or(0, |before| depth.saturating_sub(before)));
-        self.depth = Some(depth);
         let done = queue.ack.map(|ack| ack.saturating_add(queue.deliver_no_ack.unwrap_or(0)));
         let counters = done.map(|done| Counters { publish: queue.publish, done });
-        let mut signals = Signals { data: Data::Full, ..Signals::default() };
-        let arrived = self.arrivals(counters, now, &mut signals, sample);
+        let mut signals = Signals { data, ..Signals::default() };
+        let arrived = self.arrivals(counters, shown, now, &mut signals, sample);
         self.busy &= ready > 0;
         #[allow(clippy::cast_precision_loss)]
         if dt > 0.0 {
             signals.arrived = arrived as f64 / dt;
         }
         signals.lag = self.ready + self.unacked;
-        signals.lagging = depth > 0;
+        signals.lagging = signals.lag > 0.0;
         signals.new_member_committed = signals.departed > 0.0;
         signals
     }
@@ -68,6 +91,7 @@ impl Queue {
     fn arrivals(
         &mut self,
         counters: Option<Counters>,
+        shown: i64,
         now: f64,
         signals: &mut Signals,
         sample: impl FnOnce(f64, f64),
@@ -77,14 +101,13 @@ impl Queue {
         let (Some(new), Some(old)) = (counters, before) else {
             // Depth alone: what it loses was done, and nothing says how much came meanwhile.
             let arrived = self.grown.max(0);
-            (self.grown, self.counted) = (0, 0);
+            (self.grown, self.counted, self.ahead, self.lacking) = (0, 0, 0, 0);
             self.moved_at = counters.map(|_| now);
             return arrived;
         };
         if new == old {
-            let arrived = (self.grown - self.counted).max(0);
-            self.counted += arrived;
-            return arrived;
+            self.counted = self.counted.saturating_add(shown);
+            return shown;
         }
         let fell = new.done < old.done || matches!((new.publish, old.publish), (Some(n), Some(o)) if n < o);
         let done = if fell { 0 } else { signed(new.done - old.done) };
@@ -93,7 +116,15 @@ impl Queue {
             _ => 0,
         };
         // `publish` misses what comes by dead-lettering, depth misses what expires: the larger is nearer.
-        let arrived = (self.grown.saturating_add(done).max(published) - self.counted).max(0);
+        let by_depth = self.grown.saturating_add(done);
+        let arrived = by_depth
+            .saturating_sub(self.lacking)
+            .max(published.saturating_sub(self.ahead))
+            .saturating_sub(self.counted)
+            .max(shown);
+        let all = arrived.saturating_add(self.counted);
+        self.ahead = all.saturating_sub(published).max(0);
+        self.lacking = published.max(self.counted).saturating_sub(by_depth).max(0);
         #[allow(clippy::cast_precision_loss)]
         {
             signals.departed = done as f64;
@@ -102,6 +133,9 @@ impl Queue {
             sample(signals.departed, now - since);
         }
         (self.grown, self.counted, self.busy, self.moved_at) = (0, 0, true, Some(now));
+        if fell {
+            (self.ahead, self.lacking) = (0, 0);
+        }
         signals.discontinuity = fell;
         arrived
     }
@@ -110,6 +144,15 @@ impl Queue {
     pub fn interrupt(&mut self) {
         self.busy = false;
     }
+}
+
+/// Messages that came at least since the last poll, by what became ready. What is unacknowledged no more may be ready
+/// again, and so may all of it where consumers left: that did not come.
+fn came(before: Seen, seen: Seen) -> i64 {
+    let left = matches!((before.consumers, seen.consumers), (Some(before), Some(now)) if now < before);
+    let fewer = before.unacked.saturating_sub(seen.unacked).max(0);
+    let returned = if left { before.unacked.max(seen.unacked) } else { fewer };
+    seen.ready.saturating_sub(before.ready).saturating_sub(returned).max(0)
 }
 
 fn signed(count: u64) -> i64 {
@@ -157,6 +200,69 @@ mod tests {
         let _ = poll(&mut queue, 0.0, 50, 100, 100);
         let (arrived, _) = poll(&mut queue, 5.0, 50, 100, 150);
         assert!((arrived - 50.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_readiness_shows_before_the_counters_do_counts_once() {
+        let mut queue = Queue::default();
+        let _ = poll(&mut queue, 0.0, 10, 100, 90);
+        // A flood, then a move of the counters that are from before it, then one that knows it.
+        let arrived: f64 = [
+            poll(&mut queue, 1.0, 1_010, 100, 90).0,
+            poll(&mut queue, 2.0, 1_000, 110, 110).0,
+            poll(&mut queue, 7.0, 950, 1_110, 160).0,
+        ]
+        .iter()
+        .sum();
+        assert!((1_000.0..=1_020.0).contains(&arrived), "{arrived}");
+    }
+
+    fn seen(ready: u64, unacked: u64, publish: u64, ack: u64, consumers: u32) -> RabbitMq {
+        RabbitMq {
+            ready: Some(ready),
+            unacked: Some(unacked),
+            publish: Some(publish),
+            ack: Some(ack),
+            consumers: Some(consumers),
+            ..RabbitMq::default()
+        }
+    }
+
+    #[test]
+    fn what_consumers_take_at_their_start_did_not_come() {
+        let mut queue = Queue::default();
+        // Ten consumers take 2,500 messages; the counters move before the statistics know where they are.
+        let polls = [
+            (0.0, seen(5_000, 0, 5_000, 0, 0)),
+            (1.0, seen(2_500, 0, 5_000, 0, 10)),
+            (2.0, seen(2_480, 0, 5_000, 20, 10)),
+            (3.0, seen(2_450, 2_500, 5_000, 20, 10)),
+            (7.0, seen(2_400, 2_500, 5_000, 100, 10)),
+        ];
+        let arrived: f64 =
+            polls.iter().map(|(t, seen)| queue.observe(seen, *t, 1.0, |_, _| ()).arrived).sum();
+        assert!(arrived < 1e-9, "{arrived}");
+    }
+
+    #[test]
+    fn what_consumers_give_back_at_their_end_did_not_come() {
+        let mut queue = Queue::default();
+        let polls = [
+            (0.0, seen(100, 500, 5_000, 1_000, 2)),
+            (1.0, seen(600, 500, 5_000, 1_000, 0)),
+            (2.0, seen(600, 0, 5_000, 1_000, 0)),
+        ];
+        let arrived: f64 =
+            polls.iter().map(|(t, seen)| queue.observe(seen, *t, 1.0, |_, _| ()).arrived).sum();
+        assert!(arrived < 1e-9, "{arrived}");
+    }
+
+    #[test]
+    fn messages_that_cannot_be_counted_make_the_rest_a_lower_bound() {
+        let mut queue = Queue::default();
+        let unknown = RabbitMq { unacked: None, ..seen(7, 0, 7, 0, 1) };
+        let signals = queue.observe(&unknown, 0.0, 1.0, |_, _| ());
+        assert_eq!((signals.data, signals.lagging), (Data::Partial, true));
     }
 
     #[test]

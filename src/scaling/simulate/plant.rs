@@ -1,7 +1,9 @@
-//! A consumer group with what hurts in it: pods that start slowly, members that take time to leave, rebalances
+//! A consumer group, or the consumers of a queue, with what hurts in it: pods that start slowly, members that take time to leave, rebalances
 //! that stop the work and repeat some of it, commits that lag behind, a limit downstream, poison.
 //!
 //! Time moves in [`STEP`]s. The plant knows everything; a scaler sees only [`super::view`].
+
+mod queue;
 
 use std::collections::VecDeque;
 
@@ -35,6 +37,9 @@ pub(super) struct Design {
     /// Seconds that a rebalance stops partitions for.
     pub pause: f64,
     pub protocol: Protocol,
+    /// A queue instead of a topic: how many messages a consumer holds at a time. `partitions` is then the most
+    /// replicas.
+    pub prefetch: Option<u64>,
     /// Seconds until a member that is stopped has left.
     pub leave: f64,
     /// Weight of each partition's arrivals; empty: equal.
@@ -114,6 +119,8 @@ pub(super) struct Pod {
     revision: u32,
     /// Its partitions.
     mine: Vec<usize>,
+    /// Of a queue: where messages came from, when they arrived, how many.
+    held: VecDeque<(usize, f64, u64)>,
 }
 
 /// A running plant.
@@ -141,6 +148,7 @@ pub(super) struct Plant {
     nodes: u32,
     crash_loop: bool,
     rollout: bool,
+    pub statistics: queue::Statistics,
 }
 
 impl Plant {
@@ -166,6 +174,7 @@ impl Plant {
             nodes: u32::MAX,
             crash_loop: false,
             rollout: false,
+            statistics: queue::Statistics::default(),
             design,
         };
         for _ in 0..plant.spec {
@@ -193,7 +202,7 @@ impl Plant {
 
     /// Messages that wait.
     pub fn waiting(&self) -> u64 {
-        self.partitions.iter().flat_map(|p| &p.queue).map(|&(_, n)| n).sum()
+        self.ready_messages() + self.held()
     }
 
     fn ours(&self) -> impl Iterator<Item = &Pod> {
@@ -232,6 +241,7 @@ impl Plant {
             turn: 0,
             revision: self.revision,
             mine: Vec::new(),
+            held: VecDeque::new(),
         });
         self.next_pod += 1;
     }
@@ -246,8 +256,13 @@ impl Plant {
         }
         self.arrive(arrivals);
         self.pods_move();
-        self.work();
-        self.commit();
+        match self.design.prefetch {
+            Some(prefetch) => self.serve(prefetch),
+            None => {
+                self.work();
+                self.commit();
+            }
+        }
         let paused =
             self.partitions.iter().filter(|p| p.paused_until > self.now || p.owner.is_none()).count();
         self.meter.tick(STEP, count(self.ours()), paused);
@@ -287,7 +302,11 @@ impl Plant {
                 self.pods[i].ready_at = Some(now + start);
             }
         }
-        self.goodbye();
+        if self.design.prefetch.is_some() {
+            self.take_back();
+        } else {
+            self.goodbye();
+        }
         let before = self.pods.len();
         let joined = self.pods.iter().filter(|p| p.joined).count();
         self.pods.retain(|p| p.leaving_at.is_none_or(|at| at > now));
@@ -300,7 +319,8 @@ impl Plant {
         }
         if changed {
             self.meter.rebalances += 1;
-            self.rebalancing_until = now + self.design.pause;
+            self.rebalancing_until =
+                now + if self.design.prefetch.is_some() { 0.0 } else { self.design.pause };
             self.assign(true);
         }
     }
@@ -333,6 +353,11 @@ impl Plant {
     /// Deals partitions out. Those that move, or all under the eager protocol, stop for a while, and what was
     /// done since the last commit is done again.
     fn assign(&mut self, pause: bool) {
+        if self.design.prefetch.is_some() {
+            // Nothing is dealt out, and nothing stops.
+            self.partitions.iter_mut().for_each(|p| p.owner = Some(0));
+            return;
+        }
         let members: Vec<usize> = (0..self.pods.len()).filter(|&i| self.pods[i].joined).collect();
         let owners = self.deal(&members);
         let until = self.now + if pause { self.design.pause } else { 0.0 };

@@ -2,7 +2,7 @@
 
 use super::run::{run, watch};
 use super::scalers::Ours;
-use super::workload::{constant, step};
+use super::workload::{constant, queue, step};
 
 #[test]
 fn constant_load_settles_and_stays() {
@@ -37,4 +37,31 @@ fn a_step_is_met_and_left_again() {
         }
     });
     assert!(done.score.late < 5.0, "{:?} {wanted:?}", done.score);
+}
+
+#[test]
+fn a_step_on_a_queue_is_met_and_left_again_whatever_the_prefetch() {
+    for prefetch in [1, 20, 1_000] {
+        let workload =
+            queue("step", prefetch, 2_700.0, |t| if (600.0..1_200.0).contains(&t) { 900.0 } else { 50.0 });
+        let mut ours = Ours::new(workload.config.clone());
+        let mut wanted = Vec::new();
+        let done = watch(&workload, &mut ours, 1, |plant| {
+            if wanted.last().is_none_or(|&(_, n)| n != plant.spec) {
+                wanted.push((plant.now.round(), plant.spec));
+            }
+        });
+        assert!(done.score.late < 10.0, "prefetch {prefetch}: {:?} {wanted:?}", done.score);
+        assert!(done.plant.spec <= 2, "prefetch {prefetch}: {wanted:?}");
+    }
+}
+
+#[test]
+fn constant_load_on_a_queue_settles_and_stays() {
+    for (prefetch, rate) in [(1, 80.0), (20, 450.0), (1_000, 450.0)] {
+        let workload = queue("constant", prefetch, 2_700.0, move |_| rate);
+        let mut ours = Ours::new(workload.config.clone());
+        let done = run(&workload, &mut ours, 1);
+        assert_eq!(done.plant.meter.flips(1_500.0), 0, "prefetch {prefetch}, {rate}/s");
+    }
 }

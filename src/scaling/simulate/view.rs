@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::{
     Committed, DeadLetter, Group, GroupKind, GroupRead, GroupState, Kafka, Member, Observation, Partition,
-    Pod, Target,
+    Pod, RabbitMq, Target,
 };
 use super::plant::{Plant, Protocol};
 
@@ -41,7 +41,8 @@ impl View {
                 revision: plant.revision.to_string().into(),
                 ..Target::default()
             },
-            kafka: (!plant.dark).then(|| Kafka {
+            rabbitmq: (!plant.dark && plant.design.prefetch.is_some()).then(|| queue(plant)),
+            kafka: (!plant.dark && plant.design.prefetch.is_none()).then(|| Kafka {
                 group,
                 partitions: self.partitions(plant),
                 ..Kafka::default()
@@ -102,5 +103,19 @@ impl View {
             .into(),
             members,
         }
+    }
+}
+
+/// A queue with AMQP: what is ready and who consumes as of now, the rest as of the statistics.
+fn queue(plant: &Plant) -> RabbitMq {
+    RabbitMq {
+        kind: "quorum".into(),
+        ready: Some(plant.ready_messages()),
+        unacked: Some(plant.statistics.unacked),
+        publish: Some(plant.statistics.publish),
+        ack: Some(plant.statistics.ack),
+        deliver_no_ack: Some(0),
+        consumers: u32::try_from(plant.pods.iter().filter(|pod| pod.joined).count()).ok(),
+        single_active: false,
     }
 }

@@ -23,6 +23,7 @@ pub(super) fn ordinary() -> Design {
         cold_start: 10.0,
         pause: 3.0,
         protocol: Protocol::Cooperative,
+        prefetch: None,
         leave: 0.5,
         weights: Vec::new(),
         replicas: 1,
@@ -80,6 +81,7 @@ pub(super) fn all() -> Vec<Workload> {
     let mut list = loads();
     list.extend(mishaps());
     list.extend(discontinuities());
+    list.extend(queues());
     for (partitions, share) in
         [(1, 0.5), (3, 0.3), (5, 0.4), (7, 0.7), (12, 0.4), (24, 0.6), (64, 0.8), (100, 0.95)]
     {
@@ -215,4 +217,36 @@ fn discontinuities() -> Vec<Workload> {
             .events(&[(900.0, Event::HoldTransaction(true)), (1_200.0, Event::HoldTransaction(false))]),
     );
     list
+}
+
+/// Queues of RabbitMQ, twelve replicas at most.
+fn queues() -> Vec<Workload> {
+    let hour = 3_600.0;
+    let mut list = Vec::new();
+    for prefetch in [1, 1_000] {
+        let name = format!("rabbitmq prefetch {prefetch}");
+        list.push(
+            queue(&name, prefetch, 1_800.0, |t| if (600.0..1_200.0).contains(&t) { 900.0 } else { 50.0 })
+                .peak_end(1_200.0),
+        );
+    }
+    list.push(
+        queue("rabbitmq poison 30%", 20, hour, |t| if (600.0..900.0).contains(&t) { 800.0 } else { 100.0 })
+            .peak_end(900.0)
+            .events(&[(580.0, Event::Poison(0.3)), (1_200.0, Event::Poison(0.0))]),
+    );
+    list.push(queue("rabbitmq constant", 20, hour, |_| 450.0));
+    list
+}
+
+/// A queue whose consumers take `prefetch` messages at a time.
+pub(super) fn queue(
+    name: &str,
+    prefetch: u64,
+    seconds: f64,
+    rate: impl Fn(f64) -> f64 + 'static,
+) -> Workload {
+    let mut workload = Workload::new(name, seconds, rate).with(|d| d.prefetch = Some(prefetch));
+    workload.config.max_replicas = Some(12);
+    workload
 }

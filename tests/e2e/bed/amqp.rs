@@ -1,13 +1,14 @@
 //! Producers and consumers: what only AMQP can do.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use lapin::message::Delivery;
 use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeclareOptions,
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
+    QueueDeclareOptions,
 };
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Consumer};
@@ -64,6 +65,40 @@ impl Amqp {
         let next = tokio::time::timeout(Duration::from_secs(20), held.consumer.next()).await;
         held.message = Some(next.expect("in time").expect("a message").expect("a delivery"));
         held
+    }
+
+    /// Consumes a queue, `prefetch` messages at a time and `rate` messages a second, until that fails.
+    pub async fn work(&self, queue: &str, prefetch: u16, rate: &AtomicU64, done: &AtomicU64) {
+        let channel = self.channel().await;
+        channel.basic_qos(prefetch, BasicQosOptions::default()).await.expect("prefetch");
+        let options = BasicConsumeOptions::default();
+        let consumer = channel.basic_consume(queue.into(), "worker".into(), options, FieldTable::default());
+        let Ok(mut consumer) = consumer.await else { return };
+        while let Some(Ok(message)) = consumer.next().await {
+            let rate = u32::try_from(rate.load(Ordering::Relaxed).max(1)).unwrap_or(u32::MAX);
+            tokio::time::sleep(Duration::from_secs(1) / rate).await;
+            if message.ack(BasicAckOptions::default()).await.is_err() {
+                return;
+            }
+            done.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Publishes so many messages to a queue at once; all of them are confirmed.
+    pub async fn flood(&self, queue: &str, messages: usize) {
+        let channel = self.channel().await;
+        channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+        let mut confirms = Vec::with_capacity(messages);
+        for _ in 0..messages {
+            let properties = BasicProperties::default().with_delivery_mode(2);
+            let options = BasicPublishOptions::default();
+            let sent = channel.basic_publish("".into(), queue.into(), options, b"message", properties);
+            confirms.push(sent.await.expect("published"));
+        }
+        for confirm in confirms {
+            assert!(matches!(confirm.await, Ok(Confirmation::Ack(None))), "a message was refused");
+        }
+        let _ = channel.close(200, "done".into()).await;
     }
 
     /// Publishes to an exchange, one message after the other, each confirmed, until it is stopped.

@@ -1,5 +1,5 @@
-//! A consumer workload whose pods do nothing and whose group is formed by the test itself: one
-//! member for each ready pod, under the pod's name, at a rate that the test sets.
+//! A consumer workload whose pods do nothing and whose work is done by the test itself: one member of
+//! the group, or one consumer of the queue, for each ready pod, at a rate that the test sets.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -17,13 +17,20 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use tokio::task::JoinHandle;
 
-use super::{Kafka, World};
+use super::{Amqp, Kafka, RabbitAddress, World};
 
 /// Follows a Deployment: records its wanted replicas, runs a member for each ready pod.
 pub struct Workload {
     wanted: Arc<Mutex<Vec<i32>>>,
     rate: Arc<AtomicU64>,
+    done: Arc<AtomicU64>,
     task: JoinHandle<()>,
+}
+
+/// What the members read.
+enum Source {
+    Kafka { topic: String, config: Box<ClientConfig> },
+    Rabbitmq { vhost: String, queue: String, prefetch: u16 },
 }
 
 impl Workload {
@@ -50,20 +57,41 @@ impl Workload {
         topic: &str,
         rate: u64,
     ) -> Self {
+        let source = Source::Kafka { topic: topic.to_owned(), config: Box::new(kafka.member(group)) };
+        Self::start_on(source, world, name, replicas, rate).await
+    }
+
+    /// Makes the Deployment `name` with `replicas` pods that sleep, each a consumer of `queue` in the
+    /// world's virtual host, `prefetch` messages at a time, at `rate` messages a second.
+    pub async fn start_on_queue(
+        world: &World,
+        name: &str,
+        replicas: i32,
+        queue: &str,
+        prefetch: u16,
+        rate: u64,
+    ) -> Self {
+        world.mq().await;
+        let source = Source::Rabbitmq { vhost: world.vhost.clone(), queue: queue.to_owned(), prefetch };
+        Self::start_on(source, world, name, replicas, rate).await
+    }
+
+    async fn start_on(source: Source, world: &World, name: &str, replicas: i32, rate: u64) -> Self {
         world.apply(&deployment(world, name, replicas).await).await;
         let wanted = Arc::new(Mutex::new(Vec::new()));
         let rate = Arc::new(AtomicU64::new(rate));
+        let done = Arc::new(AtomicU64::new(0));
         let follower = Follower {
             deployments: Api::namespaced(world.client.clone(), &world.namespace),
             pods: Api::namespaced(world.client.clone(), &world.namespace),
             name: name.to_owned(),
-            topic: topic.to_owned(),
-            config: kafka.member(group),
+            source,
             wanted: wanted.clone(),
             rate: rate.clone(),
+            done: done.clone(),
             members: BTreeMap::new(),
         };
-        Self { wanted, rate, task: tokio::spawn(follower.run()) }
+        Self { wanted, rate, done, task: tokio::spawn(follower.run()) }
     }
 
     /// Every number of replicas that was wanted, in order.
@@ -74,6 +102,11 @@ impl Workload {
     /// The number of replicas that is wanted now; None until it was seen.
     pub fn wanted_now(&self) -> Option<i32> {
         self.wanted().last().copied()
+    }
+
+    /// Messages that consumers of the queue have acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
     }
 
     /// Sets the rate of each member, in messages a second.
@@ -123,10 +156,10 @@ struct Follower {
     deployments: Api<Deployment>,
     pods: Api<Pod>,
     name: String,
-    topic: String,
-    config: ClientConfig,
+    source: Source,
     wanted: Arc<Mutex<Vec<i32>>>,
     rate: Arc<AtomicU64>,
+    done: Arc<AtomicU64>,
     members: BTreeMap<String, Member>,
 }
 
@@ -161,8 +194,14 @@ impl Follower {
             pods.items.iter().filter(|pod| is_ready(pod)).map(ResourceExt::name_any).collect();
         self.members.retain(|pod, _| ready.contains(pod));
         for pod in ready {
-            let (config, topic, rate) = (&self.config, &self.topic, &self.rate);
-            self.members.entry(pod).or_insert_with_key(|pod| Member::start(config, pod, topic, rate.clone()));
+            let (source, rate, done) = (&self.source, &self.rate, &self.done);
+            self.members.entry(pod).or_insert_with_key(|pod| match source {
+                Source::Kafka { topic, config } => Member::start(config, pod, topic, rate.clone()),
+                Source::Rabbitmq { vhost, queue, prefetch } => {
+                    let work = worker(vhost.clone(), queue.clone(), *prefetch, rate.clone(), done.clone());
+                    Member::Task(tokio::spawn(work))
+                }
+            });
         }
     }
 }
@@ -173,9 +212,20 @@ fn is_ready(pod: &Pod) -> bool {
         && conditions.is_some_and(|all| all.iter().any(|is| is.type_ == "Ready" && is.status == "True"))
 }
 
-/// One member of the group; leaves it when dropped.
-struct Member {
-    stop: Arc<AtomicBool>,
+/// One member of the group, or one consumer of the queue; leaves it when dropped.
+enum Member {
+    Thread(Arc<AtomicBool>),
+    Task(JoinHandle<()>),
+}
+
+/// Consumes the queue, whatever happens to it.
+async fn worker(vhost: String, queue: String, prefetch: u16, rate: Arc<AtomicU64>, done: Arc<AtomicU64>) {
+    loop {
+        let amqp = Amqp::connect(&RabbitAddress::of_the_bed(), &vhost).await;
+        amqp.work(&queue, prefetch, &rate, &done).await;
+        // The queue is gone, or not there yet.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 impl Member {
@@ -186,13 +236,16 @@ impl Member {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
         thread::spawn(move || consume(&consumer, &rate, &stopped));
-        Self { stop }
+        Self::Thread(stop)
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
+        match self {
+            Self::Thread(stop) => stop.store(true, Ordering::Relaxed),
+            Self::Task(task) => task.abort(),
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! From a broker to observations: reads what all due Consumers need, once.
+//! From Kafka to observations: reads what all due Consumers need, once.
 //!
 //! Committed offsets are read first and end offsets after them, so that lag is never too low.
 //! What could not be read stays unknown: an error of one group or partition is that one's alone.
@@ -9,20 +9,20 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 
-use super::environment;
-use super::registry::Registration;
-use super::targets::TargetKey;
+use super::{Side, side};
 use crate::api::consumer::Isolation as ApiIsolation;
 use crate::brokers::kafka::{
     ErrorCode, GroupDescription, GroupKind as Kind, GroupState as Seen, Isolation, KafkaError, KafkaHandle,
     OffsetQuery, OffsetSpec, TopicPartition,
 };
+use crate::controllers::consumer::registry::{self, Registration};
+use crate::controllers::consumer::targets::TargetKey;
 use crate::controllers::context::Context;
 use crate::controllers::links::Link;
 use crate::controllers::sweep::outcome;
 use crate::scaling::{
     Committed, DeadLetter, Group, GroupKind, GroupRead, GroupState, Kafka, Member, Observation, Partition,
-    Pod, ReadAt, Retry, Target,
+    Pod, ReadAt, Retry,
 };
 
 /// How long one request of a sweep may take.
@@ -65,8 +65,6 @@ type GroupOffsets = HashMap<TopicPartition, Result<Option<i64>, KafkaError>>;
 /// What one sweep brought.
 #[derive(Default)]
 pub struct Sample {
-    /// Why nothing could be read at all.
-    pub error: Option<String>,
     at: f64,
     committed_at: f64,
     end_at: f64,
@@ -79,34 +77,18 @@ pub struct Sample {
     side: HashMap<String, Side>,
 }
 
-/// The dead-letter and retry topics of one Consumer.
-#[derive(Clone, Default)]
-struct Side {
-    dead_letter: Option<String>,
-    retries: Vec<String>,
-}
-
-impl Sample {
-    /// The broker told nothing.
-    #[must_use]
-    pub fn nothing(error: String) -> Self {
-        Self { error: Some(error), ..Self::default() }
-    }
-}
-
 /// Reads what the due Consumers need.
-pub async fn read(ctx: &Arc<Context>, link: &Link, due: &[Arc<Registration>], facts: &mut Facts) -> Sample {
-    let kafka = match link.kafka() {
-        Ok(kafka) => kafka.as_ref(),
-        Err(error) => return Sample::nothing(error.to_string()),
-    };
+pub async fn read(
+    ctx: &Arc<Context>,
+    (link, kafka): (&Link, &KafkaHandle),
+    due: &[Arc<Registration>],
+    facts: &mut Facts,
+) -> Result<Sample, KafkaError> {
     let mut sample = Sample::default();
     for registration in due {
         sample.side.insert(registration.uid.clone(), side(ctx, registration));
     }
-    if let Err(error) = topics(ctx, (link, kafka), due, &mut sample, facts).await {
-        return Sample::nothing(error.to_string());
-    }
+    topics(ctx, (link, kafka), due, &mut sample, facts).await?;
     sample.committed_at = ctx.now();
     tokio::join!(
         async {
@@ -125,17 +107,12 @@ pub async fn read(ctx: &Arc<Context>, link: &Link, due: &[Arc<Registration>], fa
             sample.names.insert((topic.clone(), partition), facts.name(topic, partition));
         }
     }
-    sample
+    Ok(sample)
 }
 
-/// Which dead-letter and retry topics count for a Consumer.
-fn side(ctx: &Context, registration: &Registration) -> Side {
-    let declared = environment::names(ctx, &registration.consumer);
-    let retries = declared.retries.iter().filter_map(|retry| Some(retry.rsplit_once('=')?.0.to_owned()));
-    Side {
-        dead_letter: registration.consumer.spec.scaling.breaker.dead_letter.clone().or(declared.dead_letter),
-        retries: retries.collect(),
-    }
+/// The groups of those who read from Kafka.
+fn all_groups(due: &[Arc<Registration>]) -> impl Iterator<Item = &registry::Group> {
+    due.iter().filter_map(|registration| registration.source.group())
 }
 
 /// How many partitions each topic has, and its id.
@@ -146,8 +123,7 @@ async fn topics(
     sample: &mut Sample,
     facts: &mut Facts,
 ) -> Result<(), KafkaError> {
-    let mut wanted: BTreeSet<String> =
-        due.iter().flat_map(|registration| registration.topics.clone()).collect();
+    let mut wanted: BTreeSet<String> = all_groups(due).flat_map(|group| group.topics.clone()).collect();
     for side in sample.side.values() {
         wanted.extend(side.dead_letter.iter().cloned());
         wanted.extend(side.retries.iter().cloned());
@@ -184,7 +160,7 @@ async fn committed(
     (link, kafka): (&Link, &KafkaHandle),
     due: &[Arc<Registration>],
 ) -> HashMap<String, Result<GroupOffsets, KafkaError>> {
-    let groups: BTreeSet<String> = due.iter().map(|registration| registration.group.clone()).collect();
+    let groups: BTreeSet<String> = all_groups(due).map(|group| group.name.clone()).collect();
     let broker = link.key.to_string();
     futures::stream::iter(groups)
         .map(async |group| {
@@ -204,7 +180,7 @@ async fn groups(
     due: &[Arc<Registration>],
     asked_at: &mut HashMap<String, Instant>,
 ) -> HashMap<String, Result<GroupDescription, KafkaError>> {
-    let wanted: BTreeSet<String> = due.iter().map(|registration| registration.group.clone()).collect();
+    let wanted: BTreeSet<String> = all_groups(due).map(|group| group.name.clone()).collect();
     let stale: Vec<String> = wanted
         .into_iter()
         .filter(|group| asked_at.get(group).is_none_or(|at| at.elapsed() >= MEMBERS_AGE))
@@ -238,8 +214,8 @@ async fn ends(
             queries.insert(query(topic, partition, OffsetSpec::Latest));
         }
     }
-    for registration in due.iter().filter(|r| r.isolation == ApiIsolation::ReadCommitted) {
-        for topic in &registration.topics {
+    for group in all_groups(due).filter(|group| group.isolation == ApiIsolation::ReadCommitted) {
+        for topic in &group.topics {
             for partition in 0..sample.topics[topic].as_ref().map_or(0, |topic| topic.partitions) {
                 stable.insert(query(topic, partition, OffsetSpec::Latest));
             }
@@ -262,10 +238,9 @@ async fn ends(
         tokio::join!(ask(queries, Isolation::ReadUncommitted), ask(stable, Isolation::ReadCommitted));
 }
 
-/// One Consumer's observation from a sample and its target.
+/// One Consumer's observation, but for its target.
 #[must_use]
-pub fn observation(sample: &Sample, registration: &Registration, target: Target, now: f64) -> Observation {
-    let kafka = if sample.error.is_none() { Some(kafka(sample, registration)) } else { None };
+pub fn observation(sample: &Sample, registration: &Registration, group: &registry::Group) -> Observation {
     let side = sample.side.get(&registration.uid).cloned().unwrap_or_default();
     let end = |topic: &str, partition: i32, spec| {
         let query = OffsetQuery { topic: topic.to_owned(), partition, spec };
@@ -275,7 +250,7 @@ pub fn observation(sample: &Sample, registration: &Registration, target: Target,
         let known = sample.topics.get(topic)?.as_ref().ok()?;
         (0..known.partitions).map(|partition| end(topic, partition, spec)).sum()
     };
-    let committed = sample.committed.get(&registration.group).and_then(|answer| answer.as_ref().ok());
+    let committed = sample.committed.get(&group.name).and_then(|answer| answer.as_ref().ok());
     let waiting = |topic: &String| -> Option<u64> {
         let known = sample.topics.get(topic)?.as_ref().ok()?;
         (0..known.partitions)
@@ -294,25 +269,23 @@ pub fn observation(sample: &Sample, registration: &Registration, target: Target,
             .sum()
     };
     Observation {
-        now: if sample.error.is_none() { sample.at } else { now },
-        target,
-        kafka,
-        rabbitmq: None,
+        now: sample.at,
+        kafka: Some(kafka(sample, group, &registration.target)),
         dead_letter: side
             .dead_letter
             .as_ref()
             .map(|topic| DeadLetter { end: total(topic, OffsetSpec::Latest) }),
         retry: (!side.retries.is_empty())
             .then(|| Retry { lag: side.retries.iter().map(waiting).sum::<Option<u64>>() }),
-        offsets_retention: None,
+        ..Observation::default()
     }
 }
 
-fn kafka(sample: &Sample, registration: &Registration) -> Kafka {
-    let committed = sample.committed.get(&registration.group);
-    let stable = registration.isolation == ApiIsolation::ReadCommitted;
+fn kafka(sample: &Sample, source: &registry::Group, target: &TargetKey) -> Kafka {
+    let committed = sample.committed.get(&source.name);
+    let stable = source.isolation == ApiIsolation::ReadCommitted;
     let mut partitions = Vec::new();
-    for topic in &registration.topics {
+    for topic in &source.topics {
         let known = match sample.topics.get(topic) {
             Some(Ok(known)) => known,
             // A topic that is not there has a partition that is not known: nothing is zero.
@@ -362,7 +335,7 @@ fn kafka(sample: &Sample, registration: &Registration) -> Kafka {
     }
     Kafka {
         read_at: ReadAt { committed: sample.committed_at - sample.at, end: sample.end_at - sample.at },
-        group: group(sample, &registration.group, &registration.target),
+        group: group(sample, &source.name, target),
         partitions,
     }
 }

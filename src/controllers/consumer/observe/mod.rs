@@ -1,0 +1,109 @@
+//! From a broker to observations: what all due Consumers need is read once, by the kind of the broker.
+//!
+//! What could not be read stays unknown, and an error of one group, partition or queue is that one's alone.
+
+mod kafka;
+mod rabbitmq;
+
+use std::sync::Arc;
+
+use super::environment;
+use super::registry::{Registration, Source};
+use crate::api::conditions::Reason;
+use crate::controllers::context::Context;
+use crate::controllers::failure::Failure;
+use crate::controllers::links::{Endpoint, Link};
+use crate::scaling::{Observation, Target};
+
+/// What is kept from sweep to sweep.
+#[derive(Default)]
+pub struct Facts {
+    kafka: kafka::Facts,
+    rabbitmq: rabbitmq::Facts,
+}
+
+/// Why nothing is known of what a Consumer reads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// The condition's reason.
+    pub reason: Reason,
+    /// The condition's message.
+    pub message: String,
+}
+
+impl Trouble {
+    fn of(failure: &Failure) -> Self {
+        Self { reason: failure.reason(), message: failure.to_string() }
+    }
+}
+
+/// What one sweep brought.
+pub enum Sample {
+    /// The broker told nothing.
+    Nothing(Trouble),
+    /// Of a Kafka.
+    Kafka(kafka::Sample),
+    /// Of a RabbitMQ.
+    Rabbitmq(rabbitmq::Sample),
+}
+
+impl Sample {
+    /// The broker told nothing.
+    #[must_use]
+    pub fn nothing(failure: &Failure) -> Self {
+        Self::Nothing(Trouble::of(failure))
+    }
+
+    /// Why nothing is known for this Consumer, if that is so.
+    #[must_use]
+    pub fn trouble(&self, registration: &Registration) -> Option<Trouble> {
+        match (self, &registration.source) {
+            (Self::Nothing(trouble), _) => Some(trouble.clone()),
+            (Self::Rabbitmq(sample), Source::Rabbitmq(queue)) => sample.trouble(queue),
+            _ => None,
+        }
+    }
+}
+
+/// Reads what the due Consumers need.
+pub async fn read(ctx: &Arc<Context>, link: &Link, due: &[Arc<Registration>], facts: &mut Facts) -> Sample {
+    match &link.endpoint {
+        Endpoint::Kafka(kafka) => match kafka::read(ctx, (link, kafka), due, &mut facts.kafka).await {
+            Ok(sample) => Sample::Kafka(sample),
+            Err(error) => Sample::nothing(&error.into()),
+        },
+        Endpoint::Rabbitmq(rabbit) => {
+            Sample::Rabbitmq(rabbitmq::read(ctx, (link, rabbit), due, &mut facts.rabbitmq).await)
+        }
+    }
+}
+
+/// One Consumer's observation from a sample and its target. A Consumer on a broker of the wrong kind sees nothing.
+#[must_use]
+pub fn observation(sample: &Sample, registration: &Registration, target: Target, now: f64) -> Observation {
+    let seen = match (sample, &registration.source) {
+        (Sample::Kafka(sample), Source::Kafka(group)) => kafka::observation(sample, registration, group),
+        (Sample::Rabbitmq(sample), Source::Rabbitmq(queue)) => {
+            rabbitmq::observation(sample, registration, queue)
+        }
+        _ => Observation { now, ..Observation::default() },
+    };
+    Observation { target, ..seen }
+}
+
+/// The dead-letter and retry topics, or queues, of one Consumer.
+#[derive(Clone, Default)]
+struct Side {
+    dead_letter: Option<String>,
+    retries: Vec<String>,
+}
+
+/// Which dead-letter and retry topics, or queues, count for a Consumer.
+fn side(ctx: &Context, registration: &Registration) -> Side {
+    let declared = environment::names(ctx, &registration.consumer);
+    let retries = declared.retries.iter().filter_map(|retry| Some(retry.rsplit_once('=')?.0.to_owned()));
+    Side {
+        dead_letter: registration.consumer.spec.scaling.breaker.dead_letter.clone().or(declared.dead_letter),
+        retries: retries.collect(),
+    }
+}
