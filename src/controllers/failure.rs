@@ -94,6 +94,12 @@ impl Failure {
         }
     }
 
+    /// Whether it is an ordinary wait, that ends by itself.
+    #[must_use]
+    pub fn is_foreseen(&self) -> bool {
+        matches!(self, Self::Soon { .. })
+    }
+
     /// Whether only an edit can help (kstatus' Stalled).
     #[must_use]
     pub fn stalled(&self) -> bool {

@@ -414,6 +414,14 @@ async fn may_recreate(pass: &Pass<'_, Queue>) -> Result<(), Failure> {
             message: "the queue looks empty and unused; looking once more before it is made anew".into(),
             after: Duration::from_secs_f64(Queue::SECOND_LOOK),
         }),
+        // The broker's statistics of a queue come some seconds after it.
+        Removal::Keep(why) if observed.consumers.is_none() || observed.messages.is_none() => {
+            Err(Failure::Soon {
+                reason: Reason::NotRecreated,
+                message: why,
+                after: Duration::from_secs_f64(Queue::SECOND_LOOK),
+            })
+        }
         Removal::Keep(why) => Err(Rejection::new(Reason::NotRecreated, why).into()),
         Removal::Release(why) => Err(Rejection::new(Reason::NotRecreated, why).into()),
     }

@@ -14,7 +14,7 @@ use super::context::Context;
 use super::failure::Failure;
 use super::gate::{self, Planned};
 use super::guard::{self, Standing};
-use super::reconciler::{Outcome, Pass, Rival, TopologyKind, last_written};
+use super::reconciler::{self, Outcome, Pass, Rival, TopologyKind, last_written};
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::policy::{Adoption, DeletionPolicy, ManagementPolicy};
 use crate::api::{Binding, Queue, QueueStatus, annotation};
@@ -292,7 +292,12 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
             K::owned_since(status).get_or_insert_with(|| Timestamp::now().to_string());
         }
         let ours = if rounds > 0 { Ours::Here } else { remembered(pass, status) };
-        let Look { plan, exists } = K::look(pass, &rabbit, since, ours, status).await?;
+        let look = K::look(pass, &rabbit, since, ours, status).await;
+        let Look { plan, exists } = look.inspect_err(|failure| {
+            if matches!(failure, Failure::Rejected(_)) {
+                reconciler::no_plan::<K>(status);
+            }
+        })?;
         let known = ours.holds(exists);
         if since < begun && wants_a_fresh_look(pass, &plan, exists) {
             since = begun;
@@ -351,9 +356,7 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
                 continue;
             }
         }
-        let (shown, hash) = K::plan_mut(status);
-        shown.clear();
-        *hash = None;
+        reconciler::no_plan::<K>(status);
         let since = K::owned_since(status);
         if ours == Ours::Elsewhere && exists {
             *since = None;

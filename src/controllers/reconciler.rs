@@ -245,7 +245,8 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
     };
     let uid = object.uid().unwrap_or_default();
     let failures = ctx.note(&uid, |notes| {
-        notes.failures = if result.is_ok() { 0 } else { notes.failures.saturating_add(1) };
+        let failed = result.as_ref().is_err_and(|failure| !failure.is_foreseen());
+        notes.failures = if failed { notes.failures.saturating_add(1) } else { 0 };
         notes.failures
     });
     // A loss may have been written down on the way.
@@ -285,6 +286,14 @@ pub fn last_written<K: TopologyKind>(ctx: &Context, object: &K) -> K::Status {
         Some(latest) => latest.status().cloned().unwrap_or_default(),
         None => object.status().cloned().unwrap_or_default(),
     }
+}
+
+/// There is no plan, or none any more: one that was left would pass for what is shown to a person, and what the next
+/// sweep finds for known.
+pub fn no_plan<K: TopologyKind>(status: &mut K::Status) {
+    let (words, hash) = K::plan_mut(status);
+    words.clear();
+    *hash = None;
 }
 
 /// Steps 2 to 5.

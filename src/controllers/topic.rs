@@ -13,7 +13,7 @@ use super::companions::{self, Parent, Wanted};
 use super::context::Context;
 use super::failure::Failure;
 use super::gate::{self, Planned};
-use super::reconciler::{Outcome, Pass, TopologyKind, last_written};
+use super::reconciler::{self, Outcome, Pass, TopologyKind, last_written};
 use super::status;
 use super::wake::Wake;
 use crate::api::conditions::{self, Reason, Verdict};
@@ -90,7 +90,8 @@ impl TopologyKind for Topic {
             Some(observed) => Some(observed),
             None => apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?,
         };
-        let plan = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory))?;
+        let plan = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
+        let plan = plan.inspect_err(|_| reconciler::no_plan::<Topic>(status))?;
         show(&plan, status);
         if plan.gate == Gate::Observe
             && let Some(observed) = &observed
@@ -124,8 +125,7 @@ impl TopologyKind for Topic {
             Some(observed) if plan.steps.is_empty() => observed,
             _ => carry_out(pass, &desired, &plan, status).await?,
         };
-        status.plan.clear();
-        status.plan_hash = None;
+        reconciler::no_plan::<Topic>(status);
         status.pending = None;
         status.applied_config_keys = plan.applied_keys.iter().cloned().collect();
         describe(&observed, status);

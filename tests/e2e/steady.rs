@@ -43,13 +43,15 @@ fn a_minute_of_steady_state_writes_nothing_but_the_lease() {
         })
         .await;
 
+        let before = w.get::<Consumer>("orders").await.status;
         let audit = Audit::begin();
         tokio::time::sleep(WATCHED).await;
         let writes = audit.writes(&w.namespace, "spillway");
         let (leases, others): (Vec<_>, Vec<_>) =
             writes.into_iter().partition(|write| write.starts_with("update leases "));
         assert!((9..=16).contains(&leases.len()), "the Lease is renewed every 5 s: {leases:?}");
-        assert!(others.is_empty(), "{others:#?}");
+        let after = w.get::<Consumer>("orders").await.status;
+        assert!(others.is_empty(), "{others:#?}, before {before:#?}, after {after:#?}");
         assert_eq!(workload.wanted(), [1]);
         kafka.clean(&w.prefix).await;
     });

@@ -109,7 +109,7 @@ impl Operator {
 
     /// A metric's value: the line that begins with `series` and a blank.
     pub async fn metric(&self, series: &str) -> Option<f64> {
-        let (_, body) = http::get(&self.address, "/metrics").await.ok()?;
+        let (_, body) = self.get("/metrics").await.ok()?;
         let line = body.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '))?;
         line.parse().ok()
     }
@@ -119,10 +119,16 @@ impl Operator {
         if let Some(status) = self.exited() {
             return format!("--- it ended: {status} ---\n");
         }
-        match http::get(&self.address, "/healthz").await {
+        match self.get("/healthz").await {
             Ok((code, body)) => format!("--- /healthz: {code} ---\n{body}"),
             Err(error) => format!("--- /healthz: {error} ---\n"),
         }
+    }
+
+    /// Asks it; a frozen one never answers.
+    async fn get(&self, path: &str) -> Result<(u16, String), String> {
+        let asked = tokio::time::timeout(Duration::from_secs(5), http::get(&self.address, path)).await;
+        asked.map_err(|_| "no answer within 5 s".to_owned())?.map_err(|error| error.to_string())
     }
 
     /// Its whole log.

@@ -1,9 +1,11 @@
 //! Another cluster, or the same one emptied, behind the same address.
 
+use std::time::Duration;
+
 use serde_json::json;
 use spillway_operator::api::{Binding, Broker, Exchange, Queue, Topic};
 
-use super::crash::quiet;
+use super::crash::{quiet, quiet_for};
 use super::{kafka, queue, rabbitmq, topic};
 use crate::bed::{ExtraKafka, Fate, Kafka, Object as _, Request, Site, bare_world};
 
@@ -101,7 +103,8 @@ fn a_rabbitmq_that_was_switched_between_two_looks_loses_and_gains_nothing() {
         queue(&site, "missed").await;
         w.binding("b", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: k").await;
         w.ready::<Binding>("b").await;
-        quiet(&site).await;
+        // Longer than the operator goes by the cluster's last word on who it is.
+        quiet_for(&site, Duration::from_millis(1_200)).await;
 
         site.cut.arm(&operator, |request: &Request| {
             if request.what.contains("/global-parameters/internal_cluster_id") {

@@ -197,11 +197,16 @@ async fn outage(site: &Site<'_>, away: &AtomicBool) {
 
 /// Waits until nothing has been written for a while.
 pub async fn quiet(site: &Site<'_>) {
+    quiet_for(site, QUIET).await;
+}
+
+/// Waits until nothing has been written for this long.
+pub async fn quiet_for(site: &Site<'_>, quiet: Duration) {
     until("the operator has nothing more to write", async || {
         let before = site.cut.writes().len();
         let begun = Instant::now();
-        while begun.elapsed() < QUIET {
-            tokio::time::sleep(QUIET / 7).await;
+        while begun.elapsed() < quiet {
+            tokio::time::sleep(quiet / 7).await;
             let writes = site.cut.writes();
             if writes.len() != before {
                 return Err(format!("it wrote {:?}", writes.last()));

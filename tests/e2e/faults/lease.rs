@@ -9,7 +9,7 @@ use super::{kafka, rabbitmq};
 use crate::bed::{Fate, Request, Site, bare_world, until};
 
 const OBJECTS: usize = 15;
-const SHORT: [&str; 2] = ["--lease-seconds", "3"];
+const SHORT: [&str; 2] = ["--lease-seconds", "6"];
 
 #[test]
 fn a_leader_frozen_with_a_step_in_hand_writes_nothing_more_when_it_wakes() {
