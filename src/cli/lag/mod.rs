@@ -73,6 +73,7 @@ pub enum Format {
 }
 
 /// One Consumer's lag. What is not known is left out.
+#[allow(clippy::struct_field_names)] // The fields are the names of the output, too.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Lag {

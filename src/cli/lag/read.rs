@@ -122,15 +122,14 @@ impl Reader {
         let key =
             (reference.namespace.clone().unwrap_or_else(|| namespace.to_owned()), reference.name.clone());
         let known = self.brokers.get(&key).cloned();
-        let way = match known {
-            Some(way) => way,
-            None => {
-                let way = self.connect(cluster, &key).await;
-                self.brokers.insert(key, way.clone());
-                way
-            }
-        }?;
-        match (way, &consumer.spec.kafka, &consumer.spec.rabbitmq) {
+        let way = if let Some(way) = known {
+            way
+        } else {
+            let way = self.connect(cluster, &key).await;
+            self.brokers.insert(key, way.clone());
+            way
+        };
+        match (way?, &consumer.spec.kafka, &consumer.spec.rabbitmq) {
             (Way::Kafka(client), Some(kafka), _) => group(&client, kafka).await,
             (Way::Rabbitmq(rabbit), _, Some(queue)) => of_queue(&rabbit, queue).await,
             _ => Err("the Broker is of another kind than the Consumer says".into()),
@@ -233,7 +232,7 @@ async fn group(client: &KafkaClient, source: &KafkaConsumer) -> Result<Seen, Str
         seen.done.extend(position.map(|position| (name.clone(), position)));
         seen.parts.push(Part { name, lag, position, end, ..Part::default() });
     }
-    seen.parts.sort_by(|a, b| natural(&a.name).cmp(&natural(&b.name)));
+    seen.parts.sort_by_key(|part| natural(&part.name));
     Ok(seen)
 }
 

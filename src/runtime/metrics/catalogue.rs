@@ -92,7 +92,7 @@ impl Catalogue {
         Build: EncodeLabelSet,
     {
         self.registry.register(name, help, info);
-        self.describe(format!("{name}_info"), help, "gauge", Build::NAMES);
+        self.describe(&format!("{name}_info"), help, "gauge", Build::NAMES);
     }
 
     fn show<M: Metric + Clone>(
@@ -105,16 +105,16 @@ impl Catalogue {
     ) -> M {
         self.registry.register(name, help, metric.clone());
         match kind {
-            MetricType::Counter => self.describe(format!("{name}_total"), help, "counter", labels),
-            MetricType::Histogram => self.describe(name.to_owned(), help, "histogram", labels),
-            _ => self.describe(name.to_owned(), help, "gauge", labels),
+            MetricType::Counter => self.describe(&format!("{name}_total"), help, "counter", labels),
+            MetricType::Histogram => self.describe(name, help, "histogram", labels),
+            _ => self.describe(name, help, "gauge", labels),
         }
         metric
     }
 
     fn describe(
         &mut self,
-        name: String,
+        name: &str,
         help: &'static str,
         kind: &'static str,
         labels: &'static [&'static str],

@@ -17,6 +17,7 @@ pub(super) trait Labels:
 macro_rules! labels {
     ($($name:ident { $($field:ident: $type:ty),+ $(,)? })+) => {$(
         #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+        #[allow(clippy::struct_field_names)] // They are the labels' names.
         pub(super) struct $name { $(pub $field: $type),+ }
 
         impl Labels for $name {

@@ -201,6 +201,7 @@ impl Metrics {
     }
 
     /// A pass waits for its turn in `lane`, until the answer is dropped.
+    #[must_use]
     pub fn waiting(&self, lane: Lane) -> Turn {
         let lane = match lane {
             Lane::User => "user",

@@ -1,5 +1,6 @@
-//! A consumer group, or the consumers of a queue, with what hurts in it: pods that start slowly, members that take time to leave, rebalances
-//! that stop the work and repeat some of it, commits that lag behind, a limit downstream, poison.
+//! A consumer group, or the consumers of a queue, with what hurts in it: pods that start slowly, members that take
+//! time to leave, rebalances that stop the work and repeat some of it, commits that lag behind, a limit downstream,
+//! poison.
 //!
 //! Time moves in [`STEP`]s. The plant knows everything; a scaler sees only [`super::view`].
 
@@ -256,12 +257,11 @@ impl Plant {
         }
         self.arrive(arrivals);
         self.pods_move();
-        match self.design.prefetch {
-            Some(prefetch) => self.serve(prefetch),
-            None => {
-                self.work();
-                self.commit();
-            }
+        if let Some(prefetch) = self.design.prefetch {
+            self.serve(prefetch);
+        } else {
+            self.work();
+            self.commit();
         }
         let paused =
             self.partitions.iter().filter(|p| p.paused_until > self.now || p.owner.is_none()).count();

@@ -488,23 +488,23 @@ fn a_stream_is_refused_with_a_reason_and_a_single_active_consumer_is_alone() {
 
 #[test]
 fn what_others_did_wakes_nobody_and_what_waits_does() {
-    fn queue(ready: u64, done: u64) -> Option<RabbitMq> {
-        Some(RabbitMq {
+    fn queue(ready: u64, done: u64) -> RabbitMq {
+        RabbitMq {
             kind: "quorum".into(),
             ready: Some(ready),
             unacked: Some(0),
             publish: Some(done),
             ack: Some(done),
             ..RabbitMq::default()
-        })
+        }
     }
     let config = Config { min_replicas: 0, max_replicas: Some(5), ..Config::default() };
     let mut world = World::new(1, config);
     (world.spec, world.ready) = (0, 0);
-    world.edit = |seen| (seen.kafka, seen.rabbitmq) = (None, queue(0, 10));
+    world.edit = |seen| (seen.kafka, seen.rabbitmq) = (None, Some(queue(0, 10)));
     assert_eq!(world.run(5, 0).replicas, 0);
-    world.edit = |seen| (seen.kafka, seen.rabbitmq) = (None, queue(0, 11));
+    world.edit = |seen| (seen.kafka, seen.rabbitmq) = (None, Some(queue(0, 11)));
     assert_eq!(world.run(5, 0).replicas, 0, "someone else did it");
-    world.edit = |seen| (seen.kafka, seen.rabbitmq) = (None, queue(1, 11));
+    world.edit = |seen| (seen.kafka, seen.rabbitmq) = (None, Some(queue(1, 11)));
     assert_eq!(world.run(1, 0).replicas, 1);
 }

@@ -42,7 +42,7 @@ pub enum Sample {
     /// The broker told nothing.
     Nothing(Trouble),
     /// Of a Kafka.
-    Kafka(kafka::Sample),
+    Kafka(Box<kafka::Sample>),
     /// Of a RabbitMQ.
     Rabbitmq(rabbitmq::Sample),
 }
@@ -69,7 +69,7 @@ impl Sample {
 pub async fn read(ctx: &Arc<Context>, link: &Link, due: &[Arc<Registration>], facts: &mut Facts) -> Sample {
     match &link.endpoint {
         Endpoint::Kafka(kafka) => match kafka::read(ctx, (link, kafka), due, &mut facts.kafka).await {
-            Ok(sample) => Sample::Kafka(sample),
+            Ok(sample) => Sample::Kafka(Box::new(sample)),
             Err(error) => Sample::nothing(&error.into()),
         },
         Endpoint::Rabbitmq(rabbit) => {

@@ -262,9 +262,8 @@ fn trouble(
         (Some(Ok(Some(_))), _) => None,
         // RabbitMQ also says that a queue does not exist where only its node is away, but it does not list it then.
         (Some(Ok(None)), _) => Some(missing()),
-        (_, Err(error)) => Some(failed(error)),
         (_, Ok(queues)) if queues.contains_key(&queue.name) => None,
-        (Some(Err(error)), Ok(_)) => Some(failed(error)),
+        (_, Err(error)) | (Some(Err(error)), Ok(_)) => Some(failed(error)),
         (None, Ok(_)) => Some(missing()),
     }
 }
@@ -332,13 +331,16 @@ mod tests {
         }
     }
 
-    fn seen(depth: Option<Result<Option<Depth>, RabbitError>>, listed: &Listed) -> Seen {
+    type Probe = Result<Option<Depth>, RabbitError>;
+
+    fn seen(depth: impl Into<Option<Probe>>, listed: &Listed) -> Seen {
         let queue = QueueName { vhost: "/".into(), name: "tasks".into() };
-        combine(&queue, depth.as_ref(), listed, true, Instant::now())
+        combine(&queue, depth.into().as_ref(), listed, true, Instant::now())
     }
 
-    const fn depth(ready: u32, consumers: u32) -> Option<Result<Option<Depth>, RabbitError>> {
-        Some(Ok(Some(Depth { ready, consumers })))
+    #[allow(clippy::unnecessary_wraps)] // What a probe brings.
+    const fn depth(ready: u32, consumers: u32) -> Probe {
+        Ok(Some(Depth { ready, consumers }))
     }
 
     #[test]
