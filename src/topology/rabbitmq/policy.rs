@@ -261,10 +261,9 @@ impl<'a> Others<'a> {
         let carried = |policy: &ObservedPolicy| carried_before(own, policy, ours);
         let met = |policy: &ObservedPolicy| subject.is_met_by(policy);
         // Whether another policy accounts for all that ours carries.
-        let extra = own.map_or(0, |own| own.definition.keys().filter(|key| !ours.contains_key(*key)).count());
-        let accounted = policies.iter().any(|policy| {
-            policy.name != own_name && carried(policy).pairs == extra && met(policy) == Some(true)
-        });
+        let accounted = policies
+            .iter()
+            .any(|policy| policy.name != own_name && carried(policy).all && met(policy) == Some(true));
         let mut met: Vec<_> = policies
             .iter()
             .filter(|policy| policy.name != own_name)
@@ -273,7 +272,7 @@ impl<'a> Others<'a> {
             .filter(|policy| {
                 let carried = carried(policy);
                 // One that cannot be judged, and was edited since, is known by its keys.
-                met(policy).unwrap_or(carried.pairs > 0 || (carried.keys > 0 && !accounted))
+                met(policy).unwrap_or(carried.pairs > Some(0) || (carried.keys > 0 && !accounted))
             })
             .collect();
         // Which of equals wins is RabbitMQ's secret: what was carried over before stays.
@@ -292,18 +291,21 @@ impl<'a> Others<'a> {
 /// What speaks for it that our own policy carries a policy's keys; more is better.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Carried {
-    /// How many keys there are to carry, where ours has all of them with their values.
-    pairs: usize,
-    /// How many of them ours has, whatever their values: the policy may have been edited.
+    /// It accounts for all that ours has beside its own settings.
+    all: bool,
+    /// How many of the keys to carry ours has, whatever their values: the policy may have been edited.
     keys: usize,
+    /// How many keys there are to carry, where ours has all of them with their values; none: it lacks one.
+    pairs: Option<usize>,
 }
 
 fn carried_before(own: Option<&ObservedPolicy>, policy: &ObservedPolicy, ours: &Definition) -> Carried {
     let Some(own) = own else { return Carried::default() };
     let carried = carried_over(&policy.definition, ours);
-    let pairs = if holds(&own.definition, &carried) { carried.len() } else { 0 };
+    let extra = own.definition.keys().filter(|key| !ours.contains_key(*key)).count();
+    let pairs = holds(&own.definition, &carried).then_some(carried.len());
     let keys = carried.keys().filter(|key| own.definition.contains_key(*key)).count();
-    Carried { pairs, keys }
+    Carried { all: pairs == Some(extra), keys, pairs }
 }
 
 /// What our own policy, which sets `ours`, has from one that it displaces. Where dead letters go is

@@ -83,3 +83,18 @@ fn a_policy_that_was_edited_after_its_keys_were_carried_over_is_still_known() {
     assert_eq!(lower(&accounted).as_deref(), Some("plain"));
     assert_eq!(lower(&[own.clone(), ttl("strange", "(?C)", "expires", 1)]), None);
 }
+
+#[test]
+fn of_equals_the_one_that_had_nothing_to_carry_stays_the_displaced_one() {
+    let subject = Subject { kind: QUORUM, name: "q" };
+    let of = |name: &str, key: &str, value: u64| ObservedPolicy {
+        definition: [(key.to_owned(), json!(value))].into(),
+        ..policy(name, ".*", 5)
+    };
+    let ours = Definition::from([("message-ttl".to_owned(), json!(1))]);
+    let own = subject.policy(ours.clone());
+    // RabbitMQ had "c" in force, of which nothing was to be kept; "b" was never ours to carry.
+    let policies = [of("b", "max-length", 1), of("c", "message-ttl", 2), own.clone()];
+    let others = Others::of(&subject, &policies, Some(Some(&own.name)), &ours);
+    assert_eq!(others.lower.map(|policy| policy.name.as_str()), Some("c"));
+}
