@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
-use kube::api::ListParams;
+use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Api, Client, Config, ResourceExt as _};
+use serde_json::json;
 
 use super::CliError;
 use super::offline::secrets::Secrets;
-use crate::api::{Broker, Consumer};
+use crate::api::{Binding, Broker, Consumer, Exchange, FINALIZER, Queue, Topic};
 use crate::controllers::settings::secret_names;
 
 /// Which namespace.
@@ -20,6 +23,43 @@ pub struct NamespaceArgs {
     /// All namespaces
     #[arg(short = 'A', long, conflicts_with = "namespace")]
     pub all_namespaces: bool,
+}
+
+/// All kinds of Spillway's, in the order in which a person meets them.
+#[must_use]
+pub fn kinds() -> Vec<ApiResource> {
+    vec![
+        ApiResource::erase::<Broker>(&()),
+        ApiResource::erase::<Topic>(&()),
+        ApiResource::erase::<Exchange>(&()),
+        ApiResource::erase::<Queue>(&()),
+        ApiResource::erase::<Binding>(&()),
+        ApiResource::erase::<Consumer>(&()),
+    ]
+}
+
+/// What a Lease says of the operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// The Lease's namespace.
+    pub namespace: String,
+    /// Who holds it; none: it was let go.
+    pub holder: Option<String>,
+    /// Seconds since it was renewed.
+    pub renewed: Option<i64>,
+    /// Whether it still counts.
+    pub leads: bool,
+}
+
+impl Leader {
+    fn of(lease: &Lease, now: Timestamp) -> Self {
+        let spec = lease.spec.clone().unwrap_or_default();
+        let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
+        let renewed = spec.renew_time.map(|time| now.as_second() - time.0.as_second());
+        let lasts = i64::from(spec.lease_duration_seconds.unwrap_or_default());
+        let leads = holder.is_some() && renewed.is_some_and(|ago| ago <= lasts);
+        Self { namespace: lease.namespace().unwrap_or_default(), holder, renewed, leads }
+    }
 }
 
 /// A way to the API server.
@@ -81,6 +121,81 @@ impl Cluster {
             .await
             .map_err(|error| CliError::new(&format!("read Consumer {namespace}/{name}"), words(&error)))?;
         found.ok_or_else(|| CliError(format!("there is no Consumer {name} in namespace {namespace}")))
+    }
+
+    /// All objects of a kind in a namespace, or in all, by namespace and name. Untyped: one that cannot be read as its
+    /// kind must not hide the others.
+    pub async fn objects(
+        &self,
+        kind: &ApiResource,
+        namespace: Option<&str>,
+    ) -> Result<Vec<DynamicObject>, CliError> {
+        let api: Api<DynamicObject> = match namespace {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, kind),
+            None => Api::all_with(self.client.clone(), kind),
+        };
+        let listed = api.list(&ListParams::default()).await.map_err(|error| {
+            let installed = !matches!(&error, kube::Error::Api(status) if status.code == 404);
+            let hint = if installed { "" } else { " (are the custom resource definitions installed?)" };
+            CliError::new(&format!("list {}", kind.plural), words(&error) + hint)
+        })?;
+        let mut found = listed.items;
+        found.sort_by_key(|object| (object.namespace(), object.name_any()));
+        Ok(found)
+    }
+
+    /// One object of a kind.
+    pub async fn object(
+        &self,
+        kind: &ApiResource,
+        namespace: &str,
+        name: &str,
+    ) -> Result<DynamicObject, CliError> {
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, kind);
+        let found = api.get_opt(name).await;
+        let found = found
+            .map_err(|error| CliError::new(&format!("read {} {namespace}/{name}", kind.kind), words(&error)))?;
+        found.ok_or_else(|| CliError(format!("there is no {} {name} in namespace {namespace}", kind.kind)))
+    }
+
+    /// Takes Spillway's finalizer off an object, and leaves those of others. False: it is gone, or has none.
+    pub async fn release(&self, kind: &ApiResource, object: &DynamicObject) -> Result<bool, CliError> {
+        /// How often somebody else may be faster.
+        const ATTEMPTS: usize = 5;
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, kind);
+        let failed =
+            |error| CliError::new(&format!("release {} {namespace}/{name}", kind.kind), words(&error));
+        let mut object = object.clone();
+        for attempt in 1..=ATTEMPTS {
+            let others: Vec<_> = object.finalizers().iter().filter(|name| *name != FINALIZER).collect();
+            if others.len() == object.finalizers().len() {
+                return Ok(false);
+            }
+            // The resource version keeps a finalizer that somebody else added meanwhile.
+            let patch = json!({"metadata": {
+                "uid": object.uid(), "resourceVersion": object.resource_version(), "finalizers": others,
+            }});
+            match api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+                Ok(_) => return Ok(true),
+                Err(kube::Error::Api(status)) if status.code == 404 => return Ok(false),
+                Err(kube::Error::Api(status)) if status.code == 409 && attempt < ATTEMPTS => {
+                    let Some(newer) = api.get_opt(&name).await.map_err(failed)? else { return Ok(false) };
+                    object = newer;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        Ok(false)
+    }
+
+    /// What the Leases of operators say, wherever they are. `Err`: they may not be listed.
+    pub async fn leaders(&self) -> Result<Vec<Leader>, String> {
+        let api: Api<Lease> = Api::all(self.client.clone());
+        let named = ListParams::default().fields("metadata.name=spillway");
+        let leases = api.list(&named).await.map_err(|error| words(&error))?;
+        let now = Timestamp::now();
+        Ok(leases.items.iter().map(|lease| Leader::of(lease, now)).collect())
     }
 
     /// A Broker with its Secrets. `Err` says why it is of no use, for a person.

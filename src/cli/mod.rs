@@ -2,16 +2,22 @@
 
 pub mod apply;
 pub mod cluster;
+pub mod columns;
+pub mod completion;
 pub mod crds;
+pub mod dlq;
 pub mod explain;
 pub mod import;
 pub mod lag;
 pub mod metrics;
 pub mod offline;
 pub mod plan;
+pub mod release;
 pub mod replay;
 pub mod run;
 pub mod simulate;
+pub mod status;
+pub mod ways;
 
 use std::process::ExitCode;
 
@@ -20,7 +26,7 @@ use clap::{Parser, Subcommand};
 use crate::config::RunArgs;
 use crate::runtime::telemetry::{self, LogFormat};
 
-/// Keeps Kafka topology as declared, and consumers as many as their backlog needs.
+/// Keeps Kafka and RabbitMQ topology as declared, and consumers as many as their backlog needs.
 #[derive(Parser, Debug)]
 #[command(name = "spillway", version, about, propagate_version = true)]
 pub struct Cli {
@@ -46,10 +52,17 @@ pub enum Verb {
     Apply(apply::Args),
     /// Write manifests for what a broker already has
     Import(import::Args),
+    /// Show what is wrong, first
+    Status(status::Args),
     /// Show how far behind consumers are, now
     Lag(lag::Args),
     /// Say why a Consumer has as many replicas as it has
     Explain(explain::Args),
+    /// Look at dead letters without consuming them
+    #[command(subcommand)]
+    Dlq(dlq::Verb),
+    /// Take Spillway's finalizers off, before an uninstall
+    Release(release::Args),
     /// Print the custom resource definitions, for kubectl apply --server-side -f -
     Crds(crds::Args),
     /// Print a table of all metrics that `spillway run` serves
@@ -59,6 +72,8 @@ pub enum Verb {
     Simulate(simulate::Args),
     /// Answer observations on standard input with decisions on standard output, a line each
     Replay,
+    /// Print a script that completes verbs and options in a shell
+    Completion(completion::Args),
 }
 
 /// Why a verb failed: one line for a person.
@@ -78,17 +93,21 @@ pub(crate) fn closed_is_fine(error: std::io::Error) -> std::io::Result<()> {
     if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
 }
 
-/// Runs the verb. The exit code says more than success only for `plan` and `apply`.
+/// Runs the verb. The exit code says more than success only for `plan`, `apply`, `status` and `release`.
 pub fn execute(cli: Cli) -> Result<ExitCode, CliError> {
     match cli.verb {
         Verb::Plan(args) => return plan::execute(&args),
         Verb::Apply(args) => return apply::execute(&args),
         Verb::Import(args) => import::execute(&args)?,
+        Verb::Status(args) => return status::execute(&args),
         Verb::Lag(args) => lag::execute(&args)?,
         Verb::Explain(args) => explain::execute(&args)?,
+        Verb::Dlq(verb) => dlq::execute(&verb)?,
+        Verb::Release(args) => return release::execute(&args),
         Verb::Crds(args) => crds::execute(&args)?,
         Verb::Metrics => metrics::execute()?,
         Verb::Simulate(args) => simulate::execute(&args)?,
+        Verb::Completion(args) => completion::execute(&args)?,
         Verb::Replay => replay::run(std::io::stdin().lock(), std::io::stdout().lock())
             .or_else(closed_is_fine)
             .map_err(|error| CliError::new("replay", error))?,

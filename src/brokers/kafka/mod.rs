@@ -6,6 +6,7 @@
 //! ```
 //!
 //! Reading order: [`types`] (what goes in and out), [`settings`], [`error`], [`client`], [`batch`], [`pool`].
+//! [`peek`] reads messages for a person; nothing else does.
 //! `ffi` is the one file of the crate with `unsafe` code.
 
 pub mod batch;
@@ -14,6 +15,7 @@ mod connection;
 mod coordinator;
 pub mod error;
 mod ffi;
+pub mod peek;
 pub mod pool;
 pub mod settings;
 pub mod types;

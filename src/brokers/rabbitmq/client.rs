@@ -13,8 +13,8 @@ use super::figures::{self, QueueFigures};
 use super::http::{Call, Http, Terms};
 use super::settings::RabbitSettings;
 use super::types::{
-    BindingInfo, Declared, ExchangeDeclaration, ExchangeInfo, NodeInfo, Overview, Policy, QueueDeclaration,
-    QueueInfo, QueueRecord, QueueStatistics, Target,
+    BindingInfo, Declared, DeliveryLimit, ExchangeDeclaration, ExchangeInfo, Message, NodeInfo, Overview,
+    Policy, QueueDeclaration, QueueInfo, QueueRecord, QueueStatistics, Target,
 };
 use crate::api::arguments::Arguments;
 use crate::brokers::lane::Lane;
@@ -355,6 +355,46 @@ impl RabbitClient {
     /// Deletes a policy. Whether it was there.
     pub async fn delete_policy(&self, vhost: &str, name: &str) -> Result<bool, RabbitError> {
         self.remove(format!("delete policy {name:?}"), &["policies", vhost, name], &[]).await
+    }
+
+    /// How many deliveries a message of a queue survives; `None` when the queue does not exist. Only quorum queues
+    /// count, and since RabbitMQ 4.0 all do.
+    pub async fn delivery_limit(&self, vhost: &str, name: &str) -> Result<Option<DeliveryLimit>, RabbitError> {
+        let target = Target::Queue(name.to_owned());
+        let columns = [("columns", "type,delivery_limit")];
+        let Some(found) = self.find::<BTreeMap<String, Value>>(&target, vhost, &columns).await? else {
+            return Ok(None);
+        };
+        let counts = found.get("type").is_none_or(|kind| kind != "classic" && kind != "stream");
+        Ok(Some(match found.get("delivery_limit") {
+            _ if !counts => DeliveryLimit::None,
+            Some(Value::String(words)) if words == "unlimited" => DeliveryLimit::None,
+            Some(Value::Number(limit)) => {
+                limit.as_u64().map_or(DeliveryLimit::None, DeliveryLimit::Deliveries)
+            }
+            _ => DeliveryLimit::Untold,
+        }))
+    }
+
+    /// Takes up to `count` messages from the head of a queue and puts them back where they were. It counts as a delivery:
+    /// see [`RabbitClient::delivery_limit`]. Bodies are cut after `bytes`.
+    pub async fn look_at_messages(
+        &self,
+        vhost: &str,
+        name: &str,
+        count: usize,
+        bytes: usize,
+    ) -> Result<Vec<Message>, RabbitError> {
+        let body = serde_json::json!({
+            "count": count, "ackmode": "ack_requeue_true", "encoding": "auto", "truncate": bytes,
+        });
+        let call = Call {
+            operation: format!("look at the messages of queue {name:?}"),
+            method: Method::POST,
+            segments: &["queues", vhost, name, "get"],
+            query: &[],
+        };
+        self.http.ask(&call, Some(&body), self.terms).await
     }
 
     /// Makes everything in a definitions file; into one virtual host when it is named.

@@ -109,7 +109,17 @@ impl Http {
 
     /// Sends a request and reads what it answers.
     pub async fn read<T: DeserializeOwned>(&self, call: &Call<'_>, terms: Terms) -> Result<T, RabbitError> {
-        let (_, body) = self.send(call, None::<&()>, terms).await?;
+        self.ask(call, None::<&()>, terms).await
+    }
+
+    /// Sends a request with a body, if it has one, and reads what it answers.
+    pub async fn ask<T: DeserializeOwned>(
+        &self,
+        call: &Call<'_>,
+        body: Option<&(impl Serialize + Sync)>,
+        terms: Terms,
+    ) -> Result<T, RabbitError> {
+        let (_, body) = self.send(call, body, terms).await?;
         serde_json::from_slice(&body).map_err(|error| {
             // Its own words would show pieces of the answer.
             let message = format!(

@@ -502,3 +502,40 @@ mod tests {
         assert_eq!((both.policy.as_deref(), both.operator_policy.as_deref()), (Some("p"), Some("op")));
     }
 }
+
+/// A message that was looked at and put back.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Message {
+    /// Its body: text, or base64 where it is none.
+    #[serde(default)]
+    pub payload: String,
+    /// How many bytes the body has.
+    #[serde(default)]
+    pub payload_bytes: u64,
+    /// `string` or `base64`.
+    #[serde(default)]
+    pub payload_encoding: String,
+    /// Whether it was given to somebody before.
+    #[serde(default)]
+    pub redelivered: bool,
+    /// The exchange that it was published to.
+    #[serde(default)]
+    pub exchange: String,
+    /// The routing key that it was published with.
+    #[serde(default)]
+    pub routing_key: String,
+    /// Its properties, headers among them; RabbitMQ writes none as an empty list.
+    #[serde(default)]
+    pub properties: serde_json::Value,
+}
+
+/// What a look at a message costs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DeliveryLimit {
+    /// Nothing: deliveries are not counted, or may be as many as they like.
+    None,
+    /// So many deliveries, then the message goes to where dead letters go, or is dropped.
+    Deliveries(u64),
+    /// RabbitMQ does not tell.
+    Untold,
+}

@@ -2,7 +2,6 @@
 //! is not possible, what the operator wrote last stands in, and it is said.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kube::ResourceExt as _;
@@ -10,10 +9,10 @@ use kube::ResourceExt as _;
 use super::{Lag, Part};
 use crate::api::consumer::{Isolation as ApiIsolation, KafkaConsumer, OffsetReset, RabbitmqConsumer};
 use crate::api::{Consumer, ConsumerStatus};
-use crate::brokers::kafka::{BrokerKey, Isolation, KafkaClient, OffsetQuery, OffsetSpec, TopicPartition};
-use crate::brokers::rabbitmq::{RabbitHandle, RabbitPool};
+use crate::brokers::kafka::{Isolation, KafkaClient, OffsetQuery, OffsetSpec, TopicPartition};
+use crate::brokers::rabbitmq::RabbitHandle;
 use crate::cli::cluster::Cluster;
-use crate::cli::offline::settings;
+use crate::cli::ways::{Way, Ways};
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,15 +20,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// The clients, and what was seen before: rates are differences.
 #[derive(Default)]
 pub struct Reader {
-    brokers: HashMap<(String, String), Result<Way, String>>,
-    rabbit: RabbitPool,
+    ways: Ways,
     before: HashMap<(String, String), Before>,
-}
-
-#[derive(Clone)]
-enum Way {
-    Kafka(KafkaClient),
-    Rabbitmq(Arc<RabbitHandle>),
 }
 
 /// Counters of one poll.
@@ -119,39 +111,13 @@ impl Reader {
 
     async fn ask(&mut self, cluster: &Cluster, consumer: &Consumer, namespace: &str) -> Result<Seen, String> {
         let reference = consumer.spec.broker_ref().ok_or("the Consumer says nothing to read")?;
-        let key =
-            (reference.namespace.clone().unwrap_or_else(|| namespace.to_owned()), reference.name.clone());
-        let known = self.brokers.get(&key).cloned();
-        let way = if let Some(way) = known {
-            way
-        } else {
-            let way = self.connect(cluster, &key).await;
-            self.brokers.insert(key, way.clone());
-            way
-        };
+        let place = reference.namespace.as_deref().unwrap_or(namespace);
+        let way = self.ways.to(cluster, place, &reference.name).await;
         match (way?, &consumer.spec.kafka, &consumer.spec.rabbitmq) {
-            (Way::Kafka(client), Some(kafka), _) => group(&client, kafka).await,
+            (Way::Kafka(client, _), Some(kafka), _) => group(&client, kafka).await,
             (Way::Rabbitmq(rabbit), _, Some(queue)) => of_queue(&rabbit, queue).await,
             _ => Err("the Broker is of another kind than the Consumer says".into()),
         }
-    }
-
-    async fn connect(&self, cluster: &Cluster, (namespace, name): &(String, String)) -> Result<Way, String> {
-        let found = cluster.broker(namespace, name).await?;
-        let unreadable =
-            |error: crate::topology::Rejection| found.unreadable.clone().unwrap_or(error.message);
-        if let Some(connection) = &found.broker.spec.kafka {
-            let settings = settings::kafka(connection, namespace, &found.secrets).map_err(unreadable)?;
-            return KafkaClient::connect(&settings).map(Way::Kafka).map_err(|error| error.to_string());
-        }
-        if let Some(connection) = &found.broker.spec.rabbitmq {
-            let mut settings =
-                settings::rabbitmq(connection, namespace, &found.secrets).map_err(unreadable)?;
-            settings.amqp_url.clone_from(&connection.amqp_url);
-            let key = BrokerKey(format!("{namespace}/{name}"));
-            return self.rabbit.get(&key, &settings).map(Way::Rabbitmq).map_err(|error| error.to_string());
-        }
-        Err(format!("Broker {namespace}/{name} has no connection"))
     }
 }
 

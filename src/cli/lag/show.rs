@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Format, Lag, Part};
+use crate::cli::columns::columns;
 use crate::cli::offline::show::printable;
 
 /// In the chosen form.
@@ -84,21 +85,6 @@ fn partition(part: &Part) -> Vec<String> {
         count(part.end),
         String::new(),
     ]
-}
-
-fn columns(rows: &[Vec<String>]) -> String {
-    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..count).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
-    }
-    text
 }
 
 fn count(number: Option<u64>) -> String {

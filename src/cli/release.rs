@@ -1,0 +1,110 @@
+//! `spillway release`: takes Spillway's finalizers off, so that objects and their definitions can go although no
+//! operator runs. Nothing is changed at the brokers.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use kube::ResourceExt as _;
+use kube::api::{ApiResource, DynamicObject};
+
+use super::CliError;
+use super::cluster::{Cluster, Leader, kinds};
+use super::offline::block_on;
+use super::plan::{PENDING, say};
+use crate::api::FINALIZER;
+
+const EXAMPLES: &str = "\
+Examples:
+  kubectl -n spillway-system scale deployment spillway --replicas=0
+  spillway release --all               asks, then releases every object in every namespace
+  spillway release --all -n shop --yes
+
+An object that was deleted before, and only waited for its finalizer, is gone at once; what it stands for stays at the
+broker. Refused while an operator leads: it would put the finalizers back.
+Exit code: 0 released, 2 the answer was no, 1 error.";
+
+/// The arguments of `spillway release`.
+#[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct Args {
+    /// Release all objects; there is no other choice yet, and it has to be said
+    #[arg(long, required = true)]
+    pub all: bool,
+    /// Only those of one namespace
+    #[arg(short, long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// Go ahead without asking
+    #[arg(short, long)]
+    pub yes: bool,
+}
+
+/// Runs the verb.
+pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
+    if !args.yes && !std::io::stdin().is_terminal() {
+        return Err(CliError("failed to ask for a yes: standard input is no terminal; use --yes".into()));
+    }
+    block_on(async {
+        let cluster = Cluster::connect().await?;
+        nobody_leads(&cluster).await?;
+        let mut held: Vec<(ApiResource, DynamicObject)> = Vec::new();
+        for kind in kinds() {
+            let objects = cluster.objects(&kind, args.namespace.as_deref()).await?;
+            let with =
+                objects.into_iter().filter(|object| object.finalizers().iter().any(|f| f == FINALIZER));
+            held.extend(with.map(|object| (kind.clone(), object)));
+        }
+        if held.is_empty() {
+            say("Nothing has a finalizer of Spillway's.")?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        for (kind, object) in &held {
+            let going =
+                if object.metadata.deletion_timestamp.is_some() { ", which is being deleted" } else { "" };
+            say(&format!("{}{going}", place(kind, object)))?;
+        }
+        if !args.yes && !agreed(held.len())? {
+            say("Nothing was changed.")?;
+            return Ok(ExitCode::from(PENDING));
+        }
+        // A Broker goes last: whoever starts an operator meanwhile still finds the way to what is left.
+        held.sort_by_key(|(kind, _)| kind.kind == "Broker");
+        let (mut released, mut failed) = (0, 0);
+        for (kind, object) in &held {
+            match cluster.release(kind, object).await {
+                Ok(done) => released += usize::from(done),
+                Err(error) => {
+                    eprintln!("spillway: {error}");
+                    failed += 1;
+                }
+            }
+        }
+        say(&format!("Released {released} of {}; nothing was changed at the brokers.", held.len()))?;
+        Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    })
+}
+
+fn place(kind: &ApiResource, object: &DynamicObject) -> String {
+    format!("{} {}/{}", kind.kind, object.namespace().unwrap_or_default(), object.name_any())
+}
+
+/// Refuses while an operator would undo the work. Where Leases may not be listed, nobody knows, and the work goes on.
+async fn nobody_leads(cluster: &Cluster) -> Result<(), CliError> {
+    let leaders = cluster.leaders().await.unwrap_or_default();
+    let Some(Leader { namespace, holder, .. }) = leaders.into_iter().find(|leader| leader.leads) else {
+        return Ok(());
+    };
+    Err(CliError(format!(
+        "failed to release: an operator leads ({} holds Lease {namespace}/spillway) and would put the finalizers back; scale it to 0 first, and wait a few seconds",
+        holder.unwrap_or_default()
+    )))
+}
+
+fn agreed(count: usize) -> Result<bool, CliError> {
+    let failed = |error| CliError::new("ask for a yes", error);
+    let objects = if count == 1 { "this object" } else { &format!("these {count} objects") };
+    let mut out = std::io::stdout();
+    write!(out, "Take the finalizer off {objects}? [y/N] ").and_then(|()| out.flush()).map_err(failed)?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer).map_err(failed)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}

@@ -1,0 +1,57 @@
+//! Clients of the brokers that objects in a cluster name, one for each Broker.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::cluster::Cluster;
+use super::offline::settings;
+use crate::brokers::kafka::{BrokerKey, KafkaClient, KafkaSettings};
+use crate::brokers::rabbitmq::{RabbitHandle, RabbitPool};
+
+/// A way to a broker.
+#[derive(Clone)]
+pub enum Way {
+    /// To a Kafka; with its settings, for those who need a client of their own.
+    Kafka(KafkaClient, Arc<KafkaSettings>),
+    /// To a RabbitMQ.
+    Rabbitmq(Arc<RabbitHandle>),
+}
+
+/// All ways, found once each.
+#[derive(Default)]
+pub struct Ways {
+    known: HashMap<(String, String), Result<Way, String>>,
+    rabbit: RabbitPool,
+}
+
+impl Ways {
+    /// The way to a Broker. `Err` says why there is none, for a person.
+    pub async fn to(&mut self, cluster: &Cluster, namespace: &str, name: &str) -> Result<Way, String> {
+        let key = (namespace.to_owned(), name.to_owned());
+        if let Some(known) = self.known.get(&key) {
+            return known.clone();
+        }
+        let way = self.connect(cluster, namespace, name).await;
+        self.known.insert(key, way.clone());
+        way
+    }
+
+    async fn connect(&self, cluster: &Cluster, namespace: &str, name: &str) -> Result<Way, String> {
+        let found = cluster.broker(namespace, name).await?;
+        let unreadable =
+            |error: crate::topology::Rejection| found.unreadable.clone().unwrap_or(error.message);
+        if let Some(connection) = &found.broker.spec.kafka {
+            let settings = settings::kafka(connection, namespace, &found.secrets).map_err(unreadable)?;
+            let client = KafkaClient::connect(&settings).map_err(|error| error.to_string())?;
+            return Ok(Way::Kafka(client, Arc::new(settings)));
+        }
+        if let Some(connection) = &found.broker.spec.rabbitmq {
+            let mut settings =
+                settings::rabbitmq(connection, namespace, &found.secrets).map_err(unreadable)?;
+            settings.amqp_url.clone_from(&connection.amqp_url);
+            let key = BrokerKey(format!("{namespace}/{name}"));
+            return self.rabbit.get(&key, &settings).map(Way::Rabbitmq).map_err(|error| error.to_string());
+        }
+        Err(format!("Broker {namespace}/{name} has no connection"))
+    }
+}
