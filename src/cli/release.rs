@@ -36,6 +36,9 @@ pub struct Args {
     /// Go ahead without asking
     #[arg(short, long)]
     pub yes: bool,
+    /// Go ahead although an operator leads: one that does not watch these objects
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Runs the verb.
@@ -45,7 +48,9 @@ pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
     }
     block_on(async {
         let cluster = Cluster::connect().await?;
-        nobody_leads(&cluster).await?;
+        if !args.force {
+            nobody_leads(&cluster).await?;
+        }
         let mut held: Vec<(ApiResource, DynamicObject)> = Vec::new();
         for kind in kinds() {
             let objects = cluster.objects(&kind, args.namespace.as_deref()).await?;
@@ -94,7 +99,7 @@ async fn nobody_leads(cluster: &Cluster) -> Result<(), CliError> {
         return Ok(());
     };
     Err(CliError(format!(
-        "failed to release: an operator leads ({} holds Lease {namespace}/spillway) and would put the finalizers back; scale it to 0 first, and wait a few seconds",
+        "failed to release: an operator leads ({} holds Lease {namespace}/spillway) and would put the finalizers back; scale it to 0 and wait until its Lease is let go; if it watches other namespaces, use --force",
         holder.unwrap_or_default()
     )))
 }

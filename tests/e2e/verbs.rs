@@ -1,21 +1,27 @@
-//! `spillway lag` and `spillway explain`, as a person with a kubeconfig runs them.
+//! The verbs that read a cluster, as a person with a kubeconfig runs them.
 
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use spillway_operator::api::{Consumer, Topic};
+use spillway_operator::api::{Consumer, Queue, Topic};
 
 use crate::bed::{World, binary, deployment, until_within, world};
 
-/// Runs the command line; what it printed, or its error.
-async fn spillway(w: &World, arguments: &[&str]) -> Result<String, String> {
+/// Runs the command line; its exit code, and all that it printed.
+async fn ran(w: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(binary());
     command.args(arguments).args(["--namespace", &w.namespace]).stdin(Stdio::null());
     let output = tokio::task::spawn_blocking(move || command.output()).await.expect("a thread");
     let output = output.expect("the spillway binary starts");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    if output.status.success() { Ok(text(output.stdout)) } else { Err(text(output.stderr)) }
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+/// Runs the command line; what it printed, or its error.
+async fn spillway(w: &World, arguments: &[&str]) -> Result<String, String> {
+    let (code, printed, error) = ran(w, arguments).await;
+    if code == Some(0) { Ok(printed) } else { Err(error) }
 }
 
 async fn lag(w: &World) -> Value {
@@ -104,5 +110,116 @@ fn lag_and_explain_show_a_queue_and_the_status_stands_in_for_a_broker_that_is_aw
         assert!(seen[0]["note"].as_str().is_some_and(|note| note.contains("failed to")), "{seen}");
         let table = spillway(w, &["lag", "--interval", "0.5"]).await.expect("a lag");
         assert!(table.contains("from the status, up to a minute old"), "{table}");
+    });
+}
+
+#[test]
+fn status_says_what_is_wrong_first_and_counts_the_rest() {
+    world(async |w| {
+        let (code, printed, error) = ran(w, &["status"]).await;
+        assert_eq!(code, Some(0), "{printed}{error}");
+        assert!(printed.contains("There are no objects of Spillway's here."), "{printed}");
+        w.broker("").await;
+        w.topic("good", "partitions: 1").await;
+        w.topic("bad", "partitions: 1\nreplicas: 9").await;
+        w.ready::<Topic>("good").await;
+        w.condition::<Topic>("bad", "Stalled", "True", "BrokerRefused").await;
+        let (code, printed, _) = ran(w, &["status"]).await;
+        assert_eq!(code, Some(2), "{printed}");
+        assert!(printed.contains("Stalled  Topic  "), "{printed}");
+        assert!(!printed.contains("good"), "{printed}");
+        assert!(printed.ends_with("Ready: Broker 1/1, Topic 1/2\n"), "{printed}");
+        let (_, printed, _) = ran(w, &["status", "-o", "json"]).await;
+        let report: Value = serde_json::from_str(&printed).expect("JSON");
+        assert_eq!(report["objects"][0]["state"], "Stalled", "{report}");
+        assert_eq!(report["operator"]["leads"], true, "{report}");
+        w.delete::<Topic>("bad").await;
+        w.until_gone::<Topic>("bad").await;
+        assert_eq!(ran(w, &["status"]).await.0, Some(0));
+    });
+}
+
+#[test]
+fn dead_letters_of_a_topic_are_shown_and_stay() {
+    world(async |w| {
+        w.broker("").await;
+        w.topic("orders", "partitions: 2\ndeadLetter: {}").await;
+        w.ready::<Topic>("orders").await;
+        let dlq = w.name("orders") + ".dlq";
+        for number in 0..12 {
+            let body = format!("body {number}");
+            w.kafka.produce_one(&dlq, "k", &body, ("x-error", "no such customer")).await;
+        }
+        for _ in 0..2 {
+            let listed = spillway(w, &["dlq", "ls"]).await.expect("a list");
+            assert!(listed.contains(&dlq) && listed.contains("orders  12 "), "{listed}");
+            let shown = spillway(w, &["dlq", "show", "topic/orders", "-o", "json"]).await.expect("letters");
+            let shown: Value = serde_json::from_str(&shown).expect("JSON");
+            let bodies: Vec<_> =
+                shown.as_array().expect("a list").iter().map(|one| one["body"].clone()).collect();
+            let newest: Vec<_> = (2..12).map(|number| json!(format!("body {number}"))).collect();
+            assert_eq!(bodies, newest);
+            assert_eq!(shown[0]["headers"][0], json!(["x-error", "no such customer"]));
+        }
+        // The companion is a Topic, too.
+        let shown = spillway(w, &["dlq", "show", "topic/orders.dlq", "--limit", "1"]).await.expect("letters");
+        assert!(shown.contains("x-error: no such customer") && shown.contains("body 11"), "{shown}");
+    });
+}
+
+#[test]
+fn dead_letters_of_a_queue_are_shown_and_stay_and_a_look_that_would_count_is_refused() {
+    world(async |w| {
+        w.rabbit("").await;
+        w.queue("orders", "deadLetter: {}").await;
+        w.queue("counting", "").await;
+        w.ready::<Queue>("orders").await;
+        w.ready::<Queue>("counting").await;
+        let mq = w.mq().await;
+        mq.publish("", "orders", "poison").await;
+        assert_eq!(mq.reject("orders").await.as_deref(), Some("poison"));
+        until_within(Duration::from_secs(20), "the letter is counted", async || {
+            let listed = spillway(w, &["dlq", "ls", "-o", "json"]).await?;
+            let listed: Value = serde_json::from_str(&listed).map_err(|error| error.to_string())?;
+            if listed[0]["messages"] == 1 { Ok(()) } else { Err(listed.to_string()) }
+        })
+        .await;
+        // More looks than a delivery limit would let it live through.
+        for _ in 0..25 {
+            let shown = spillway(w, &["dlq", "show", "queue/orders"]).await.expect("letters");
+            assert!(shown.contains("poison") && shown.contains("x-first-death-reason: rejected"), "{shown}");
+        }
+        assert_eq!(mq.take("orders.dlq").await.as_deref(), Some("poison"));
+        let refused = spillway(w, &["dlq", "show", "queue/counting"]).await.expect_err("it counts");
+        assert!(refused.contains("a look counts as a delivery, and after 20 of them"), "{refused}");
+    });
+}
+
+#[test]
+fn release_takes_the_finalizers_off_and_leaves_the_brokers_alone() {
+    world(async |w| {
+        w.broker("").await;
+        w.topic("orders", "partitions: 1\ndeletionPolicy: Delete").await;
+        w.topic("going", "partitions: 1\ndeletionPolicy: Delete").await;
+        w.ready::<Topic>("orders").await;
+        w.ready::<Topic>("going").await;
+        let refused = spillway(w, &["release", "--all", "--yes"]).await.expect_err("an operator leads");
+        assert!(refused.contains("an operator leads"), "{refused}");
+        for operator in w.operators() {
+            operator.stop().await;
+        }
+        w.delete::<Topic>("going").await;
+        // Operators of other tests lead elsewhere.
+        let said = spillway(w, &["release", "--all", "--yes", "--force"]).await.expect("released");
+        assert!(said.contains("going, which is being deleted"), "{said}");
+        assert!(said.contains("Released 3 of 3; nothing was changed at the brokers."), "{said}");
+        w.until_gone::<Topic>("going").await;
+        assert!(w.get::<Topic>("orders").await.metadata.finalizers.unwrap_or_default().is_empty());
+        assert!(w.kafka.topic(&w.name("going")).await.is_some());
+        let again = spillway(w, &["release", "--all", "--yes", "--force"]).await.expect("nothing to do");
+        assert!(again.contains("Nothing has a finalizer"), "{again}");
+        // A later operator must find its way again.
+        w.start_operator().await;
+        w.ready::<Topic>("orders").await;
     });
 }

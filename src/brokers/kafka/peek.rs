@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError as Native;
 use rdkafka::message::{Headers as _, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::error::{ErrorCode, KafkaError};
+use super::error::{KafkaError, LOCAL_INVALID_ARG, RawError};
 use super::settings::KafkaSettings;
 
 /// One message.
@@ -42,10 +42,9 @@ pub fn peek(
     ranges: &[Range],
     timeout: Duration,
 ) -> Result<Vec<Peeked>, KafkaError> {
-    let failed = |error: &Native| KafkaError {
-        operation: format!("read topic {topic:?}"),
-        code: ErrorCode::Other,
-        message: error.to_string(),
+    let failed = |error: &Native| {
+        let code = error.rdkafka_error_code().map_or(LOCAL_INVALID_ARG, |code| code as i32);
+        RawError::new(code, error.to_string()).of(format!("read topic {topic:?}"))
     };
     let mut config = ClientConfig::new();
     for (key, value) in settings.native_config() {

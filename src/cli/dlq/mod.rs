@@ -14,7 +14,6 @@ use super::cluster::{Cluster, NamespaceArgs};
 use super::offline::block_on;
 use super::ways::Ways;
 use super::{CliError, closed_is_fine};
-use place::Place;
 
 const LS_EXAMPLES: &str = "\
 Examples:

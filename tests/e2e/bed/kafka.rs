@@ -11,6 +11,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::groups::GroupInfo;
+use rdkafka::message::OwnedHeaders;
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
@@ -127,6 +128,14 @@ impl Kafka {
             }
         });
         futures::future::join_all(sent).await;
+    }
+
+    /// One message with a key and a header.
+    pub async fn produce_one(&self, topic: &str, key: &str, payload: &str, header: (&str, &str)) {
+        let headers =
+            OwnedHeaders::new().insert(rdkafka::message::Header { key: header.0, value: Some(header.1) });
+        let record = FutureRecord::to(topic).key(key).payload(payload).headers(headers);
+        self.producer.send(record, TIMEOUT).await.expect("sent");
     }
 
     /// Removes all messages of a topic with one partition.
