@@ -7,6 +7,7 @@ pub mod completion;
 pub mod crds;
 pub mod dlq;
 pub mod explain;
+pub mod fields;
 pub mod import;
 pub mod lag;
 pub mod metrics;
@@ -65,6 +66,9 @@ pub enum Verb {
     Release(release::Args),
     /// Print the custom resource definitions, for kubectl apply --server-side -f -
     Crds(crds::Args),
+    /// Print every field of a kind as Markdown
+    #[command(hide = true)]
+    Fields(fields::Args),
     /// Print a table of all metrics that `spillway run` serves
     #[command(hide = true)]
     Metrics,
@@ -105,6 +109,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CliError> {
         Verb::Dlq(verb) => dlq::execute(&verb)?,
         Verb::Release(args) => return release::execute(&args),
         Verb::Crds(args) => crds::execute(&args)?,
+        Verb::Fields(args) => fields::execute(&args)?,
         Verb::Metrics => metrics::execute()?,
         Verb::Simulate(args) => simulate::execute(&args)?,
         Verb::Completion(args) => completion::execute(&args)?,
