@@ -121,7 +121,7 @@ fn status_says_what_is_wrong_first_and_counts_the_rest() {
         assert!(printed.contains("There are no objects of Spillway's here."), "{printed}");
         w.broker("").await;
         w.topic("good", "partitions: 1").await;
-        w.topic("bad", "partitions: 1\nreplicas: 9").await;
+        w.topic("bad", "partitions: 1\nreplicationFactor: 9").await;
         w.ready::<Topic>("good").await;
         w.condition::<Topic>("bad", "Stalled", "True", "BrokerRefused").await;
         let (code, printed, _) = ran(w, &["status"]).await;
