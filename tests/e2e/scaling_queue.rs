@@ -163,14 +163,15 @@ fn while_rabbitmq_is_away_the_replicas_stay_and_the_consumer_says_so() {
         until_wanted(&workload, 3, Duration::from_secs(5)).await;
 
         drop((management, amqp));
+        let away: Consumer = w.condition("tasks", "ScalingActive", "False", "Unknown").await;
+        let ready = away.condition("Ready").expect("a condition");
+        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "BrokerUnreachable"));
+        // Only now: what was seen before the end would allow less.
         w.apply(&consumer_yaml(
             "tasks",
             &format!("scaling: {{minReplicas: 0, maxReplicas: 6, idle: {{after: 1s}}, {QUICK}}}"),
         ))
         .await;
-        let away: Consumer = w.condition("tasks", "ScalingActive", "False", "Unknown").await;
-        let ready = away.condition("Ready").expect("a condition");
-        assert_eq!((ready.status.as_str(), ready.reason.as_str()), ("False", "BrokerUnreachable"));
         stays(&workload, &[3], Duration::from_secs(14), "unknown is not zero").await;
 
         // Back again, there is nothing to do: now the last one may go.
@@ -187,7 +188,7 @@ fn a_queue_that_is_deleted_holds_the_replicas_and_is_named() {
         // Nobody is to make it again.
         w.delete::<Queue>("tasks").await;
         w.until_gone::<Queue>("tasks").await;
-        consumer(w, "minReplicas: 0, maxReplicas: 6, idle: {after: 60s}").await;
+        consumer(w, "minReplicas: 2, maxReplicas: 6").await;
         w.mq().await.delete_queue("tasks").await;
         let gone: Consumer = w.condition("tasks", "Ready", "False", "NotFound").await;
         let message = gone.message("Ready");

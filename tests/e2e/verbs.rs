@@ -93,8 +93,10 @@ fn lag_and_explain_show_a_queue_and_the_status_stands_in_for_a_broker_that_is_aw
         })
         .await;
         assert_eq!(seen[0]["partitions"][0]["ready"], 60, "{seen}");
-        w.until("tasks", "the decision is four", |consumer: &Consumer| {
-            consumer.status.as_ref().is_some_and(|status| status.desired_replicas == Some(4))
+        // RabbitMQ's statistics of a new queue come some seconds after it: until then, the bound is what is not known.
+        w.until("tasks", "the decision is four, and the most", |consumer: &Consumer| {
+            let decision = consumer.status.as_ref().and_then(|status| status.decision.as_ref());
+            decision.is_some_and(|decision| decision.replicas == 4 && decision.bound == "Max")
         })
         .await;
         let told = spillway(w, &["explain", "consumer/tasks"]).await.expect("an explanation");

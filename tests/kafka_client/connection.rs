@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::{TIMEOUT, client, environment, eventually, plain_settings, topic, unique};
 
 /// How soon a broker that refuses for good has to show in an error.
-const SOON: Duration = Duration::from_secs(4);
+const SOON: Duration = Duration::from_secs(10);
 
 fn read(variable: &str) -> String {
     let path = environment(variable);

@@ -85,6 +85,10 @@ fn what_was_refused_is_nobodys_when_others_make_it() {
         mq.declare_exchange("x", "topic").await;
         mq.bind("amq.topic", "target", "", json!({})).await;
         mq.publish("", "q", "precious").await;
+        // A pass that looked before they were made must not make them: it could not tell, and nor could anybody.
+        conflict::<Queue>(w, "q").await;
+        conflict::<Exchange>(w, "x").await;
+        conflict::<Binding>(w, "b").await;
         refuses.store(false, Ordering::Relaxed);
         left_alone::<Queue>(w, "q").await;
         left_alone::<Exchange>(w, "x").await;
@@ -97,10 +101,14 @@ fn what_was_refused_is_nobodys_when_others_make_it() {
 
 /// Somebody else's: in conflict, and still there when the object goes.
 async fn left_alone<K: Object>(w: &World, name: &str) {
-    w.annotate::<K>(name, "spillway.dev/reconcile", Some("now")).await;
-    w.condition::<K>(name, "Ready", "False", "Conflict").await;
+    conflict::<K>(w, name).await;
     w.delete::<K>(name).await;
     w.until_gone::<K>(name).await;
+}
+
+async fn conflict<K: Object>(w: &World, name: &str) {
+    w.annotate::<K>(name, "spillway.dev/reconcile", Some("now")).await;
+    w.condition::<K>(name, "Ready", "False", "Conflict").await;
 }
 
 #[test]
