@@ -153,8 +153,9 @@ impl Cluster {
     ) -> Result<DynamicObject, CliError> {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), namespace, kind);
         let found = api.get_opt(name).await;
-        let found = found
-            .map_err(|error| CliError::new(&format!("read {} {namespace}/{name}", kind.kind), words(&error)))?;
+        let found = found.map_err(|error| {
+            CliError::new(&format!("read {} {namespace}/{name}", kind.kind), words(&error))
+        })?;
         found.ok_or_else(|| CliError(format!("there is no {} {name} in namespace {namespace}", kind.kind)))
     }
 

@@ -111,7 +111,12 @@ impl Rows {
 fn kind(field: &Value) -> String {
     let choices = |field: &Value| {
         let all = field["enum"].as_array()?;
-        Some(all.iter().filter(|one| !one.is_null()).map(|one| format!("`{}`", plain(one))).collect::<Vec<_>>())
+        Some(
+            all.iter()
+                .filter(|one| !one.is_null())
+                .map(|one| format!("`{}`", plain(one)))
+                .collect::<Vec<_>>(),
+        )
     };
     if let Some(choices) = choices(field) {
         return choices.join(", ");
@@ -176,10 +181,13 @@ mod tests {
             let kind = crd.spec.names.kind;
             let text = of(&kind).unwrap();
             assert!(text.contains("## spec") && text.contains("## status"), "{kind}: {text}");
-            assert!(text.lines().filter(|line| line.starts_with("| `")).all(|line| {
-                // Four cells, and something in the last one.
-                line.replace("\\|", "").matches('|').count() == 5 && !line.ends_with("|  |")
-            }), "{kind}: {text}");
+            assert!(
+                text.lines().filter(|line| line.starts_with("| `")).all(|line| {
+                    // Four cells, and something in the last one.
+                    line.replace("\\|", "").matches('|').count() == 5 && !line.ends_with("|  |")
+                }),
+                "{kind}: {text}"
+            );
         }
         let topic = of("topic").unwrap();
         assert!(topic.contains("| `spec.deadLetter.partitions` | integer |"), "{topic}");

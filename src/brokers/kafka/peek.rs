@@ -61,9 +61,7 @@ pub fn peek(
     let mut parts = TopicPartitionList::new();
     let mut open: BTreeMap<i32, i64> = BTreeMap::new();
     for &(partition, from, end) in ranges.iter().filter(|(_, from, end)| from < end) {
-        parts
-            .add_partition_offset(topic, partition, Offset::Offset(from))
-            .map_err(|error| failed(&error))?;
+        parts.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(|error| failed(&error))?;
         open.insert(partition, end);
     }
     consumer.assign(&parts).map_err(|error| failed(&error))?;

@@ -359,7 +359,11 @@ impl RabbitClient {
 
     /// How many deliveries a message of a queue survives; `None` when the queue does not exist. Only quorum queues
     /// count, and since RabbitMQ 4.0 all do.
-    pub async fn delivery_limit(&self, vhost: &str, name: &str) -> Result<Option<DeliveryLimit>, RabbitError> {
+    pub async fn delivery_limit(
+        &self,
+        vhost: &str,
+        name: &str,
+    ) -> Result<Option<DeliveryLimit>, RabbitError> {
         let target = Target::Queue(name.to_owned());
         let columns = [("columns", "type,delivery_limit")];
         let Some(found) = self.find::<BTreeMap<String, Value>>(&target, vhost, &columns).await? else {

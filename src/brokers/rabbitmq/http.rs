@@ -119,7 +119,8 @@ impl Http {
         body: Option<&(impl Serialize + Sync)>,
         terms: Terms,
     ) -> Result<T, RabbitError> {
-        let (_, body) = self.send(call, body, terms).await?;
+        // On the heap: several of them are part of one look.
+        let (_, body) = Box::pin(self.send(call, body, terms)).await?;
         serde_json::from_slice(&body).map_err(|error| {
             // Its own words would show pieces of the answer.
             let message = format!(

@@ -30,6 +30,6 @@ pub use observer::{Observer, SeenQueue, SeenRoute, Sweep};
 pub use pool::{RabbitHandle, RabbitPool};
 pub use settings::RabbitSettings;
 pub use types::{
-    BindingInfo, Declared, DeliveryLimit, ExchangeDeclaration, ExchangeInfo, Message, NodeInfo, Overview, Policy, QueueDeclaration,
-    QueueInfo, QueueStatistics, Target, VhostPolicies,
+    BindingInfo, Declared, DeliveryLimit, ExchangeDeclaration, ExchangeInfo, Message, NodeInfo, Overview,
+    Policy, QueueDeclaration, QueueInfo, QueueStatistics, Target, VhostPolicies,
 };

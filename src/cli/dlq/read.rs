@@ -179,7 +179,7 @@ fn of_message(number: usize, message: &Message) -> Letter {
     for (name, value) in properties.into_iter().flatten() {
         match (name.as_str(), value) {
             ("headers", Value::Object(all)) => {
-                headers.extend(all.iter().map(|(name, value)| one(name, value)))
+                headers.extend(all.iter().map(|(name, value)| one(name, value)));
             }
             ("headers" | "timestamp", _) => {}
             (name, value) => headers.push(one(name, value)),
