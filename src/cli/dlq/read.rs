@@ -1,7 +1,7 @@
 //! From a place to what is in it. Nothing is taken away.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -9,11 +9,13 @@ use serde_json::Value;
 use super::place::Place;
 use crate::brokers::kafka::peek::{Peeked, Range, peek};
 use crate::brokers::kafka::{Isolation, KafkaClient, OffsetQuery, OffsetSpec};
-use crate::brokers::rabbitmq::{DeliveryLimit, Message, RabbitHandle};
+use crate::brokers::rabbitmq::{DeliveryLimit, Message, RabbitClient, RabbitError, RabbitHandle};
 use crate::cli::ways::Way;
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for a queue's statistics.
+const STATISTICS: Duration = Duration::from_secs(8);
 
 /// One dead letter.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -124,7 +126,7 @@ async fn of_queue(
     if info.kind == "stream" {
         return Err("it is a stream, which RabbitMQ's management interface cannot read".into());
     }
-    match client.delivery_limit(vhost, queue).await.map_err(|error| error.to_string())? {
+    match delivery_limit(&client, vhost, queue).await.map_err(|error| error.to_string())? {
         Some(DeliveryLimit::None) => {}
         Some(DeliveryLimit::Deliveries(limit)) => {
             return Err(format!(
@@ -132,15 +134,30 @@ async fn of_queue(
             ));
         }
         Some(DeliveryLimit::Untold) => {
-            return Err(
-                "a look counts as a delivery, and RabbitMQ does not tell the queue's delivery limit".into()
-            );
+            let why = "a look counts as a delivery, and RabbitMQ does not tell the queue's delivery limit";
+            return Err(why.into());
         }
         None => return Err("the queue does not exist".into()),
     }
     let messages =
         client.look_at_messages(vhost, queue, limit, bytes).await.map_err(|error| error.to_string())?;
     Ok(messages.iter().enumerate().map(|(number, message)| of_message(number, message)).collect())
+}
+
+/// A queue's limit is among its statistics, which come some seconds after it.
+async fn delivery_limit(
+    client: &RabbitClient,
+    vhost: &str,
+    queue: &str,
+) -> Result<Option<DeliveryLimit>, RabbitError> {
+    let begun = Instant::now();
+    loop {
+        let limit = client.delivery_limit(vhost, queue).await?;
+        if limit != Some(DeliveryLimit::Untold) || begun.elapsed() > STATISTICS {
+            return Ok(limit);
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
 }
 
 fn of_topic(message: &Peeked, most: usize) -> Letter {
