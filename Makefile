@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /usr/bin/env bash
 
-.PHONY: help demo test test-fast lint deny generate image bed bed-down clean-bed bench bench-reaction bench-topology bench-policies
+.PHONY: help demo test test-fast lint deny generate image bed bed-down clean-bed bench bench-reaction bench-scaling bench-topology bench-policies
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ bench: ## Benchmarks of the pure core (criterion)
 
 bench-reaction: ## Seconds from a flood to the first patch and to full size, on the test bed
 	@hack/bench-reaction
+
+bench-scaling: ## bench-reaction, then what reading the lag of 1,000 groups costs (ONLY=sweep, ONLY=reaction)
+	@hack/bench-scaling
 
 bench-topology: ## Thousands of objects made, changed and restored beside the limit of broker and API server (SCALE=0.1, REST=30)
 	@hack/bench-topology

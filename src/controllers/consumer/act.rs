@@ -10,6 +10,7 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 
+use super::collector::on_grid;
 use super::observe::{Sample, Trouble, observation};
 use super::registry::{Front, Registration, Source};
 use super::report;
@@ -142,7 +143,10 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
         }
         _ => None,
     };
-    seat.next = Instant::now() + Duration::from_secs_f64(wait);
+    let (now, wait) = (Instant::now(), Duration::from_secs_f64(wait));
+    // A look out of turn comes when it is needed.
+    let in_turn = wait.as_secs_f64() >= registration.poll_interval();
+    seat.next = if in_turn { on_grid(ctx.started, now, wait) } else { now + wait };
 
     if let Some(decision) = &decision {
         tell(ctx, registration, seat, decision, known.as_ref());

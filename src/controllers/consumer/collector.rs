@@ -78,6 +78,13 @@ async fn poll(ctx: Arc<Context>, broker: BrokerKey, stop: CancellationToken) {
     }
 }
 
+/// The moment nearest to `wait` from `now` at which all who wait as long come together: one sweep reads for all of them,
+/// whenever each of them began.
+pub(super) fn on_grid(grid: Instant, now: Instant, wait: Duration) -> Instant {
+    let steps = (now.saturating_duration_since(grid) + wait).as_secs_f64() / wait.as_secs_f64();
+    if steps.is_finite() { grid + wait.mul_f64(steps.round()) } else { now + wait }
+}
+
 async fn sweep(
     ctx: &Arc<Context>,
     broker: &BrokerKey,
@@ -95,5 +102,26 @@ async fn sweep(
         if let Some(seat) = seats.get_mut(&registration.uid) {
             act::decide(ctx, registration, &sample, seat);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_waits_as_long_comes_together_and_nobody_twice_as_often() {
+        let grid = Instant::now();
+        let at = |millis: u64| grid + Duration::from_millis(millis);
+        let second = Duration::from_secs(1);
+        // One began on the grid and its sweep took a while; another joined in between.
+        assert_eq!(on_grid(grid, at(10_080), second), at(11_000));
+        assert_eq!(on_grid(grid, at(10_450), second), at(11_000));
+        assert_eq!(on_grid(grid, at(10_550), second), at(12_000));
+        for now in 0..3_000 {
+            let wait = on_grid(grid, at(now), second) - at(now);
+            assert!(wait >= second / 2 && wait <= second * 3 / 2, "{now}: {wait:?}");
+        }
+        assert_eq!(on_grid(grid, at(500), Duration::ZERO), at(500));
     }
 }
