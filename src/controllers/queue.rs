@@ -260,6 +260,7 @@ impl Rabbit for Queue {
         let recreates = plan.steps.iter().any(|step| matches!(step, Step::DeleteQueue { .. }));
         if recreates {
             may_recreate(pass).await?;
+            sources_outlive(pass, plan).await?;
         }
         remember(pass, plan, recreates, status).await
     }
@@ -425,6 +426,30 @@ async fn may_recreate(pass: &Pass<'_, Queue>) -> Result<(), Failure> {
         Removal::Keep(why) => Err(Rejection::new(Reason::NotRecreated, why).into()),
         Removal::Release(why) => Err(Rejection::new(Reason::NotRecreated, why).into()),
     }
+}
+
+/// An error where a source of the queue's bindings may go with the queue: then they could not be made again.
+async fn sources_outlive(pass: &Pass<'_, Queue>, plan: &Plan) -> Result<(), Failure> {
+    let rabbit = pass.link.rabbitmq()?;
+    let sources: BTreeSet<&str> = plan
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Bind(binding) => Some(binding.source.as_str()),
+            _ => None,
+        })
+        .collect();
+    for source in sources {
+        let seen =
+            rabbit.observer.exchange(&pass.object.spec.vhost, source, Instant::now(), pass.lane).await?;
+        if seen.is_some_and(|exchange| exchange.auto_delete) {
+            let message = format!(
+                "exchange {source:?} is auto-delete and may go with the queue, and its binding with it, so the queue is not recreated"
+            );
+            return Err(Rejection::new(Reason::NotRecreated, message).into());
+        }
+    }
+    Ok(())
 }
 
 /// Writes down, before the first step, what a crash in between would lose: the bindings of a queue

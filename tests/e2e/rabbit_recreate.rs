@@ -233,3 +233,28 @@ fn a_message_that_comes_between_the_second_look_and_the_deletion_is_not_lost() {
         assert_eq!(mq.the_queue("orders").await["arguments"]["x-single-active-consumer"], true);
     });
 }
+
+#[test]
+fn a_queue_is_not_made_anew_while_an_exchange_would_go_with_it() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        w.queue("orders", "onImmutableChange: RecreateIfEmpty").await;
+        w.ready::<Queue>("orders").await;
+        mq.declare_fleeting_exchange("fleeting").await;
+        mq.bind("fleeting", "orders", "theirs", json!({})).await;
+        w.queue("orders", "onImmutableChange: RecreateIfEmpty\nsingleActiveConsumer: true").await;
+        let told = w
+            .until("orders", "it says why", |queue: &Queue| {
+                queue.message("Ready").contains("exchange \"fleeting\" is auto-delete")
+            })
+            .await;
+        assert_eq!(told.condition("Ready").expect("a condition").reason, "NotRecreated");
+        assert_eq!(mq.bindings("orders").await, ["fleeting|theirs"]);
+        assert!(mq.the_queue("orders").await["arguments"].get("x-single-active-consumer").is_none());
+        // Once the binding is gone, nothing stands in the way.
+        mq.unbind("fleeting", "orders", "theirs").await;
+        w.ready::<Queue>("orders").await;
+        assert_eq!(mq.the_queue("orders").await["arguments"]["x-single-active-consumer"], true);
+    });
+}

@@ -264,6 +264,12 @@ impl Rabbit {
         self.put(&["exchanges", &self.vhost, name], json!({"type": kind, "durable": true})).await;
     }
 
+    /// Declares an exchange by hand that goes with its last binding.
+    pub async fn declare_fleeting_exchange(&self, name: &str) {
+        let body = json!({"type": "topic", "durable": true, "auto_delete": true});
+        self.put(&["exchanges", &self.vhost, name], body).await;
+    }
+
     /// Deletes an exchange by hand.
     pub async fn delete_exchange(&self, name: &str) {
         self.delete(&["exchanges", &self.vhost, name]).await;
