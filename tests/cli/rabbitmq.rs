@@ -197,6 +197,28 @@ fn what_is_imported_plans_empty_at_once() {
 }
 
 #[test]
+fn what_was_imported_is_made_again_on_an_emptied_broker() {
+    let (vhost, folder) = (Vhost::new("backup"), with_rabbitmq());
+    folder.write("shop.yaml", &shop(&vhost));
+    on("apply", &folder, &["--yes"]).exits(0);
+    vhost
+        .queue("theirs", r#"{"durable": true, "arguments": {"x-queue-type": "classic", "x-max-length": 9}}"#);
+    vhost.bind("amq.topic", "q/theirs", r#"{"routing_key": "a"}"#);
+    let backup = import(&folder, &vhost, &["--management-policy", "Manage"]).exits(0);
+    std::fs::remove_file(folder.path().join("shop.yaml")).expect("gone");
+    folder.write("backup.yaml", &backup.out);
+    on("plan", &folder, &[]).exits(0);
+
+    vhost.send(reqwest::Method::DELETE, &format!("/api/vhosts/{}", vhost.0), "");
+    vhost.put(&format!("/api/vhosts/{}", vhost.0), "{}");
+    on("plan", &folder, &[]).exits(2).says("create");
+    on("apply", &folder, &["--yes"]).exits(0);
+    on("plan", &folder, &[]).exits(0);
+    let again = import(&folder, &vhost, &["--management-policy", "Manage"]).exits(0);
+    assert_eq!(again.out, backup.out, "what is there now is what was there");
+}
+
+#[test]
 fn a_policy_that_wins_over_spillways_is_an_error() {
     let (vhost, folder) = (Vhost::new("shadow"), with_rabbitmq());
     let policy =
