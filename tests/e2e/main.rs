@@ -31,6 +31,7 @@ mod rabbit_drift;
 mod rabbit_ownership;
 mod rabbit_recreate;
 mod scaling;
+mod scaling_faults;
 mod scaling_queue;
 mod steady;
 mod topic;

@@ -1,0 +1,165 @@
+//! Scaling while something breaks: no wrong scale-down, and nothing scaled on what is not known.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use serde_json::json;
+use spillway_operator::api::{Broker, Consumer, Topic};
+
+use crate::bed::{ExtraKafka, Kafka, Object as _, Workload, World, never_within, until_within, world};
+
+const QUICK: &str =
+    "scaleDown: {stabilization: 5s, peakMemory: 5s}, tuning: {coldStart: 2s, rebalance: 500ms}";
+
+async fn consumer(w: &World, scaling: &str) {
+    w.consumer("orders", &format!("scaleTargetRef: {{name: worker}}\nscaling: {{{scaling}, {QUICK}}}")).await;
+    w.ready::<Consumer>("orders").await;
+}
+
+async fn until_wanted(workload: &Workload, replicas: i32, limit: Duration) {
+    until_within(limit, &format!("{replicas} replicas are wanted"), async || match workload.wanted_now() {
+        Some(now) if now == replicas => Ok(()),
+        _ => Err(format!("{:?}", workload.wanted())),
+    })
+    .await;
+}
+
+/// What the operator wants stays so.
+async fn stays(workload: &Workload, wanted: &[i32], time: Duration, why: &str) {
+    never_within(time, why, async || match workload.wanted() {
+        all if all == wanted => Ok(()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+}
+
+#[test]
+fn an_operator_that_dies_in_a_spike_leaves_no_wrong_down_to_its_successor() {
+    world(async |w| {
+        w.broker("").await;
+        w.topic("orders", "partitions: 3").await;
+        w.ready::<Topic>("orders").await;
+        let workload = Workload::start(w, "worker", 1, &w.name("group"), &w.name("orders"), 20).await;
+        consumer(w, "ratePerReplica: '20', targetDelay: 2s").await;
+        // Work for 40 seconds at full size.
+        for partition in 0..3 {
+            w.kafka.produce(&w.name("orders"), partition, 800).await;
+        }
+        until_wanted(&workload, 3, Duration::from_secs(15)).await;
+
+        for operator in w.operators() {
+            operator.kill();
+        }
+        let killed = Instant::now();
+        let heir = w.start_operator().await;
+        until_within(Duration::from_secs(40), "the successor leads", async || {
+            match heir.metric("spillway_leader").await {
+                Some(leads) if leads > 0.5 => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        println!("the successor led {:?} after the kill", killed.elapsed());
+        // It knows nothing of rates yet: that is no reason for fewer.
+        stays(&workload, &[1, 3], Duration::from_secs(6), "the backlog is not done").await;
+        workload.set_rate(5_000);
+        until_wanted(&workload, 1, Duration::from_secs(90)).await;
+        assert_eq!(w.kafka.committed(&w.name("group"), &w.name("orders"), 3), 2_400, "nothing was lost");
+    });
+}
+
+#[test]
+fn a_broker_that_dies_in_a_spike_changes_nothing_until_it_is_back() {
+    world(async |w| {
+        let extra = ExtraKafka::start().await;
+        let kafka = Kafka::connect(extra.address());
+        w.broker_at(extra.address(), "").await;
+        w.topic("orders", "partitions: 3").await;
+        w.ready::<Topic>("orders").await;
+        let (group, topic) = (w.name("group"), w.name("orders"));
+        let workload = Workload::start_at(&kafka, w, "worker", 1, &group, &topic, 20).await;
+        consumer(w, "ratePerReplica: '20', targetDelay: 2s").await;
+        for partition in 0..3 {
+            kafka.produce(&topic, partition, 600).await;
+        }
+        until_wanted(&workload, 3, Duration::from_secs(15)).await;
+
+        extra.kill();
+        w.condition::<Consumer>("orders", "ScalingActive", "False", "Unknown").await;
+        stays(&workload, &[1, 3], Duration::from_secs(8), "unknown is not zero").await;
+        extra.revive();
+        w.ready::<Broker>("kafka").await;
+        w.condition::<Consumer>("orders", "ScalingActive", "True", "Scaling").await;
+        workload.set_rate(5_000);
+        until_wanted(&workload, 1, Duration::from_secs(120)).await;
+        let wanted = workload.wanted();
+        assert!(wanted == [1, 3, 1] || wanted == [1, 3, 2, 1], "{wanted:?}");
+    });
+}
+
+#[test]
+fn partitions_that_are_added_let_more_replicas_work() {
+    world(async |w| {
+        w.broker("").await;
+        w.topic("orders", "partitions: 2").await;
+        w.ready::<Topic>("orders").await;
+        let workload = Workload::start(w, "worker", 1, &w.name("group"), &w.name("orders"), 10).await;
+        consumer(w, "ratePerReplica: '10', targetDelay: 2s").await;
+        for partition in 0..2 {
+            w.kafka.produce(&w.name("orders"), partition, 900).await;
+        }
+        until_wanted(&workload, 2, Duration::from_secs(15)).await;
+        stays(&workload, &[1, 2], Duration::from_secs(4), "no more can work").await;
+        w.topic("orders", "partitions: 4").await;
+        w.ready::<Topic>("orders").await;
+        for partition in 2..4 {
+            w.kafka.produce(&w.name("orders"), partition, 900).await;
+        }
+        until_wanted(&workload, 4, Duration::from_secs(40)).await;
+        let consumer: Consumer = w.get("orders").await;
+        assert_eq!(consumer.status.and_then(|status| status.cap), Some(4));
+    });
+}
+
+#[test]
+fn a_pod_that_no_node_takes_is_no_reason_for_fewer_and_is_named() {
+    world(async |w| {
+        w.broker("").await;
+        w.topic("orders", "partitions: 3").await;
+        w.ready::<Topic>("orders").await;
+        let workload = Workload::start(w, "worker", 1, &w.name("group"), &w.name("orders"), 20).await;
+        consumer(w, "ratePerReplica: '20', targetDelay: 2s").await;
+        // New pods want what no node has; the one that runs stays.
+        let deployments: Api<Deployment> = Api::namespaced(w.client.clone(), &w.namespace);
+        let greedy = json!({"spec": {
+            "strategy": {"rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+            "template": {"spec": {"containers": [{"name": "main", "resources": {"requests": {"cpu": "900"}}}]}},
+        }});
+        deployments
+            .patch("worker", &PatchParams::default(), &Patch::Strategic(greedy))
+            .await
+            .expect("patched");
+        for partition in 0..3 {
+            w.kafka.produce(&w.name("orders"), partition, 600).await;
+        }
+        w.until("orders", "the status says that pods do not come", |consumer: &Consumer| {
+            consumer
+                .status
+                .iter()
+                .flat_map(|status| &status.conditions)
+                .any(|condition| condition.status == "True" && condition.reason == "Guard")
+        })
+        .await;
+        never_within(Duration::from_secs(8), "fewer replicas than ran", async || {
+            match workload.wanted().iter().min() {
+                Some(1) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        let consumer: Consumer = w.get("orders").await;
+        println!("{}", consumer.summary());
+    });
+}
