@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /usr/bin/env bash
 
-.PHONY: help demo test test-fast lint deny generate image bed bed-down clean-bed bench bench-reaction bench-scaling bench-topology bench-policies
+.PHONY: help demo test test-fast lint deny generate book image bed bed-down clean-bed bench bench-reaction bench-scaling bench-topology bench-policies
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -25,6 +25,9 @@ deny: ## Licences, advisories and duplicates of all dependencies
 
 generate: ## Write what is generated: crds/, the chart's copy and its table, docs/metrics.md, manifests/install.yaml
 	@hack/generate
+
+book: ## The documentation as a book, with mdBook: target/book/index.html
+	@hack/book
 
 image: ## Build the operator's image with docker, podman or buildah, whichever is there
 	@hack/image operator
