@@ -226,6 +226,8 @@ pub fn exchange_policy_name(exchange: &str) -> String {
 pub struct Others<'a> {
     /// The one that would be in force without Spillway's own.
     pub next: Option<&'a ObservedPolicy>,
+    /// Another one might as well: of equals, chance decides.
+    pub by_chance: bool,
     /// The one that Spillway's own displaces: the winner of those with a lower priority.
     pub lower: Option<&'a ObservedPolicy>,
     /// The one that wins over Spillway's own, or shall: which of equals wins is chance.
@@ -254,7 +256,7 @@ impl<'a> Others<'a> {
             // RabbitMQ says that nothing applies.
             (Some(None), _) => return Self::default(),
             (_, Some(named)) if named.priority < PRIORITY => {
-                return Self { next: Some(named), lower: Some(named), higher: None };
+                return Self { next: Some(named), by_chance: false, lower: Some(named), higher: None };
             }
             _ => {}
         }
@@ -284,7 +286,11 @@ impl<'a> Others<'a> {
         });
         let higher = named.or_else(|| met.iter().copied().find(|policy| policy.priority >= PRIORITY));
         let next = named.or_else(|| met.first().copied());
-        Self { next, lower: met.into_iter().find(|policy| policy.priority < PRIORITY), higher }
+        let by_chance = named.is_none()
+            && next.is_some_and(|next| {
+                met.iter().any(|other| other.priority == next.priority && other.definition != next.definition)
+            });
+        Self { next, by_chance, lower: met.into_iter().find(|policy| policy.priority < PRIORITY), higher }
     }
 }
 

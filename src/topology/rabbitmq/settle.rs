@@ -98,7 +98,9 @@ impl Wish<'_> {
     /// Whether a policy of Spillway's own would change what is in force.
     fn would_help(&self, key: &str, wanted: &Value, others: &Others<'_>) -> bool {
         let value = |policy| in_force(self.subject.kind, key, policy, self.argument(key));
-        let without = value(others.next.and_then(|policy| policy.definition.get(key)));
+        // What is there by chance is nothing to rely on.
+        let next = others.next.filter(|_| !others.by_chance);
+        let without = value(next.and_then(|policy| policy.definition.get(key)));
         let with = value(Some(wanted));
         match (without, with) {
             (Some(without), Some(with)) => !same_setting(key, &without, &with),
