@@ -80,7 +80,7 @@ pub async fn clear(servers: &str) -> Result<(), BenchError> {
         .await
         .map_err(failed)?
         .into_iter()
-        .map(|group| group.id)
+        .map(|group| group.group)
         .filter(|id| id.starts_with(PREFIX))
         .collect();
     if !groups.is_empty() {

@@ -47,6 +47,7 @@ pub fn plan_exchange(input: &ExchangeInput<'_>) -> Result<Plan, Rejection> {
         by_policy: true,
         arguments: observed.map_or(&desired.arguments, |seen| &seen.arguments),
         in_force: observed.map(|seen| seen.policy.as_deref().filter(|name| !name.is_empty())),
+        anew: false,
         operator: None,
         policies: input.policies,
     });

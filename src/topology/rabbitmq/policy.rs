@@ -226,8 +226,8 @@ pub fn exchange_policy_name(exchange: &str) -> String {
 pub struct Others<'a> {
     /// The one that would be in force without Spillway's own.
     pub next: Option<&'a ObservedPolicy>,
-    /// Another one might as well: of equals, chance decides.
-    pub by_chance: bool,
+    /// Another one, that says something else, might be as well: of equals, chance decides.
+    pub tied: bool,
     /// The one that Spillway's own displaces: the winner of those with a lower priority.
     pub lower: Option<&'a ObservedPolicy>,
     /// The one that wins over Spillway's own, or shall: which of equals wins is chance.
@@ -252,16 +252,25 @@ impl<'a> Others<'a> {
             .flatten()
             .filter(|name| *name != own_name)
             .and_then(|name| policies.iter().find(|policy| policy.name == name));
+        let met = |policy: &ObservedPolicy| subject.is_met_by(policy);
+        let tied = |next: &ObservedPolicy| {
+            policies.iter().any(|other| {
+                other.name != own_name
+                    && other.priority == next.priority
+                    && other.definition != next.definition
+                    && met(other) != Some(false)
+            })
+        };
         match (in_force, named) {
             // RabbitMQ says that nothing applies.
             (Some(None), _) => return Self::default(),
             (_, Some(named)) if named.priority < PRIORITY => {
-                return Self { next: Some(named), by_chance: false, lower: Some(named), higher: None };
+                let tied = tied(named);
+                return Self { next: Some(named), tied, lower: Some(named), higher: None };
             }
             _ => {}
         }
         let carried = |policy: &ObservedPolicy| carried_before(own, policy, ours);
-        let met = |policy: &ObservedPolicy| subject.is_met_by(policy);
         // Whether another policy accounts for all that ours carries.
         let accounted = policies
             .iter()
@@ -286,11 +295,8 @@ impl<'a> Others<'a> {
         });
         let higher = named.or_else(|| met.iter().copied().find(|policy| policy.priority >= PRIORITY));
         let next = named.or_else(|| met.first().copied());
-        let by_chance = named.is_none()
-            && next.is_some_and(|next| {
-                met.iter().any(|other| other.priority == next.priority && other.definition != next.definition)
-            });
-        Self { next, by_chance, lower: met.into_iter().find(|policy| policy.priority < PRIORITY), higher }
+        let tied = next.is_some_and(tied);
+        Self { next, tied, lower: met.into_iter().find(|policy| policy.priority < PRIORITY), higher }
     }
 }
 

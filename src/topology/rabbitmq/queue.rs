@@ -79,6 +79,7 @@ pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
             by_policy: desired.via == ApplyVia::Policy,
             arguments: observed.filter(|_| !recreate).map_or(&declaration, |seen| &seen.arguments),
             in_force,
+            anew: recreate,
             operator: said,
             policies: input.policies,
         })

@@ -33,6 +33,8 @@ pub struct Wish<'a> {
     pub arguments: &'a Arguments,
     /// RabbitMQ's word on the policy in force; none: there is no such object yet.
     pub in_force: Option<Option<&'a str>>,
+    /// The object is to be declared anew: which policy it gets then is decided again.
+    pub anew: bool,
     /// RabbitMQ's word on the operator policy in force, where it said something.
     pub operator: Option<&'a str>,
     /// All policies of the virtual host.
@@ -98,8 +100,10 @@ impl Wish<'_> {
     /// Whether a policy of Spillway's own would change what is in force.
     fn would_help(&self, key: &str, wanted: &Value, others: &Others<'_>) -> bool {
         let value = |policy| in_force(self.subject.kind, key, policy, self.argument(key));
-        // What is there by chance is nothing to rely on.
-        let next = others.next.filter(|_| !others.by_chance);
+        // What is there by chance is nothing to rely on, once it is decided again.
+        let own = self.subject.policy_name();
+        let told = self.in_force.flatten().is_some_and(|name| name != own) && !self.anew;
+        let next = others.next.filter(|_| told || !others.tied);
         let without = value(next.and_then(|policy| policy.definition.get(key)));
         let with = value(Some(wanted));
         match (without, with) {

@@ -100,17 +100,17 @@ fn of_equals_the_one_that_had_nothing_to_carry_stays_the_displaced_one() {
 }
 
 #[test]
-fn which_of_equals_wins_is_called_chance_and_nothing_is_left_to_it() {
+fn equals_that_say_different_things_are_tied() {
     let subject = Subject { kind: QUORUM, name: "q" };
     let of = |name: &str, priority, value: u64| ObservedPolicy {
         definition: [("max-length".to_owned(), json!(value))].into(),
         ..policy(name, ".*", priority)
     };
-    let by_chance = |policies: &[ObservedPolicy], in_force| {
-        Others::of(&subject, policies, in_force, &Definition::new()).by_chance
+    let tied = |policies: &[ObservedPolicy], in_force| {
+        Others::of(&subject, policies, in_force, &Definition::new()).tied
     };
-    assert!(by_chance(&[of("a", 5, 1), of("b", 5, 2)], None));
-    assert!(!by_chance(&[of("a", 5, 1), of("b", 5, 1)], None), "they say the same");
-    assert!(!by_chance(&[of("a", 5, 1), of("b", 4, 2)], None));
-    assert!(!by_chance(&[of("a", 5, 1), of("b", 5, 2)], Some(Some("b"))), "RabbitMQ says which");
+    assert!(tied(&[of("a", 5, 1), of("b", 5, 2)], None));
+    assert!(!tied(&[of("a", 5, 1), of("b", 5, 1)], None), "they say the same");
+    assert!(!tied(&[of("a", 5, 1), of("b", 4, 2)], None));
+    assert!(tied(&[of("a", 5, 1), of("b", 5, 2)], Some(Some("b"))), "for now");
 }
