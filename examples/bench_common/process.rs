@@ -62,6 +62,7 @@ impl Process {
     }
 
     /// Asks it to end in good order.
+    #[allow(dead_code, reason = "not every bench ends one")]
     pub fn terminate(self) -> std::io::Result<()> {
         Command::new("kill").args(["-TERM", &self.0.to_string()]).status().map(drop)
     }

@@ -34,6 +34,7 @@ use tokio::sync::oneshot;
 
 use super::coordinator::{NATIVE_TIMEOUT, UnderWay};
 use super::error::{LOCAL_BAD_MSG, LOCAL_INVALID_ARG, RawError};
+use super::live::Counted;
 use super::types::{
     ClusterInfo, ConfigEntry, ConfigQuery, ConfigSource, GroupDescription, GroupKind, GroupListing,
     GroupMember, GroupState, Isolation, NewTopic, Node, OffsetQuery, OffsetSpec, PartitionMeta,
@@ -114,6 +115,8 @@ pub(super) struct Native {
     stopping: AtomicBool,
     next_call: AtomicUsize,
     pending: Mutex<HashMap<usize, Completion>>,
+    /// The last field: it goes after the handle.
+    _counted: Counted,
 }
 
 // SAFETY: librdkafka's handle and queues may be used from any thread at the same time; the remaining fields are
@@ -184,6 +187,7 @@ impl Native {
             stopping: AtomicBool::new(false),
             next_call: AtomicUsize::new(1),
             pending: Mutex::new(HashMap::new()),
+            _counted: Counted::new(),
         })
     }
 

@@ -15,6 +15,7 @@ mod connection;
 mod coordinator;
 pub mod error;
 mod ffi;
+mod live;
 pub mod peek;
 pub mod pool;
 pub mod settings;
@@ -23,6 +24,7 @@ pub mod types;
 pub use batch::{AdminBatcher, ObservedTopic, Observer};
 pub use client::KafkaClient;
 pub use error::{ErrorCode, KafkaError};
+pub use live::wait_until_gone;
 pub use pool::{BrokerKey, KafkaHandle, KafkaPool};
 pub use settings::{KafkaSettings, SaslMechanism, SaslSettings};
 pub use types::{

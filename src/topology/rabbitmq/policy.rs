@@ -222,12 +222,12 @@ pub fn exchange_policy_name(exchange: &str) -> String {
 }
 
 /// What other policies mean for an object.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Others<'a> {
     /// The one that would be in force without Spillway's own.
     pub next: Option<&'a ObservedPolicy>,
-    /// Another one, that says something else, might be as well: of equals, chance decides.
-    pub tied: bool,
+    /// Others that might be as well: of equals, chance decides.
+    pub equals: Vec<&'a ObservedPolicy>,
     /// The one that Spillway's own displaces: the winner of those with a lower priority.
     pub lower: Option<&'a ObservedPolicy>,
     /// The one that wins over Spillway's own, or shall: which of equals wins is chance.
@@ -253,20 +253,19 @@ impl<'a> Others<'a> {
             .filter(|name| *name != own_name)
             .and_then(|name| policies.iter().find(|policy| policy.name == name));
         let met = |policy: &ObservedPolicy| subject.is_met_by(policy);
-        let tied = |next: &ObservedPolicy| {
-            policies.iter().any(|other| {
-                other.name != own_name
+        let equals = |next: &ObservedPolicy| -> Vec<&'a ObservedPolicy> {
+            let like = |other: &&ObservedPolicy| {
+                ![next.name.as_str(), &own_name].contains(&other.name.as_str())
                     && other.priority == next.priority
-                    && other.definition != next.definition
                     && met(other) != Some(false)
-            })
+            };
+            policies.iter().filter(like).collect()
         };
         match (in_force, named) {
             // RabbitMQ says that nothing applies.
             (Some(None), _) => return Self::default(),
             (_, Some(named)) if named.priority < PRIORITY => {
-                let tied = tied(named);
-                return Self { next: Some(named), tied, lower: Some(named), higher: None };
+                return Self { next: Some(named), equals: equals(named), lower: Some(named), higher: None };
             }
             _ => {}
         }
@@ -295,8 +294,8 @@ impl<'a> Others<'a> {
         });
         let higher = named.or_else(|| met.iter().copied().find(|policy| policy.priority >= PRIORITY));
         let next = named.or_else(|| met.first().copied());
-        let tied = next.is_some_and(tied);
-        Self { next, tied, lower: met.into_iter().find(|policy| policy.priority < PRIORITY), higher }
+        let equals = next.map(equals).unwrap_or_default();
+        Self { next, equals, lower: met.into_iter().find(|policy| policy.priority < PRIORITY), higher }
     }
 }
 

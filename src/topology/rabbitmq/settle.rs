@@ -99,17 +99,22 @@ impl Wish<'_> {
 
     /// Whether a policy of Spillway's own would change what is in force.
     fn would_help(&self, key: &str, wanted: &Value, others: &Others<'_>) -> bool {
-        let value = |policy| in_force(self.subject.kind, key, policy, self.argument(key));
-        // What is there by chance is nothing to rely on, once it is decided again.
+        let argument = self.argument(key);
+        let with = in_force(self.subject.kind, key, Some(wanted), argument);
+        let changes = |policy: Option<&ObservedPolicy>| {
+            let by_policy = policy.and_then(|policy| policy.definition.get(key));
+            let without = in_force(self.subject.kind, key, by_policy, argument);
+            match (without, &with) {
+                (Some(without), Some(with)) => !same_setting(key, &without, with),
+                (without, with) => without.is_some() != with.is_some(),
+            }
+        };
+        // What is there by chance is nothing to rely on once it is decided again, nor a reason to take ours away.
         let own = self.subject.policy_name();
-        let told = self.in_force.flatten().is_some_and(|name| name != own) && !self.anew;
-        let next = others.next.filter(|_| told || !others.tied);
-        let without = value(next.and_then(|policy| policy.definition.get(key)));
-        let with = value(Some(wanted));
-        match (without, with) {
-            (Some(without), Some(with)) => !same_setting(key, &without, &with),
-            (without, with) => without.is_some() != with.is_some(),
-        }
+        let told = self.in_force.flatten().is_some_and(|name| name != own)
+            && !self.anew
+            && self.policies.policies.iter().all(|policy| policy.name != own);
+        changes(others.next) || (!told && others.equals.iter().any(|other| changes(Some(other))))
     }
 
     /// What keeps settings from being in force while `winner` is the policy in force.

@@ -100,17 +100,15 @@ fn of_equals_the_one_that_had_nothing_to_carry_stays_the_displaced_one() {
 }
 
 #[test]
-fn equals_that_say_different_things_are_tied() {
+fn which_of_equals_would_be_in_force_is_chance() {
     let subject = Subject { kind: QUORUM, name: "q" };
-    let of = |name: &str, priority, value: u64| ObservedPolicy {
-        definition: [("max-length".to_owned(), json!(value))].into(),
-        ..policy(name, ".*", priority)
+    let equals = |policies: &[ObservedPolicy], in_force| {
+        let others = Others::of(&subject, policies, in_force, &Definition::new());
+        others.equals.iter().map(|policy| policy.name.clone()).collect::<Vec<_>>()
     };
-    let tied = |policies: &[ObservedPolicy], in_force| {
-        Others::of(&subject, policies, in_force, &Definition::new()).tied
-    };
-    assert!(tied(&[of("a", 5, 1), of("b", 5, 2)], None));
-    assert!(!tied(&[of("a", 5, 1), of("b", 5, 1)], None), "they say the same");
-    assert!(!tied(&[of("a", 5, 1), of("b", 4, 2)], None));
-    assert!(tied(&[of("a", 5, 1), of("b", 5, 2)], Some(Some("b"))), "for now");
+    let both = [policy("a", ".*", 5), policy("b", ".*", 5)];
+    assert_eq!(equals(&both, None), ["b"]);
+    assert_eq!(equals(&both, Some(Some("b"))), ["a"], "another time it may be the other one");
+    assert!(equals(&[policy("a", ".*", 5), policy("b", ".*", 4)], None).is_empty());
+    assert!(equals(&[policy("a", ".*", 5), policy("b", "^other$", 5)], None).is_empty());
 }
