@@ -8,7 +8,9 @@ use kube::api::{Patch, PatchParams};
 use serde_json::json;
 use spillway_operator::api::{Broker, Consumer, Topic};
 
-use crate::bed::{ExtraKafka, Kafka, Object as _, Workload, World, never_within, until_within, world};
+use crate::bed::{
+    ExtraKafka, Kafka, Object as _, Workload, World, never_within, required, until_within, world,
+};
 
 const QUICK: &str =
     "scaleDown: {stabilization: 5s, peakMemory: 5s}, tuning: {coldStart: 2s, rebalance: 500ms}";
@@ -114,8 +116,10 @@ fn partitions_that_are_added_let_more_replicas_work() {
         stays(&workload, &[1, 2], Duration::from_secs(4), "no more can work").await;
         w.topic("orders", "partitions: 4").await;
         w.ready::<Topic>("orders").await;
+        // A producer that knew the topic before looks for new partitions every five minutes only.
+        let fresh = Kafka::connect(&required("SPILLWAY_TEST_KAFKA"));
         for partition in 2..4 {
-            w.kafka.produce(&w.name("orders"), partition, 900).await;
+            fresh.produce(&w.name("orders"), partition, 900).await;
         }
         until_wanted(&workload, 4, Duration::from_secs(40)).await;
         let consumer: Consumer = w.get("orders").await;
