@@ -185,8 +185,8 @@ proptest! {
         };
         prop_assume!(!guarded(&fewer) && !guarded(&greater));
         // One message more makes the rate of its partition a little less certain, and what a consumer has left for
-        // its backlog a little smaller: less than a fiftieth.
-        let about = fewer.inputs.need.zip(greater.inputs.need).is_none_or(|(less, more)| more >= less * 0.98);
+        // its backlog a little smaller: with few partitions, up to some hundredths of the need, and never a size.
+        let about = fewer.inputs.need.zip(greater.inputs.need).is_none_or(|(less, more)| more >= less * 0.9);
         prop_assert!(
             about && greater.inputs.class >= fewer.inputs.class,
             "{}\n{}", fewer.message, greater.message
