@@ -19,6 +19,7 @@
 pub mod api;
 pub mod apply;
 pub mod brokers;
+pub mod causes;
 pub mod cli;
 pub mod config;
 pub mod controllers;

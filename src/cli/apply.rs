@@ -7,7 +7,6 @@
 //! ever deleted; a policy of Spillway's own goes when nothing needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -18,7 +17,8 @@ use super::offline::entry::{Action, Entry, Summary};
 use super::offline::progress::Progress;
 use super::offline::session::Session;
 use super::offline::{SourceArgs, block_on, show};
-use super::plan::{PENDING, say, tell_wrong, words};
+use super::output::{agreed, can_ask, say};
+use super::plan::{PENDING, tell_wrong, words};
 use crate::api::conditions::Reason;
 use crate::topology::Rejection;
 
@@ -48,9 +48,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
-    if !args.yes && !std::io::stdin().is_terminal() {
-        return Err(CliError("failed to ask for a yes: standard input is no terminal; use --yes".into()));
-    }
+    can_ask(args.yes)?;
     let objects = args.source.read()?;
     if !objects.wrong.is_empty() {
         tell_wrong(&objects);
@@ -65,23 +63,14 @@ pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
         say(&words(&session, &entries, &objects, false))?;
         let summary = Summary::of(&entries, 0);
         let count = summary.pending();
-        if count > 0 && !args.yes && !agreed(count)? {
+        let changes = if count == 1 { "this change" } else { &format!("these {count} changes") };
+        if count > 0 && !args.yes && !agreed(&format!("Apply {changes}?"))? {
             say("Nothing was changed.")?;
             return Ok(ExitCode::from(PENDING));
         }
         let failed = if count > 0 { carry_out(&session, &entries, &progress).await? } else { 0 };
         Ok(if failed + summary.errors > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     })
-}
-
-fn agreed(count: usize) -> Result<bool, CliError> {
-    let failed = |error| CliError::new("ask for a yes", error);
-    let changes = if count == 1 { "this change" } else { &format!("these {count} changes") };
-    let mut out = std::io::stdout();
-    write!(out, "Apply {changes}? [y/N] ").and_then(|()| out.flush()).map_err(failed)?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(failed)?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 /// Why a queue is left alone although it could be changed.

@@ -12,6 +12,7 @@ use serde_json::json;
 use super::CliError;
 use super::offline::secrets::Secrets;
 use crate::api::{Binding, Broker, Consumer, Exchange, FINALIZER, Queue, Topic};
+use crate::causes::of_kube as words;
 use crate::controllers::settings::secret_names;
 
 /// Which namespace.
@@ -223,13 +224,5 @@ impl Cluster {
             }
         }
         Ok(Found { broker, secrets, unreadable })
-    }
-}
-
-/// The API server's own words.
-fn words(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
     }
 }

@@ -1,11 +1,10 @@
 //! `spillway completion SHELL`: a script that completes verbs and options.
 
-use std::io::Write as _;
-
 use clap::CommandFactory as _;
 use clap_complete::{Shell, generate};
 
-use super::{Cli, CliError, closed_is_fine};
+use super::output::print;
+use super::{Cli, CliError};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -26,8 +25,5 @@ pub struct Args {
 pub fn execute(args: &Args) -> Result<(), CliError> {
     let mut script = Vec::new();
     generate(args.shell, &mut Cli::command(), "spillway", &mut script);
-    std::io::stdout()
-        .write_all(&script)
-        .or_else(closed_is_fine)
-        .map_err(|error| CliError::new("write to standard output", error))
+    print(&String::from_utf8_lossy(&script))
 }

@@ -11,7 +11,7 @@ use super::CliError;
 use super::cluster::{Cluster, NamespaceArgs};
 use super::offline::block_on;
 use super::offline::show::printable;
-use super::plan::say;
+use super::output::say;
 use crate::api::Consumer;
 use crate::api::consumer::{ConsumerStatus, Scaling};
 use crate::scaling::Bound;

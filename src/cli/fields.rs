@@ -2,11 +2,11 @@
 //! the API server checks and `kubectl explain` shows.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use serde_json::{Map, Value};
 
-use super::{CliError, closed_is_fine};
+use super::CliError;
+use super::output::print;
 use crate::api;
 
 /// The arguments of `spillway fields`.
@@ -20,10 +20,7 @@ pub struct Args {
 /// Prints the tables.
 pub fn execute(args: &Args) -> Result<(), CliError> {
     let text = of(&args.kind).ok_or_else(|| CliError(format!("kind {:?} is not known", args.kind)))?;
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .or_else(closed_is_fine)
-        .map_err(|error| CliError::new("print the fields", error))
+    print(&text)
 }
 
 fn of(kind: &str) -> Option<String> {

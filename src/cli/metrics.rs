@@ -1,17 +1,14 @@
 //! `spillway metrics`: a table of all metrics, as docs/metrics.md has it.
 
-use std::io::Write as _;
-
-use super::{CliError, closed_is_fine};
+use super::CliError;
+use super::output::say;
 use crate::runtime::metrics::{Described, Metrics};
 
 /// Prints the table.
 pub fn execute() -> Result<(), CliError> {
     let metrics = Metrics::new();
     let lines = metrics.described().iter().map(row).collect::<Vec<_>>().join("\n");
-    writeln!(std::io::stdout(), "| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n{lines}")
-        .or_else(closed_is_fine)
-        .map_err(|error| CliError::new("print the metrics", error))
+    say(&format!("| Metric | Type | Labels | Meaning |\n|---|---|---|---|\n{lines}"))
 }
 
 fn row(metric: &Described) -> String {

@@ -12,6 +12,7 @@ pub mod import;
 pub mod lag;
 pub mod metrics;
 pub mod offline;
+pub mod output;
 pub mod plan;
 pub mod release;
 pub mod replay;

@@ -1,14 +1,14 @@
 //! `spillway plan`: what an apply would change.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
+use super::CliError;
 use super::offline::entry::{Entry, Summary};
 use super::offline::objects::Objects;
 use super::offline::progress::Progress;
 use super::offline::session::Session;
 use super::offline::{SourceArgs, block_on, show};
-use super::{CliError, closed_is_fine};
+use super::output::say;
 
 /// The exit code of a plan that leaves something to do.
 pub const PENDING: u8 = 2;
@@ -86,11 +86,4 @@ pub(super) fn tell_wrong(objects: &Objects) {
     for wrong in &objects.wrong {
         eprintln!("spillway: {}", show::printable(&wrong.to_string()));
     }
-}
-
-/// Prints a text and a line end.
-pub(super) fn say(text: &str) -> Result<(), CliError> {
-    writeln!(std::io::stdout(), "{text}")
-        .or_else(closed_is_fine)
-        .map_err(|error| CliError::new("write to standard output", error))
 }

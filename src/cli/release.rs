@@ -1,7 +1,6 @@
 //! `spillway release`: takes Spillway's finalizers off, so that objects and their definitions can go although no
 //! operator runs. Nothing is changed at the brokers.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use kube::ResourceExt as _;
@@ -10,7 +9,8 @@ use kube::api::{ApiResource, DynamicObject};
 use super::CliError;
 use super::cluster::{Cluster, Leader, kinds};
 use super::offline::block_on;
-use super::plan::{PENDING, say};
+use super::output::{agreed, can_ask, say};
+use super::plan::PENDING;
 use crate::api::FINALIZER;
 
 const EXAMPLES: &str = "\
@@ -43,9 +43,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
-    if !args.yes && !std::io::stdin().is_terminal() {
-        return Err(CliError("failed to ask for a yes: standard input is no terminal; use --yes".into()));
-    }
+    can_ask(args.yes)?;
     block_on(async {
         let cluster = Cluster::connect().await?;
         if !args.force {
@@ -67,7 +65,8 @@ pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
                 if object.metadata.deletion_timestamp.is_some() { ", which is being deleted" } else { "" };
             say(&format!("{}{going}", place(kind, object)))?;
         }
-        if !args.yes && !agreed(held.len())? {
+        let objects = if held.len() == 1 { "this object" } else { &format!("these {} objects", held.len()) };
+        if !args.yes && !agreed(&format!("Take the finalizer off {objects}?"))? {
             say("Nothing was changed.")?;
             return Ok(ExitCode::from(PENDING));
         }
@@ -102,14 +101,4 @@ async fn nobody_leads(cluster: &Cluster) -> Result<(), CliError> {
         "failed to release: an operator leads ({} holds Lease {namespace}/spillway) and would put the finalizers back; scale it to 0 and wait until its Lease is let go; if it watches other namespaces, use --force",
         holder.unwrap_or_default()
     )))
-}
-
-fn agreed(count: usize) -> Result<bool, CliError> {
-    let failed = |error| CliError::new("ask for a yes", error);
-    let objects = if count == 1 { "this object" } else { &format!("these {count} objects") };
-    let mut out = std::io::stdout();
-    write!(out, "Take the finalizer off {objects}? [y/N] ").and_then(|()| out.flush()).map_err(failed)?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).map_err(failed)?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }

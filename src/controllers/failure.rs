@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::api::conditions::Reason;
 use crate::brokers::kafka::{ErrorCode, KafkaError};
 use crate::brokers::rabbitmq::{ErrorKind, RabbitError};
+use crate::causes::of_kube;
 use crate::runtime::lease::Fenced;
 use crate::topology::Rejection;
 
@@ -42,7 +43,7 @@ pub enum Failure {
     #[error(transparent)]
     Rabbitmq(#[from] RabbitError),
     /// The API server said no, or nothing.
-    #[error("failed to {action}: {source}")]
+    #[error("failed to {action}: {}", of_kube(source))]
     Kube {
         /// What was tried.
         action: &'static str,

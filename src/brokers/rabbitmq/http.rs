@@ -1,6 +1,5 @@
 //! One request to the management interface at a time: credentials, limits, and what an answer means.
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +15,7 @@ use super::settings::RabbitSettings;
 use crate::brokers::lane::Lane;
 use crate::brokers::settings::{Secret, TlsSettings};
 use crate::brokers::tls;
+use crate::causes::causes;
 
 /// Requests under way at a time.
 const IN_FLIGHT: usize = 16;
@@ -236,19 +236,4 @@ fn words(error: &reqwest::Error, timeout: Duration) -> String {
         return format!("no answer within {} ms", timeout.as_millis());
     }
     causes(error)
-}
-
-/// What lies beneath an error, outermost first; its own words only name the address again.
-fn causes(error: &reqwest::Error) -> String {
-    let mut told: Vec<String> = Vec::new();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        // hyper's own outermost words tell nothing but that it was a client.
-        if !text.starts_with("client error (") && !told.iter().any(|before| before.contains(&text)) {
-            told.push(text);
-        }
-        cause = error.source();
-    }
-    if told.is_empty() { error.to_string() } else { told.join(": ") }
 }

@@ -8,12 +8,11 @@ mod place;
 mod read;
 mod show;
 
-use std::io::Write as _;
-
+use super::CliError;
 use super::cluster::{Cluster, NamespaceArgs};
 use super::offline::block_on;
+use super::output::{Format, print};
 use super::ways::Ways;
-use super::{CliError, closed_is_fine};
 
 const LS_EXAMPLES: &str = "\
 Examples:
@@ -73,18 +72,6 @@ pub struct ShowArgs {
     pub output: Format,
 }
 
-/// How dead letters are printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Table,
-    /// JSON for programs.
-    Json,
-    /// YAML.
-    Yaml,
-}
-
 /// Runs the verb.
 pub fn execute(verb: &Verb) -> Result<(), CliError> {
     block_on(async {
@@ -120,10 +107,6 @@ pub fn execute(verb: &Verb) -> Result<(), CliError> {
                 show::letters(&place, &letters, args.output)
             }
         };
-        let text = text.map_err(|error| CliError::new("print dead letters", error))?;
-        std::io::stdout()
-            .write_all(text.as_bytes())
-            .or_else(closed_is_fine)
-            .map_err(|error| CliError::new("write to standard output", error))
+        print(&text?)
     })
 }

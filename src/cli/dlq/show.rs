@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::Format;
 use super::place::Place;
 use super::read::Letter;
+use crate::cli::CliError;
 use crate::cli::columns::columns;
 use crate::cli::offline::show::printable;
+use crate::cli::output::Format;
 
 /// One place in the list.
 #[derive(Clone, Debug, Serialize)]
@@ -48,8 +49,8 @@ impl Row {
 }
 
 /// All places.
-pub fn list(rows: &[Row], format: Format) -> Result<String, String> {
-    if let Some(text) = for_programs(rows, format) {
+pub fn list(rows: &[Row], format: Format) -> Result<String, CliError> {
+    if let Some(text) = format.structured(rows) {
         return text;
     }
     if rows.is_empty() {
@@ -81,8 +82,8 @@ pub fn list(rows: &[Row], format: Format) -> Result<String, String> {
 }
 
 /// Letters of one place.
-pub fn letters(place: &Place, letters: &[Letter], format: Format) -> Result<String, String> {
-    if let Some(text) = for_programs(letters, format) {
+pub fn letters(place: &Place, letters: &[Letter], format: Format) -> Result<String, CliError> {
+    if let Some(text) = format.structured(letters) {
         return text;
     }
     let mut text = String::new();
@@ -101,16 +102,6 @@ pub fn letters(place: &Place, letters: &[Letter], format: Format) -> Result<Stri
     let count = if letters.len() == 1 { "1 message".into() } else { format!("{} messages", letters.len()) };
     let _ = writeln!(text, "{count} of {}, left where they are.", place.in_words());
     Ok(text)
-}
-
-fn for_programs<T: Serialize + ?Sized>(value: &T, format: Format) -> Option<Result<String, String>> {
-    match format {
-        Format::Table => None,
-        Format::Json => Some(
-            serde_json::to_string_pretty(value).map(|text| text + "\n").map_err(|error| error.to_string()),
-        ),
-        Format::Yaml => Some(serde_yaml::to_string(value).map_err(|error| error.to_string())),
-    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::cluster::{Cluster, NamespaceArgs};
 use super::offline::block_on;
+use super::output::Format;
 use super::{CliError, closed_is_fine};
 use crate::api::Consumer;
 use read::Reader;
@@ -56,20 +57,6 @@ fn interval(text: &str) -> Result<f64, String> {
         Ok(seconds) if (0.5..=3_600.0).contains(&seconds) => Ok(seconds),
         _ => Err(format!("{text:?} is no number of seconds from 0.5 to 3600")),
     }
-}
-
-/// How lag is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// A line for each group or queue.
-    #[default]
-    Table,
-    /// A line for each partition, too.
-    Wide,
-    /// JSON for programs.
-    Json,
-    /// YAML.
-    Yaml,
 }
 
 /// One Consumer's lag. What is not known is left out.
@@ -144,8 +131,7 @@ pub fn execute(args: &Args) -> Result<(), CliError> {
         loop {
             tokio::time::sleep(Duration::from_secs_f64(args.interval)).await;
             let lags = look(&cluster, namespace.as_deref(), args, &mut reader).await?;
-            let mut text =
-                show::text(&lags, args.output).map_err(|error| CliError::new("print the lag", error))?;
+            let mut text = show::text(&lags, args.output)?;
             if args.watch && std::io::stdout().is_terminal() {
                 text.insert_str(0, "\x1b[H\x1b[2J");
             }

@@ -2,20 +2,15 @@
 
 use std::fmt::Write as _;
 
-use super::{Format, Lag, Part};
+use super::{Lag, Part};
+use crate::cli::CliError;
 use crate::cli::columns::columns;
 use crate::cli::offline::show::printable;
+use crate::cli::output::Format;
 
 /// In the chosen form.
-pub fn text(lags: &[Lag], format: Format) -> Result<String, String> {
-    match format {
-        Format::Json => {
-            serde_json::to_string_pretty(lags).map(|text| text + "\n").map_err(|error| error.to_string())
-        }
-        Format::Yaml => serde_yaml::to_string(lags).map_err(|error| error.to_string()),
-        Format::Table => Ok(table(lags, false)),
-        Format::Wide => Ok(table(lags, true)),
-    }
+pub fn text(lags: &[Lag], format: Format) -> Result<String, CliError> {
+    format.structured(lags).unwrap_or_else(|| Ok(table(lags, format == Format::Wide)))
 }
 
 const HEADS: [&str; 9] =

@@ -7,13 +7,13 @@
 mod item;
 mod show;
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
+use super::CliError;
 use super::cluster::{Cluster, NamespaceArgs, kinds};
 use super::offline::{block_on, show::colours};
+use super::output::{Format, print};
 use super::plan::PENDING;
-use super::{CliError, closed_is_fine};
 use item::{Item, Operator, Report};
 
 const EXAMPLES: &str = "\
@@ -37,20 +37,6 @@ pub struct Args {
     pub output: Format,
 }
 
-/// How the status is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// A line for each object that is not well.
-    #[default]
-    Table,
-    /// A line for each object.
-    Wide,
-    /// JSON for programs.
-    Json,
-    /// YAML.
-    Yaml,
-}
-
 /// Runs the verb.
 pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
     block_on(async {
@@ -63,12 +49,7 @@ pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
         }
         objects.sort_by_key(|item| item.state);
         let report = Report { operator: Operator::of(cluster.leaders().await), objects };
-        let text = show::text(&report, args.output, colours())
-            .map_err(|error| CliError::new("print the status", error))?;
-        std::io::stdout()
-            .write_all(text.as_bytes())
-            .or_else(closed_is_fine)
-            .map_err(|error| CliError::new("write to standard output", error))?;
+        print(&show::text(&report, args.output, colours())?)?;
         Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::from(PENDING) })
     })
 }

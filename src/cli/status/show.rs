@@ -3,24 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::Format;
 use super::item::{Item, Report, State};
+use crate::cli::CliError;
 use crate::cli::columns::columns;
 use crate::cli::offline::show::printable;
+use crate::cli::output::Format;
 
 /// How much of a message a line of the table shows, in characters.
 const MESSAGE: usize = 120;
 
 /// In the chosen form.
-pub fn text(report: &Report, format: Format, colours: bool) -> Result<String, String> {
-    match format {
-        Format::Json => {
-            serde_json::to_string_pretty(report).map(|text| text + "\n").map_err(|error| error.to_string())
-        }
-        Format::Yaml => serde_yaml::to_string(report).map_err(|error| error.to_string()),
-        Format::Table => Ok(table(report, false, colours)),
-        Format::Wide => Ok(table(report, true, colours)),
-    }
+pub fn text(report: &Report, format: Format, colours: bool) -> Result<String, CliError> {
+    format.structured(report).unwrap_or_else(|| Ok(table(report, format == Format::Wide, colours)))
 }
 
 fn table(report: &Report, wide: bool, colours: bool) -> String {
