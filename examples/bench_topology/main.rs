@@ -97,6 +97,9 @@ struct Settings {
     /// What part of the full size to run: 1 is 5,000 topics, 2,500 classic queues, 2,500 bindings, 1,000 quorum queues
     #[arg(long, env = "SCALE", default_value_t = 1.0)]
     scale: f64,
+    /// Only one part, and no summary
+    #[arg(long)]
+    only: Option<Part>,
     /// For how long the operator is watched at rest, in seconds
     #[arg(long, env = "REST", default_value_t = 300)]
     rest: u64,
@@ -105,7 +108,23 @@ struct Settings {
     out: PathBuf,
 }
 
+/// A part that can be measured by itself.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// Topics: created, configured, made again
+    Topics,
+    /// Classic queues and bindings: created, made again
+    Queues,
+    /// Quorum queues created
+    Quorum,
+}
+
 impl Settings {
+    /// Whether a part is to be measured.
+    fn wants(&self, part: Part) -> bool {
+        self.only.is_none_or(|only| only == part)
+    }
+
     /// The part of `full` that this run makes.
     #[expect(
         clippy::cast_possible_truncation,

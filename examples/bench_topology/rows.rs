@@ -15,7 +15,7 @@ use crate::objects::{Counts, Kind, Objects};
 use crate::operator::Operator;
 use crate::rabbit::{Rabbit, SOURCE};
 use crate::report::Report;
-use crate::{BenchError, NAMESPACES, PATIENCE, PREFIX, Settings, restart, until};
+use crate::{BenchError, NAMESPACES, PATIENCE, PREFIX, Part, Settings, restart, until};
 
 /// How many objects of each kind a full run makes.
 const TOPICS: usize = 5_000;
@@ -67,16 +67,27 @@ pub async fn run(settings: &Settings) -> Result<(), BenchError> {
     };
     let mut report = Report::begin(settings);
     bench.prepare().await?;
-    bench.topics_created(&mut report).await?;
-    bench.topics_configured(&mut report).await?;
-    bench.topics_restored(&mut report).await?;
-    bench.queues_created(&mut report).await?;
-    bench.queues_restored(&mut report).await?;
-    // Ten thousand objects are in step here.
-    restart::in_step(&bench, &mut report).await?;
-    let operator = restart::with_edits(&bench, &mut report).await?;
-    restart::rest(&bench, operator, &mut report).await?;
-    bench.quorum_created(&mut report).await?;
+    if settings.wants(Part::Topics) {
+        bench.topics_created(&mut report).await?;
+        bench.topics_configured(&mut report).await?;
+        bench.topics_restored(&mut report).await?;
+    }
+    if settings.wants(Part::Queues) {
+        bench.queues_created(&mut report).await?;
+        bench.queues_restored(&mut report).await?;
+    }
+    if settings.only.is_none() {
+        // Ten thousand objects are in step here.
+        restart::in_step(&bench, &mut report).await?;
+        let operator = restart::with_edits(&bench, &mut report).await?;
+        restart::rest(&bench, operator, &mut report).await?;
+    }
+    if settings.wants(Part::Quorum) {
+        bench.quorum_created(&mut report).await?;
+    }
+    if settings.only.is_some() {
+        return Ok(());
+    }
     report.finish()
 }
 

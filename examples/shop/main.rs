@@ -28,7 +28,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::services::Service;
 use crate::settings::{Connection, Subscription};
@@ -67,14 +70,10 @@ struct Worker<S: clap::Args> {
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     // Logs go to stderr: stdout belongs to what `publish` answers.
-    tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_writer(std::io::stderr)
-        .with_env_filter(
-            EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,rdkafka=off")),
-        )
-        .init();
+    let wanted = std::env::var("RUST_LOG").ok().and_then(|filter| filter.parse::<Targets>().ok());
+    let all = || Targets::new().with_default(LevelFilter::INFO).with_target("rdkafka", LevelFilter::OFF);
+    let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines.with_filter(wanted.unwrap_or_else(all))).init();
 
     let outcome: Result<(), Box<dyn std::error::Error>> = match cli.command {
         Command::Publish(flood) => publish::run(&cli.connection, &flood).await.map_err(Into::into),

@@ -15,6 +15,12 @@ const APPEARS_WITHIN: Duration = Duration::from_secs(5);
 
 /// For how long a cluster may be out of reach before who asks is told.
 const AWAY: Duration = Duration::from_secs(3);
+/// The pause before the first look at what was made, which the broker that is asked hears of a little later; each one
+/// after it is four times as long, up to [`LONGEST_PAUSE`].
+const FIRST_PAUSE: Duration = Duration::from_millis(15);
+/// Thousands who look every moment keep the broker from getting there.
+const LONGEST_PAUSE: Duration = Duration::from_millis(800);
+
 /// How often to look at the connection meanwhile.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -35,9 +41,19 @@ pub async fn observe(
     name: &str,
     lane: Lane,
 ) -> Result<Option<ObservedTopic>, KafkaError> {
+    let described = kafka.batcher.describe_topic(name.to_owned(), lane);
+    Ok(unless_away(kafka, name, described).await?.map(seen))
+}
+
+/// Waits for what is asked about a topic, but not for a cluster that is known to be out of reach.
+async fn unless_away<T>(
+    kafka: &KafkaHandle,
+    name: &str,
+    asked: impl Future<Output = Result<T, KafkaError>>,
+) -> Result<T, KafkaError> {
     tokio::select! {
         biased;
-        described = kafka.batcher.describe_topic(name.to_owned(), lane) => Ok(described?.map(seen)),
+        answer = asked => answer,
         error = away(&kafka.client) => Err(error.for_operation(format!("describe topic {name:?}"))),
     }
 }
@@ -65,23 +81,59 @@ pub async fn settled(
     kafka: &KafkaHandle,
     name: &str,
     steps: &[Step],
+    before: Option<&ObservedTopic>,
     lane: Lane,
-) -> Result<Option<ObservedTopic>, KafkaError> {
+) -> Result<Option<Shape>, KafkaError> {
+    if let Some(before) = before
+        && steps.iter().all(|step| matches!(step, Step::Configure { .. }))
+    {
+        // That it was acknowledged is proof.
+        return Ok(Some(Shape::of(before)));
+    }
     let deadline = Instant::now() + APPEARS_WITHIN;
+    let mut pause = FIRST_PAUSE;
     loop {
-        match observe(kafka, name, lane).await? {
-            Some(observed) if reached(steps, &observed) => return Ok(Some(observed)),
+        tokio::time::sleep(pause).await;
+        let located = kafka.batcher.locate_topic(name.to_owned(), lane);
+        match unless_away(kafka, name, located).await? {
+            Some(located) if reached(steps, located.partitions) => {
+                return Ok(Some(Shape {
+                    id: located.topic_id,
+                    partitions: located.partitions,
+                    replication_factor: i32::from(located.replication_factor),
+                }));
+            }
             _ if Instant::now() > deadline => return Ok(None),
-            _ => tokio::time::sleep(Duration::from_millis(50)).await,
+            _ => pause = (pause * 4).min(LONGEST_PAUSE),
         }
     }
 }
 
-/// Whether what is seen is from after the steps.
-fn reached(steps: &[Step], observed: &ObservedTopic) -> bool {
+/// All that a status tells of a topic at the broker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    /// Its id; a topic that was made again has another.
+    pub id: String,
+    /// Its partitions.
+    pub partitions: i32,
+    /// Copies of each.
+    pub replication_factor: i32,
+}
+
+impl Shape {
+    /// That of a topic of which more is known.
+    #[must_use]
+    pub fn of(observed: &ObservedTopic) -> Self {
+        let ObservedTopic { id, partitions, replication_factor, .. } = observed;
+        Self { id: id.clone(), partitions: *partitions, replication_factor: *replication_factor }
+    }
+}
+
+/// Whether so many partitions are those from after the steps.
+fn reached(steps: &[Step], partitions: i32) -> bool {
     steps.iter().all(|step| match step {
-        Step::Create { partitions, .. } => partitions.is_none_or(|wanted| observed.partitions >= wanted),
-        Step::Grow { to, .. } => observed.partitions >= *to,
+        Step::Create { partitions: wanted, .. } => wanted.is_none_or(|wanted| partitions >= wanted),
+        Step::Grow { to, .. } => partitions >= *to,
         Step::Configure { .. } => true,
     })
 }

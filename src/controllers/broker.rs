@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Resource as _, ResourceExt as _};
 
@@ -17,6 +16,7 @@ use super::dependents::KINDS;
 use super::failure::Failure;
 use super::guard::{labels, oldest_broker};
 use super::links::{Endpoint, Link, LinkState};
+use super::passes::Again;
 use super::rabbitmq::PolicyCache;
 use super::reconciler::annotated;
 use super::sweep::{self, Counts, Looked, Swept};
@@ -46,7 +46,7 @@ struct Cluster {
 }
 
 /// One pass over one Broker.
-pub async fn reconcile(cached: Arc<Broker>, ctx: Arc<Context>) -> Result<Action, Failure> {
+pub async fn reconcile(cached: Arc<Broker>, ctx: Arc<Context>) -> Result<Again, Failure> {
     let begun = Instant::now();
     let broker = ctx.newest(cached);
     let result = pass(&ctx, &broker).await;
@@ -59,14 +59,14 @@ pub async fn reconcile(cached: Arc<Broker>, ctx: Arc<Context>) -> Result<Action,
     result
 }
 
-async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Action, Failure> {
+async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Again, Failure> {
     let key = BrokerKey::from_broker(broker);
     let needed = KINDS.iter().any(|kind| kind.hold(ctx, broker));
     // While a dependent still has something to delete at the broker, the way there stays.
     finalizer::set(ctx, broker, needed && may_hold(broker)).await?;
     if broker.metadata.deletion_timestamp.is_some() && !needed {
         forget(ctx, broker);
-        return Ok(Action::await_change());
+        return Ok(None);
     }
 
     let before = broker.status.clone().unwrap_or_default();
@@ -80,20 +80,17 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Action, Failure> {
         notes.failures
     });
     let paused = annotated(broker, annotation::PAUSED);
-    let (verdicts, action) = match &result {
+    let (verdicts, again) = match &result {
         Ok(Found { cluster, swept: Err(failure) }) => {
             after.cluster_id = Some(cluster.id.clone());
             let message = ctx.secrets.redact(&failure.to_string());
             let ready = Verdict::new(conditions::READY, false, failure.reason(), message);
-            (vec![ready], Action::requeue(failure.retry_after(failures.max(3))))
+            (vec![ready], Some(failure.retry_after(failures.max(3))))
         }
         Ok(found) => {
             tell(found, &mut after);
             let message = format!("cluster {} with {} nodes", found.cluster.id, found.cluster.nodes);
-            (
-                vec![Verdict::new(conditions::READY, true, Reason::Connected, message)],
-                Action::requeue(jittered(broker)),
-            )
+            (vec![Verdict::new(conditions::READY, true, Reason::Connected, message)], Some(jittered(broker)))
         }
         Err(failure) => {
             let (reason, message) = (failure.reason(), ctx.secrets.redact(&failure.to_string()));
@@ -105,7 +102,7 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Action, Failure> {
             if ctx.links.set(&key, state) {
                 ctx.wake_dependents(&key);
             }
-            (verdicts, Action::requeue(failure.retry_after(failures)))
+            (verdicts, Some(failure.retry_after(failures)))
         }
     };
     let mut verdicts = verdicts;
@@ -124,7 +121,7 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Action, Failure> {
         Some(result.is_ok()),
         result.as_ref().ok().and_then(|found| Some(found.swept.as_ref().ok()?.drifted == 0)),
     );
-    Ok(action)
+    Ok(again)
 }
 
 /// A deleted object takes no new finalizer; the API server would refuse it.

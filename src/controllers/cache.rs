@@ -138,7 +138,7 @@ impl<K: Cached> Cache<K> {
         self.shared.unreadable.subscribe()
     }
 
-    /// The store that a controller reads its objects from.
+    /// The store that passes read their objects from.
     #[must_use]
     pub fn store(&self) -> Store<K> {
         self.store.clone()
@@ -341,6 +341,13 @@ fn id<K: Resource>(object: &K) -> (String, String) {
 pub struct Relevant(HashMap<(String, String), u64>);
 
 impl Relevant {
+    /// Whether the object of a change was seen before.
+    #[must_use]
+    pub fn knows<K: Cached>(&self, change: &Change<K>) -> bool {
+        let (Change::Applied(object) | Change::Deleted(object)) = change;
+        self.0.contains_key(&id(object.as_ref()))
+    }
+
     /// Whether the change is one of the spec, of metadata that people set, or of existence.
     pub fn passes<K: Cached>(&mut self, change: &Change<K>) -> bool {
         match change {

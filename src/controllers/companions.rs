@@ -167,7 +167,7 @@ async fn make_as<K: Parent>(
     meta.namespace = pass.object.namespace();
     meta.labels = Some([(label::COMPANION.to_owned(), companion.role.label().to_owned())].into());
     meta.owner_references = Some(reference(pass.object).into_iter().collect());
-    pass.ctx.may_write()?;
+    let _turn = pass.ctx.turn_to_write().await?;
     let params = PostParams { field_manager: Some(FIELD_MANAGER.into()), ..PostParams::default() };
     let made = api(pass).create(&params, &object).await;
     pass.ctx.metrics.api_write("create", "companions");
@@ -236,7 +236,7 @@ async fn leave<K: Parent>(pass: &Pass<'_, K>, object: &Arc<K>) -> Result<(), Fai
     if !others.is_empty() {
         return patch(pass, object, &json!({"ownerReferences": others}), None).await;
     }
-    pass.ctx.may_write()?;
+    let _turn = pass.ctx.turn_to_write().await?;
     let params = DeleteParams {
         preconditions: Some(Preconditions { uid: object.uid(), resource_version: None }),
         ..DeleteParams::default()
@@ -256,7 +256,7 @@ async fn patch<K: Parent>(
     metadata: &Value,
     spec: Option<Value>,
 ) -> Result<(), Failure> {
-    pass.ctx.may_write()?;
+    let _turn = pass.ctx.turn_to_write().await?;
     let mut body = json!({"metadata": metadata});
     // Two parents that add themselves at once must not overwrite each other.
     body["metadata"]["resourceVersion"] = json!(object.resource_version());

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt as _};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::cache::{Cache, Cached};
 use super::consumer::registry::Registry;
@@ -17,7 +18,6 @@ use super::dependents::KINDS;
 use super::events::Events;
 use super::links::Links;
 use super::secrets::Secrets;
-use super::turns::Turns;
 use super::wake::Wake;
 use super::written::Written;
 use crate::api::{Binding, Broker, BrokerRef, Consumer, Exchange, Queue, Topic};
@@ -28,6 +28,10 @@ use crate::runtime::lease::{Fence, Fenced};
 use crate::runtime::metrics::Metrics;
 use crate::topology::contention::Reverts;
 use crate::topology::deletion::LOOKS_WITHIN;
+
+/// Writes to the API server about topology under way at once: with more it is slower, and every one costs both sides
+/// the memory of a connection (512 of them 60 MB here, and a gigabyte there).
+pub const WRITERS: usize = 64;
 
 /// Tells whether this process may still write.
 pub trait Guarded: Send + Sync {
@@ -90,6 +94,8 @@ pub struct Notes {
     seen_empty: bool,
     /// When this process last wrote to the broker for it: what was seen before is history.
     pub wrote: Option<Instant>,
+    /// Since when it waits for another object.
+    waits_since: Option<Instant>,
 }
 
 impl Notes {
@@ -108,6 +114,22 @@ impl Notes {
             self.empty_since.get_or_insert_with(Instant::now);
         }
         self.seen_empty = empty;
+    }
+
+    /// For how long it has been waiting for another object, from now on if it did not before.
+    pub fn waits(&mut self) -> Duration {
+        self.waits_since.get_or_insert_with(Instant::now).elapsed()
+    }
+
+    /// It waits for nothing any more.
+    pub fn waits_no_more(&mut self) {
+        self.waits_since = None;
+    }
+
+    /// Whether it waits for another object.
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        self.waits_since.is_some()
     }
 
     /// Both looks belong to one attempt: a pass that failed before its look, or did not look any
@@ -169,10 +191,10 @@ pub struct Context {
     pub registry: Registry,
     /// Whether the process lives.
     pub health: Health,
+    /// Turns to write to the API server about topology: each request under way has a connection of its own.
+    pub writers: Semaphore,
     /// Held while a Broker's finalizer is put on.
     pub holding: tokio::sync::Mutex<()>,
-    /// Whose turn it is.
-    pub turns: Turns,
     /// What is kept of each object, by UID.
     pub notes: Mutex<HashMap<String, Notes>>,
     /// What was written last.
@@ -185,6 +207,15 @@ impl Context {
     /// An error once this process may not write any more: asked before every write.
     pub fn may_write(&self) -> Result<(), Fenced> {
         self.fence.check()
+    }
+
+    /// A turn to write to the API server about topology, which ends when the answer is dropped; an error once this
+    /// process may not write any more.
+    pub async fn turn_to_write(&self) -> Result<Option<SemaphorePermit<'_>>, Fenced> {
+        // Nobody closes it.
+        let turn = self.writers.acquire().await.ok();
+        self.may_write()?;
+        Ok(turn)
     }
 
     /// Works on the notes of an object.
@@ -272,7 +303,7 @@ mod tests {
 
     #[test]
     fn a_look_that_is_too_old_is_replaced_by_the_next_one() {
-        let long_ago = Instant::now().checked_sub(std::time::Duration::from_secs(180));
+        let long_ago = Instant::now().checked_sub(Duration::from_secs(180));
         let mut notes = Notes { empty_since: long_ago, ..Notes::default() };
         assert!(notes.empty_for().is_some_and(|seconds| seconds > LOOKS_WITHIN));
         notes.saw(true);

@@ -9,8 +9,8 @@
 //! A controller never decides: it gathers an input, calls a pure function, carries out the steps
 //! and writes status once.
 //!
-//! * [`cache`], [`written`], [`wake`], [`turns`], [`context`]: what is known, what was written since,
-//!   who has to look again, who comes first, what all share
+//! * [`cache`], [`written`], [`context`]: what is known, what was written since, what all share
+//! * [`wake`], [`worklist`], [`passes`]: who has to look again, who comes first, and that it is done
 //! * [`reconciler`]: one pass for any topology kind, with [`guard`] (who may), [`finalizer`] and
 //!   [`removal`]; [`topic`] is such a kind
 //! * [`broker`], [`sweep`]: connections and drift
@@ -35,6 +35,7 @@ pub mod gate;
 pub mod guard;
 pub mod guarded;
 pub mod links;
+pub mod passes;
 pub mod queue;
 pub mod rabbitmq;
 pub mod reconciler;
@@ -47,7 +48,7 @@ pub mod status;
 pub mod sweep;
 pub mod sweep_rabbitmq;
 pub mod topic;
-pub mod turns;
 pub mod unreadable;
 pub mod wake;
+pub mod worklist;
 pub mod written;

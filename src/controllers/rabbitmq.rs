@@ -633,13 +633,15 @@ pub fn wake_bindings<K: TopologyKind>(ctx: &Context, object: &K, kind: char) {
                 .status
                 .as_ref()
                 .is_some_and(|status| conditions::is_true(&status.conditions, conditions::READY));
-            if !ready {
+            let waits = ctx.note(&binding.uid().unwrap_or_default(), |notes| notes.is_waiting());
+            if waits || !ready {
                 ctx.wake_bindings.wake(&ObjectRef::<Binding>::from_obj(binding.as_ref()));
             }
         }
         for queue in ctx.queues.find(&key) {
             let ready = |status: &QueueStatus| conditions::is_true(&status.conditions, conditions::READY);
-            if queue.uid() != object.uid() && !queue.status.as_ref().is_some_and(ready) {
+            let waits = ctx.note(&queue.uid().unwrap_or_default(), |notes| notes.is_waiting());
+            if queue.uid() != object.uid() && (waits || !queue.status.as_ref().is_some_and(ready)) {
                 ctx.wake_queues.wake(&ObjectRef::<Queue>::from_obj(queue.as_ref()));
             }
         }

@@ -24,17 +24,17 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
-use kube::runtime::controller::Action;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Api, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde_json::json;
 
 use super::cache::{Cache, Cached};
-use super::context::{BrokerKey, Context};
+use super::context::{BrokerKey, Context, Notes};
 use super::failure::Failure;
 use super::guard::{self, Claims};
 use super::links::Link;
+use super::passes::Again;
 use super::wake::Wake;
 use super::{finalizer, removal, status};
 use crate::api::conditions::{self, Reason, Verdict};
@@ -43,6 +43,11 @@ use crate::api::{BrokerRef, annotation, label};
 use crate::brokers::lane::Lane;
 use crate::topology::deletion;
 use crate::topology::ownership::{self, Claim};
+
+/// For how long an object waits for another one without a word.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How soon an object that waits looks again, if nothing wakes it before.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// A kind of object that lives at a broker.
 pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Serialize {
@@ -205,36 +210,26 @@ impl Outcome {
 }
 
 /// One pass; see the module.
-pub async fn reconcile<K: TopologyKind>(cached: Arc<K>, ctx: Arc<Context>) -> Result<Action, Failure> {
-    let uid = cached.uid().unwrap_or_default();
-    let lane = lane(ctx.newest(cached.clone()).as_ref());
-    let waiting = ctx.metrics.waiting(lane);
-    let Some(_turn) = ctx.turns.take(&uid, lane).await else {
-        return Ok(Action::await_change());
-    };
-    drop(waiting);
+pub async fn reconcile<K: TopologyKind>(cached: Arc<K>, ctx: Arc<Context>) -> Result<Again, Failure> {
     let begun = Instant::now();
-    // It may have been edited while it waited.
-    let cached =
-        K::cache(&ctx).get(&cached.namespace().unwrap_or_default(), &cached.name_any()).unwrap_or(cached);
     let object = ctx.newest(cached);
-    // On the heap: thousands of passes may wait for their turn, and need not be large before.
+    let uid = object.uid().unwrap_or_default();
     let result = if object.meta().deletion_timestamp.is_some() {
-        Box::pin(removal::remove(&ctx, object.as_ref())).await
+        removal::remove(&ctx, object.as_ref()).await
     } else {
-        Box::pin(keep(&ctx, object.as_ref())).await
+        keep(&ctx, object.as_ref()).await
     };
     ctx.pass_ends(&uid);
     ctx.metrics.reconciled(K::KIND, result.is_ok(), begun.elapsed());
     result
 }
 
-async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action, Failure> {
+async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Again, Failure> {
     let key = BrokerKey::of(object.broker_ref(), &object.namespace().unwrap_or_default());
     if ctx.brokers.get(&key.namespace, &key.name).is_some() && ctx.links.first_look_is_under_way(&key) {
         // Nothing is known to have changed, so nothing is said: after a restart, objects in step
         // stay as they are.
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     let before = object.status().cloned().unwrap_or_default();
     let mut after = before.clone();
@@ -244,6 +239,9 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
         result => result,
     };
     let uid = object.uid().unwrap_or_default();
+    if let Some(again) = ctx.note(&uid, |notes| patience(notes, &result)) {
+        return Ok(Some(again));
+    }
     let failures = ctx.note(&uid, |notes| {
         let failed = result.as_ref().is_err_and(|failure| !failure.is_foreseen());
         notes.failures = if failed { notes.failures.saturating_add(1) } else { 0 };
@@ -251,7 +249,7 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
     });
     // A loss may have been written down on the way.
     let before = last_written(ctx, object);
-    let (verdicts, action) = report::<K>(ctx, object, &before, &result, failures);
+    let (verdicts, again) = report::<K>(ctx, object, &before, &result, failures);
     let (previous, _) = K::conditions(&before);
     let merged = conditions::merge(previous, &verdicts, object.meta().generation, Timestamp::now());
     announce(ctx, object, previous, &merged);
@@ -277,7 +275,18 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action,
         wake_owners::<K>(ctx, object);
         K::turned(ctx, object, ready);
     }
-    Ok(action)
+    Ok(again)
+}
+
+/// When to look again at an object that has not waited for another one for long: what is on its way is not worth a
+/// word, and thousands that come together would write two statuses each instead of one.
+fn patience(notes: &mut Notes, result: &Result<Outcome, Failure>) -> Again {
+    let waits = result.as_ref().is_err_and(|failure| failure.reason() == Reason::DependencyNotReady);
+    if !waits {
+        notes.waits_no_more();
+        return None;
+    }
+    (notes.waits() < PATIENCE).then_some(LOOK)
 }
 
 /// The status as it was written last, in this pass or before it.
@@ -329,7 +338,7 @@ async fn attempt<K: TopologyKind>(
 
 /// Takes the acknowledgement off once it has cleared `DataLost`: the next loss wants its own.
 async fn acknowledged<K: TopologyKind>(ctx: &Context, object: &K) -> Result<(), Failure> {
-    ctx.may_write()?;
+    let _turn = ctx.turn_to_write().await?;
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
     let patch = json!({"metadata": {
         "uid": object.uid(), "annotations": {annotation::ACKNOWLEDGE_DATA_LOSS: null},
@@ -344,6 +353,11 @@ async fn acknowledged<K: TopologyKind>(ctx: &Context, object: &K) -> Result<(), 
 /// Whether an annotation says `"true"`.
 pub fn annotated<K: Resource>(object: &K, key: &str) -> bool {
     object.meta().annotations.as_ref().and_then(|all| all.get(key)).is_some_and(|value| value == "true")
+}
+
+/// Who waits for a pass over an object as it is now.
+pub fn lane_of<K: TopologyKind>(ctx: &Context, cached: &Arc<K>) -> Lane {
+    lane(ctx.newest(cached.clone()).as_ref())
 }
 
 /// Who waits for a pass: a person, unless all that the spec says was seen before.
@@ -430,7 +444,7 @@ pub(super) fn report<K: TopologyKind>(
     before: &K::Status,
     result: &Result<Outcome, Failure>,
     failures: u32,
-) -> (Vec<Verdict>, Action) {
+) -> (Vec<Verdict>, Again) {
     let (previous, _) = K::conditions(before);
     let lost = |verdict: Option<Verdict>| {
         verdict.or_else(|| {
@@ -446,7 +460,7 @@ pub(super) fn report<K: TopologyKind>(
             let acknowledged =
                 annotated(object, annotation::ACKNOWLEDGE_DATA_LOSS) && outcome.data_lost.is_none();
             verdicts.extend(lost(outcome.data_lost.clone()).filter(|_| !acknowledged));
-            (verdicts, outcome.again.map_or_else(Action::await_change, Action::requeue))
+            (verdicts, outcome.again)
         }
         Err(failure) => {
             let (reason, message) = (failure.reason(), ctx.secrets.redact(&failure.to_string()));
@@ -465,12 +479,12 @@ pub(super) fn report<K: TopologyKind>(
                 verdicts.push(Verdict::new(conditions::RECONCILING, true, reason, message));
             }
             verdicts.extend(lost(None));
-            let action = match reason {
+            let again = match reason {
                 // Ends with an event: the annotation goes.
-                Reason::Paused => Action::await_change(),
-                _ => Action::requeue(failure.retry_after(failures)),
+                Reason::Paused => None,
+                _ => Some(failure.retry_after(failures)),
             };
-            (verdicts, action)
+            (verdicts, again)
         }
     }
 }

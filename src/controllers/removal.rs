@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::runtime::controller::Action;
 use kube::{Api, ResourceExt as _};
 
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
+use super::passes::Again;
 use super::reconciler::{TopologyKind, annotated, announce, gather, report};
 use super::{broker, finalizer, guard, status};
 use crate::api::annotation;
@@ -26,9 +26,9 @@ use crate::topology::deletion;
 const KEPT: Duration = Duration::from_secs(15);
 
 /// One pass over an object that is being deleted.
-pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Action, Failure> {
+pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Again, Failure> {
     if !finalizer::is_on(object) {
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     let verdict = match at_once(ctx, object) {
         Some(why) => Ok(deletion::Verdict::Release(why)),
@@ -41,12 +41,12 @@ pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<A
             tracing::info!(kind = K::KIND, namespace, name, why, "released");
             ctx.metrics.released(K::KIND);
             finalizer::set(ctx, object, false).await?;
-            return Ok(Action::await_change());
+            return Ok(None);
         }
         Ok(deletion::Verdict::Delete) => {
             tracing::info!(kind = K::KIND, namespace, name = object.name_any(), "deleted at the broker");
             finalizer::set(ctx, object, false).await?;
-            return Ok(Action::await_change());
+            return Ok(None);
         }
         Ok(deletion::Verdict::LookAgain) => {
             let message = "it looks empty; looking once more before it is deleted";
@@ -66,7 +66,7 @@ pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<A
                 );
                 ctx.metrics.released(K::KIND);
                 finalizer::set(ctx, object, false).await?;
-                return Ok(Action::await_change());
+                return Ok(None);
             }
             let count = ctx.note(&object.uid().unwrap_or_default(), |notes| {
                 notes.failures = notes.failures.saturating_add(1);
@@ -84,7 +84,7 @@ pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<A
     announce(ctx, object, previous, &merged);
     K::set_conditions(&mut after, merged, object.meta().generation);
     status::write(ctx, object, &before, &after).await?;
-    Ok(Action::requeue(again))
+    Ok(Some(again))
 }
 
 /// Why the object may go without a word to the broker, where it may.

@@ -3,40 +3,40 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use futures::{Stream, StreamExt as _};
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Namespace;
-use kube::runtime::Controller;
-use kube::runtime::controller::{Action, Config};
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt as _};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, Cached, Change, Relevant, apis};
 use super::consumer::registry::Registry;
 use super::consumer::targets::Targets;
-use super::context::{BrokerKey, Context};
+use super::context::{BrokerKey, Context, WRITERS};
 use super::dependents::KINDS;
 use super::events::Events;
-use super::failure::Failure;
 use super::links::Links;
+use super::passes::{self, Work};
 use super::reconciler::TopologyKind;
 use super::secrets::Secrets;
-use super::turns::Turns;
 use super::wake::Wake;
+use super::worklist::Limits;
 use super::written::Written;
 use super::{broker, consumer, reconciler, unreadable};
 use crate::api::consumer::RabbitmqConsumer;
 use crate::api::{Binding, Broker, Consumer, Exchange, Queue, Topic};
 use crate::brokers::kafka::KafkaPool;
+use crate::brokers::lane::Lane;
 use crate::brokers::rabbitmq::RabbitPool;
 use crate::runtime::http::Health;
 use crate::runtime::lease::Fence;
 use crate::runtime::metrics::Metrics;
 
+/// How many passes over one kind of topology run at once.
+const TOPOLOGY: Limits = Limits { users: 512, resyncs: 256 };
 /// How many passes over Brokers, and over Consumers, run at once.
-const CONCURRENCY: u16 = 512;
-/// Passes over topology begin at once, and wait for their turn.
-const UNBOUNDED: u16 = 0;
+const OTHERS: Limits = Limits { users: 512, resyncs: 256 };
 /// How long one batched request to a broker may take.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -133,50 +133,34 @@ pub async fn run(
         targets: caches.targets,
         registry: Registry::default(),
         health,
+        writers: Semaphore::new(WRITERS),
         holding: tokio::sync::Mutex::default(),
-        turns: Turns::default(),
         notes: Mutex::default(),
         written: Written::default(),
         started: Instant::now(),
     });
     tokio::join!(
-        control(&ctx, &ctx.brokers, ctx.wake_brokers.listen(), &stop, CONCURRENCY, broker::reconcile),
-        control(
+        passes::run(
             &ctx,
-            &ctx.topics,
-            ctx.wake_topics.listen(),
+            &ctx.brokers,
+            ctx.wake_brokers.listen(),
             &stop,
-            UNBOUNDED,
-            reconciler::reconcile::<Topic>
+            Work { kind: "Broker", limits: OTHERS, lane: |_, _| Lane::User, pass: broker::reconcile },
         ),
-        control(
-            &ctx,
-            &ctx.exchanges,
-            ctx.wake_exchanges.listen(),
-            &stop,
-            UNBOUNDED,
-            reconciler::reconcile::<Exchange>
-        ),
-        control(
-            &ctx,
-            &ctx.queues,
-            ctx.wake_queues.listen(),
-            &stop,
-            UNBOUNDED,
-            reconciler::reconcile::<Queue>
-        ),
-        control(
-            &ctx,
-            &ctx.bindings,
-            ctx.wake_bindings.listen(),
-            &stop,
-            UNBOUNDED,
-            reconciler::reconcile::<Binding>
-        ),
+        topology::<Topic>(&ctx, &stop),
+        topology::<Exchange>(&ctx, &stop),
+        topology::<Queue>(&ctx, &stop),
+        topology::<Binding>(&ctx, &stop),
         until(&stop, gone_ones::<Exchange>(ctx.clone())),
         until(&stop, gone_ones::<Queue>(ctx.clone())),
         until(&stop, gone_ones::<Binding>(ctx.clone())),
-        control(&ctx, &ctx.consumers, ctx.wake_consumers.listen(), &stop, CONCURRENCY, consumer::reconcile),
+        passes::run(
+            &ctx,
+            &ctx.consumers,
+            ctx.wake_consumers.listen(),
+            &stop,
+            Work { kind: "Consumer", limits: OTHERS, lane: |_, _| Lane::User, pass: consumer::reconcile },
+        ),
         until(&stop, unreadable::tell(ctx.clone(), ctx.brokers.clone())),
         until(&stop, unreadable::tell(ctx.clone(), ctx.topics.clone())),
         until(&stop, unreadable::tell(ctx.clone(), ctx.exchanges.clone())),
@@ -195,54 +179,15 @@ async fn until(stop: &CancellationToken, work: impl Future<Output = ()>) {
     }
 }
 
-/// One controller: woken by what changed in its cache, and by what others woke.
-async fn control<K, F>(
-    ctx: &Arc<Context>,
-    cache: &Cache<K>,
-    woken: impl Stream<Item = ObjectRef<K>> + Send + 'static,
-    stop: &CancellationToken,
-    concurrency: u16,
-    reconcile: fn(Arc<K>, Arc<Context>) -> F,
-) where
-    K: Cached,
-    F: Future<Output = Result<Action, Failure>> + Send + 'static,
-{
-    let mut relevant = Relevant::default();
-    let shared = ctx.clone();
-    let changed = cache.subscribe().filter_map(move |change| {
-        let passes = relevant.passes(&change);
-        futures::future::ready(match change {
-            Change::Applied(object) if passes => {
-                shared.turns.hurry(&object.uid().unwrap_or_default());
-                Some(ObjectRef::from_obj(object.as_ref()))
-            }
-            _ => None,
-        })
-    });
-    // What was woken may be gone: the controller would call that an error.
-    let store = cache.store();
-    let woken = woken.filter(move |object| futures::future::ready(store.get(object).is_some()));
-    Controller::for_stream(futures::stream::empty(), cache.store())
-        .with_config(Config::default().concurrency(concurrency))
-        .reconcile_on(futures::stream::select(changed, woken))
-        .graceful_shutdown_on(stop.clone().cancelled_owned())
-        .run(reconcile, retry::<K>, ctx.clone())
-        .for_each(|_| futures::future::ready(()))
-        .await;
-}
-
-/// When to try again after a pass that could not even write its status.
-#[allow(clippy::needless_pass_by_value)] // The controller's signature.
-fn retry<K: Cached>(object: Arc<K>, failure: &Failure, ctx: Arc<Context>) -> Action {
-    let failures = ctx.note(&object.uid().unwrap_or_default(), |notes| {
-        notes.failures = notes.failures.saturating_add(1);
-        notes.failures
-    });
-    tracing::warn!(
-        kind = %K::kind(&()), namespace = object.namespace(), name = object.name_any(), error = %failure,
-        "a pass failed; trying again"
-    );
-    Action::requeue(failure.retry_after(failures))
+/// Passes over one kind of topology.
+async fn topology<K: TopologyKind>(ctx: &Arc<Context>, stop: &CancellationToken) {
+    let work = Work {
+        kind: K::KIND,
+        limits: TOPOLOGY,
+        lane: reconciler::lane_of::<K>,
+        pass: reconciler::reconcile::<K>,
+    };
+    passes::run(ctx, K::cache(ctx), K::wake(ctx).listen(), stop, work).await;
 }
 
 /// What a change of one object means for others.

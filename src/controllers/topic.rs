@@ -19,7 +19,7 @@ use super::wake::Wake;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::policy::{Adoption, DeletionPolicy, PolicyDefaults};
 use crate::api::{BrokerRef, Topic, TopicSpec, TopicStatus, annotation};
-use crate::apply::kafka as apply;
+use crate::apply::kafka::{self as apply, Shape};
 use crate::brokers::kafka::ErrorCode;
 use crate::brokers::lane::Lane;
 use crate::topology::kafka::companions as wanted;
@@ -121,14 +121,14 @@ impl TopologyKind for Topic {
         let missing = companions::keep(pass, &all).await?;
         status.dead_letter.clone_from(&companions.dead_letter);
         status.retries.clone_from(&companions.retries);
-        let observed = match observed {
-            Some(observed) if plan.steps.is_empty() => observed,
-            _ => carry_out(pass, &desired, &plan, status).await?,
+        let shape = match observed {
+            Some(observed) if plan.steps.is_empty() => Shape::of(&observed),
+            observed => carry_out(pass, &desired, &plan, observed.as_ref(), status).await?,
         };
         reconciler::no_plan::<Topic>(status);
         status.pending = None;
         status.applied_config_keys = plan.applied_keys.iter().cloned().collect();
-        describe(&observed, status);
+        describe(&shape, status);
         status.owned_since.get_or_insert_with(|| Timestamp::now().to_string());
         let mut outcome = Outcome::in_step(format!("topic {:?} is as declared", desired.name));
         outcome.data_lost = lost(&plan, &desired.name);
@@ -265,10 +265,10 @@ fn show(plan: &Plan, status: &mut TopicStatus) {
     status.plan_hash = (!plan.steps.is_empty()).then(|| plan.hash.clone());
 }
 
-fn describe(observed: &ObservedTopic, status: &mut TopicStatus) {
-    status.topic_id = (!observed.id.is_empty()).then(|| observed.id.clone());
-    status.partitions = Some(observed.partitions);
-    status.replication_factor = Some(observed.replication_factor);
+fn describe(shape: &Shape, status: &mut TopicStatus) {
+    status.topic_id = (!shape.id.is_empty()).then(|| shape.id.clone());
+    status.partitions = Some(shape.partitions);
+    status.replication_factor = Some(shape.replication_factor);
 }
 
 /// Whether the steps undo what somebody else did, and not what the author wants.
@@ -281,8 +281,9 @@ async fn carry_out(
     pass: &Pass<'_, Topic>,
     desired: &DesiredTopic,
     plan: &Plan,
+    before: Option<&ObservedTopic>,
     status: &mut TopicStatus,
-) -> Result<ObservedTopic, Failure> {
+) -> Result<Shape, Failure> {
     let name = &desired.name;
     let drifted = drift(pass, plan, status);
     remember(pass, plan, status).await?;
@@ -314,7 +315,7 @@ async fn carry_out(
     if let Some(verdict) = lost(plan, name) {
         pass.ctx.events.publish(pass.object.object_ref(&()), true, "DataLost", "Observe", &verdict.message);
     }
-    let settled = apply::settled(pass.link.kafka()?, name, &plan.steps, pass.lane).await?;
+    let settled = apply::settled(pass.link.kafka()?, name, &plan.steps, before, pass.lane).await?;
     settled.ok_or_else(|| {
         let message = format!("topic {name:?} was changed; the broker does not show it yet");
         Failure::waiting(Reason::Progressing, message)

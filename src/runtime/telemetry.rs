@@ -2,7 +2,10 @@
 
 use std::io::{IsTerminal as _, stderr};
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{Layer as _, fmt, registry};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -33,20 +36,26 @@ pub enum TelemetryError {
 /// Sends the process's logs to standard error; once in a process. `filter` is a level (`info`) or a
 /// list of `target=level`.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let subscriber = tracing_subscriber::fmt().with_env_filter(parse(filter)?).with_writer(stderr);
+    let filter = parse(filter)?;
+    let lines = fmt::layer().with_writer(stderr);
     match format {
-        LogFormat::Text => subscriber.with_ansi(stderr().is_terminal()).try_init(),
+        LogFormat::Text => {
+            registry().with(lines.with_ansi(stderr().is_terminal()).with_filter(filter)).try_init()
+        }
         LogFormat::Json => {
-            subscriber.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init()
+            let lines = lines.json().flatten_event(true).with_current_span(true).with_span_list(false);
+            registry().with(lines.with_filter(filter)).try_init()
         }
     }
     .map_err(|error| TelemetryError::Installed(error.to_string()))
 }
 
-fn parse(filter: &str) -> Result<EnvFilter, TelemetryError> {
-    EnvFilter::builder()
-        .parse(filter)
-        .map_err(|error| TelemetryError::Filter { filter: filter.into(), reason: error.to_string() })
+/// Not one that also looks into spans: that costs more than the lines do.
+fn parse(filter: &str) -> Result<Targets, TelemetryError> {
+    filter.parse().map_err(|error: tracing_subscriber::filter::ParseError| TelemetryError::Filter {
+        filter: filter.into(),
+        reason: error.to_string(),
+    })
 }
 
 #[cfg(test)]

@@ -51,12 +51,21 @@ pub struct Target {
     /// The template's revision; a change means other code.
     #[serde(default)]
     pub revision: Arc<str>,
+    /// How many patches of Spillway's own the API server has accepted, all of which `spec` is from after; 0: not
+    /// counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub accepted: u64,
     /// Spillway is told to leave this one alone.
     #[serde(default)]
     pub paused: bool,
     /// Another scaler on the same target, as `hpa/NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign_scaler: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+const fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A consumer group and the topics that it reads.

@@ -17,12 +17,10 @@ impl State {
             self.no_down_before(now + config.stabilization);
         }
         let changed = before.filter(|&b| b != target.spec);
-        if let Some(before) = changed {
-            self.guards.conflict.changed(now, before, target.spec);
-            if target.spec < before {
-                let rest = config.stabilization.max(10.0 * self.timing.pause(config));
-                self.no_down_before(now + rest);
-            }
+        self.guards.conflict.saw(now, before, target);
+        if changed.is_some_and(|before| target.spec < before) {
+            let rest = config.stabilization.max(10.0 * self.timing.pause(config));
+            self.no_down_before(now + rest);
         }
         let pending = target.ready.is_some_and(|r| r < target.spec);
         self.target.pending_since = pending.then(|| self.target.pending_since.unwrap_or(now));

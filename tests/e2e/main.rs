@@ -32,6 +32,7 @@ mod rabbit_ownership;
 mod rabbit_recreate;
 mod scaling;
 mod scaling_faults;
+mod scaling_hands;
 mod scaling_queue;
 mod steady;
 mod topic;

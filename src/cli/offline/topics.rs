@@ -90,7 +90,7 @@ pub async fn carry_out(
     for step in &plan.steps {
         apply::take(kafka, name, step, Lane::User).await.map_err(kafka_said)?;
     }
-    let settled = apply::settled(kafka, name, &plan.steps, Lane::User).await.map_err(kafka_said)?;
+    let settled = apply::settled(kafka, name, &plan.steps, None, Lane::User).await.map_err(kafka_said)?;
     if settled.is_none() {
         let message = format!("topic {name:?} was changed; the broker does not show it yet");
         return Err(Rejection::new(Reason::Progressing, message));

@@ -191,6 +191,7 @@ fn target(ctx: &Context, key: &TargetKey, known: &Known, paused: bool) -> Target
         unschedulable: None,
         updating: known.updating,
         revision: known.revision.as_str().into(),
+        accepted: known.accepted,
         paused,
         foreign_scaler: ctx.targets.foreign_scaler(key),
     }

@@ -28,12 +28,12 @@ use std::time::Instant;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::{Patch, PatchParams};
-use kube::runtime::controller::Action;
 use kube::{Api, Resource as _, ResourceExt as _};
 
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
 use super::guard::labels;
+use super::passes::Again;
 use super::reconciler::annotated;
 use crate::api::conditions::Reason;
 use crate::api::consumer::{ScaleTargetRef, TargetApi, TargetKind};
@@ -45,11 +45,11 @@ use registry::{Front, Registration, Source};
 use targets::TargetKey;
 
 /// One pass over one Consumer: everything but the decisions, which the collector makes.
-pub async fn reconcile(cached: Arc<Consumer>, ctx: Arc<Context>) -> Result<Action, Failure> {
+pub async fn reconcile(cached: Arc<Consumer>, ctx: Arc<Context>) -> Result<Again, Failure> {
     let begun = Instant::now();
     let consumer = ctx.newest(cached);
     if consumer.metadata.deletion_timestamp.is_some() {
-        return Ok(Action::await_change());
+        return Ok(None);
     }
     let uid = consumer.uid().unwrap_or_default();
     let front = prepare(&ctx, &consumer).await;
@@ -64,10 +64,10 @@ pub async fn reconcile(cached: Arc<Consumer>, ctx: Arc<Context>) -> Result<Actio
         notes.failures = if front.is_ok() { 0 } else { notes.failures.saturating_add(1) };
         notes.failures
     });
-    let (front, action) = match front {
-        Ok(()) => (Front::Good, Action::await_change()),
+    let (front, again) = match front {
+        Ok(()) => (Front::Good, None),
         Err(failure) => {
-            let action = Action::requeue(failure.retry_after(failures));
+            let again = Some(failure.retry_after(failures));
             let (reason, message) = match &failure {
                 Failure::Kube { action: workload::APPLY, .. } => {
                     (Reason::TemplateInvalid, failure.to_string())
@@ -75,7 +75,7 @@ pub async fn reconcile(cached: Arc<Consumer>, ctx: Arc<Context>) -> Result<Actio
                 other => (other.reason(), ctx.secrets.redact(&other.to_string())),
             };
             let stalled = failure.stalled() || reason == Reason::TemplateInvalid;
-            (Front::Bad { reason, message, stalled }, action)
+            (Front::Bad { reason, message, stalled }, again)
         }
     };
     ctx.metrics.reconciled("Consumer", matches!(front, Front::Good), begun.elapsed());
@@ -85,7 +85,7 @@ pub async fn reconcile(cached: Arc<Consumer>, ctx: Arc<Context>) -> Result<Actio
     if ctx.consumers.get(&namespace, &name).is_none_or(|cached| cached.uid() != consumer.uid()) {
         ctx.registry.remove(&uid);
     }
-    Ok(action)
+    Ok(again)
 }
 
 async fn prepare(ctx: &Arc<Context>, consumer: &Consumer) -> Result<(), Failure> {

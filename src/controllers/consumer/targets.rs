@@ -37,6 +37,8 @@ pub struct Target {
     pub updating: bool,
     /// The template's revision.
     pub revision: String,
+    /// How many patches of this process's own were accepted before.
+    pub accepted: u64,
     /// The UID of the Consumer that it was made for.
     pub owner: Option<String>,
     /// The hash of the template that it was made from.
@@ -51,7 +53,15 @@ pub struct Targets {
     /// StatefulSets, without their templates.
     pub stateful_sets: Cache<StatefulSet>,
     autoscalers: Cache<HorizontalPodAutoscaler>,
-    patched: Mutex<HashMap<TargetKey, (u64, u32)>>,
+    patched: Mutex<HashMap<TargetKey, Patched>>,
+}
+
+/// What `/scale` answered last.
+struct Patched {
+    version: u64,
+    replicas: u32,
+    /// How many answers there were.
+    count: u64,
 }
 
 impl Targets {
@@ -102,12 +112,11 @@ impl Targets {
                 from_stateful_set(&*self.stateful_sets.get(&key.namespace, &key.name)?)
             }
         };
-        let mut patched = self.patched.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((version, replicas)) = patched.get(key) {
-            if target.version < *version {
-                target.wanted = *replicas;
-            } else {
-                patched.remove(key);
+        let patched = self.patched.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(patched) = patched.get(key) {
+            target.accepted = patched.count;
+            if target.version < patched.version {
+                target.wanted = patched.replicas;
             }
         }
         Some(target)
@@ -116,10 +125,9 @@ impl Targets {
     /// Remembers what `/scale` answered to a patch.
     pub fn note_patch(&self, key: &TargetKey, version: Option<&str>, replicas: u32) {
         if let Some(version) = version.and_then(|version| version.parse().ok()) {
-            self.patched
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .insert(key.clone(), (version, replicas));
+            let mut patched = self.patched.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = patched.get(key).map_or(0, |before| before.count) + 1;
+            patched.insert(key.clone(), Patched { version, replicas, count });
         }
     }
 
@@ -161,6 +169,7 @@ fn from_deployment(deployment: &Deployment) -> Target {
             .get("deployment.kubernetes.io/revision")
             .cloned()
             .unwrap_or_default(),
+        accepted: 0,
         owner: deployment
             .owner_references()
             .iter()
@@ -179,6 +188,7 @@ fn from_stateful_set(set: &StatefulSet) -> Target {
         ready: count(status.and_then(|status| status.ready_replicas)),
         updating: revisions.is_some_and(|(current, update)| current != update),
         revision: status.and_then(|status| status.update_revision.clone()).unwrap_or_default(),
+        accepted: 0,
         owner: None,
         hash: None,
         version: version(set.resource_version().as_deref()),

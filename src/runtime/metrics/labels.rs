@@ -29,7 +29,7 @@ macro_rules! labels {
 labels! {
     Reconcile { kind: &'static str, result: &'static str }
     Kind { kind: &'static str }
-    Waiting { lane: &'static str }
+    Waiting { kind: &'static str, lane: &'static str }
     Operation { operation: &'static str }
     ApiWrite { verb: &'static str, resource: &'static str }
     Build { version: &'static str, revision: &'static str }

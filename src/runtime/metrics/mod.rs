@@ -60,16 +60,6 @@ pub struct ConsumerFigures {
     pub rate_per_replica: Option<f64>,
 }
 
-/// A pass that waits for its turn, until this is dropped.
-#[derive(Debug)]
-pub struct Turn(Gauge);
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
-}
-
 /// All metrics of the process. Cheap to clone; all clones are the same metrics.
 #[derive(Clone, Debug)]
 pub struct Metrics(Arc<Inner>);
@@ -125,7 +115,7 @@ impl Metrics {
                 .histograms("reconcile_duration_seconds", "How long a pass over one object takes", Buckets),
             passes_waiting: r.family(
                 "passes_waiting",
-                "Passes that wait for their turn, by lane: after an edit (user), or a look at everything (resync)",
+                "Passes that wait for their turn, by kind and lane: after an edit (user), or a look at everything (resync)",
             ),
             broker_requests: r.owned(
                 "broker_requests",
@@ -200,16 +190,16 @@ impl Metrics {
         self.0.reconcile_duration.get_or_create(&Kind { kind }).observe(elapsed.as_secs_f64());
     }
 
-    /// A pass waits for its turn in `lane`, until the answer is dropped.
-    #[must_use]
-    pub fn waiting(&self, lane: Lane) -> Turn {
-        let lane = match lane {
-            Lane::User => "user",
-            Lane::Resync => "resync",
-        };
-        let gauge = self.0.passes_waiting.get_or_create_owned(&Waiting { lane });
-        gauge.inc();
-        Turn(gauge)
+    /// So many passes over objects of `kind` wait for their turn, in each lane.
+    pub fn waiting(&self, kind: &'static str, waiting: &[(Lane, usize)]) {
+        for (lane, count) in waiting {
+            let lane = match lane {
+                Lane::User => "user",
+                Lane::Resync => "resync",
+            };
+            let count = i64::try_from(*count).unwrap_or(i64::MAX);
+            self.0.passes_waiting.get_or_create(&Waiting { kind, lane }).set(count);
+        }
     }
 
     /// `broker` (`namespace/name`) answered, or did not: `result` is `ok` or an error's code.
@@ -450,12 +440,13 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_waits_until_its_turn_comes() {
+    fn passes_wait_by_kind_and_lane() {
         let metrics = Metrics::new();
-        let turns = [metrics.waiting(Lane::Resync), metrics.waiting(Lane::Resync)];
-        assert!(metrics.encode().contains("spillway_passes_waiting{lane=\"resync\"} 2"));
-        drop(turns);
-        assert!(metrics.encode().contains("spillway_passes_waiting{lane=\"resync\"} 0"));
+        metrics.waiting("Topic", &[(Lane::User, 1), (Lane::Resync, 2)]);
+        metrics.waiting("Topic", &[(Lane::User, 0), (Lane::Resync, 2)]);
+        let said = metrics.encode();
+        assert!(said.contains("spillway_passes_waiting{kind=\"Topic\",lane=\"user\"} 0"), "{said}");
+        assert!(said.contains("spillway_passes_waiting{kind=\"Topic\",lane=\"resync\"} 2"), "{said}");
     }
 
     #[test]

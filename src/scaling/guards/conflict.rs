@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use super::super::decision::{Bound, Condition, ConditionKind};
+use super::super::observation::Target;
 use super::{Scene, Verdict};
 
 /// Foreign writes within [`SPAN`] that make a conflict: a person who corrects a count twice is none.
@@ -18,6 +19,8 @@ const OWN: usize = 4;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::scaling) struct Memory {
     asked: VecDeque<u32>,
+    /// Own patches that were accepted until the last look.
+    accepted: u64,
     foreign: VecDeque<f64>,
 }
 
@@ -32,9 +35,15 @@ impl Memory {
         }
     }
 
-    /// The target's count changed.
-    pub fn changed(&mut self, now: f64, before: u32, spec: u32) {
-        if spec != before && !self.asked.contains(&spec) {
+    /// Looks at the target's count, and at what it was at the last look.
+    ///
+    /// Who undoes a patch at once, as tools do that keep what Git says, is seen by this only: the count is what it was before.
+    pub fn saw(&mut self, now: f64, before: Option<u32>, target: &Target) {
+        let patched = target.accepted > std::mem::replace(&mut self.accepted, target.accepted);
+        let was = if patched { self.asked.back().copied() } else { before };
+        // Where own patches are not counted, one may become visible late.
+        let ours = target.accepted == 0 && self.asked.contains(&target.spec);
+        if was.is_some_and(|was| was != target.spec) && !ours {
             if self.foreign.len() == WRITES {
                 self.foreign.pop_front();
             }
@@ -60,5 +69,39 @@ impl Memory {
         verdict.no_patch = Some("someone else scales this target");
         verdict.bounds.push(Bound::ScaleConflict);
         verdict.conditions.push(Condition::new(ConditionKind::ScaleConflict, detail));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(spec: u32, accepted: u64) -> Target {
+        Target { spec, accepted, ..Target::default() }
+    }
+
+    #[test]
+    fn a_patch_that_is_undone_between_two_looks_is_a_foreign_write() {
+        let mut memory = Memory::default();
+        memory.saw(0.0, None, &target(1, 0));
+        for patch in 1..=3_u8 {
+            memory.asks(3);
+            memory.saw(f64::from(patch), Some(1), &target(1, patch.into()));
+            // Nothing happened since.
+            memory.saw(f64::from(patch) + 0.5, Some(1), &target(1, patch.into()));
+            assert_eq!(memory.foreign.len(), usize::from(patch));
+        }
+    }
+
+    #[test]
+    fn own_patches_are_not_foreign_and_going_back_to_an_own_count_is() {
+        let mut memory = Memory::default();
+        for (number, (asked, before)) in [(3, 1), (1, 3), (3, 1)].into_iter().enumerate() {
+            memory.asks(asked);
+            memory.saw(0.0, Some(before), &target(asked, number as u64 + 1));
+        }
+        assert_eq!(memory.foreign.len(), 0);
+        memory.saw(1.0, Some(3), &target(1, 3));
+        assert_eq!(memory.foreign.len(), 1);
     }
 }

@@ -8,7 +8,7 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, ConfigSource, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::groups::GroupInfo;
 use rdkafka::message::OwnedHeaders;
@@ -166,6 +166,36 @@ impl Kafka {
             .filter_map(|element| element.offset().to_raw())
             .map(|offset| offset.max(0))
             .sum()
+    }
+
+    /// Commits the beginning of each partition, once nobody is in the group any more.
+    pub async fn reset_to_the_beginning(&self, group: &str, topic: &str, partitions: i32) {
+        let mut list = TopicPartitionList::new();
+        for partition in 0..partitions {
+            list.add_partition_offset(topic, partition, Offset::Offset(0)).expect("an offset");
+        }
+        until("the group takes other offsets", async || {
+            let outsider: BaseConsumer =
+                config(&self.servers).set("group.id", group).create().expect("a consumer");
+            let taken = outsider.commit(&list, CommitMode::Sync).map_err(|error| error.to_string());
+            taken.and_then(|()| match self.committed(group, topic, partitions) {
+                0 => Ok(()),
+                other => Err(format!("{other} committed")),
+            })
+        })
+        .await;
+    }
+
+    /// Deletes a group, once nobody is in it any more.
+    pub async fn delete_group(&self, group: &str) {
+        until("the group is deleted", async || {
+            let deleted = self.admin.delete_groups(&[group], &options()).await;
+            match deleted.expect("an answer").remove(0) {
+                Ok(_) => Ok(()),
+                Err((_, code)) => Err(code.to_string()),
+            }
+        })
+        .await;
     }
 
     /// The cluster's id and how many brokers it has.

@@ -8,7 +8,7 @@ use super::super::error::KafkaError;
 use super::super::types::{ConfigEntry, ConfigSource, NewTopic, TopicConfigChange, TopicDescription};
 use super::lanes::Bounds;
 use super::worker::Kind;
-use super::{ObservedTopic, Observer};
+use super::{ObservedTopic, Observer, TopicShape};
 
 /// Partitions that one request creates at most. The controller refuses more than 10,000 records per request.
 const MAX_PARTITIONS: usize = 2_000;
@@ -20,6 +20,7 @@ pub(super) struct Grow;
 pub(super) struct Alter;
 pub(super) struct Delete;
 pub(super) struct Describe;
+pub(super) struct Locate;
 
 impl Kind for Create {
     type Request = NewTopic;
@@ -150,24 +151,61 @@ impl Kind for Describe {
     }
 }
 
+impl Kind for Locate {
+    type Request = String;
+    type Outcome = Option<TopicShape>;
+    const BOUNDS: Bounds = Bounds { objects: 500, weight: 500, exclusive: false };
+    const OPERATION: &'static str = "describe topic";
+
+    fn name(request: &String) -> &str {
+        request
+    }
+
+    fn weight(_: &String) -> usize {
+        1
+    }
+
+    async fn send(
+        client: &KafkaClient,
+        observer: &Observer,
+        requests: Vec<String>,
+        timeout: Duration,
+    ) -> PerObject<Option<TopicShape>> {
+        let described = observer.hear("DescribeTopics", client.describe_topics(&requests, timeout)).await?;
+        Ok(described
+            .into_iter()
+            .map(|(name, topic)| (name, known(topic).map(|topic| topic.as_ref().map(shape))))
+            .collect())
+    }
+}
+
+/// A topic that the broker does not know is no error.
+fn known(described: Result<TopicDescription, KafkaError>) -> Result<Option<TopicDescription>, KafkaError> {
+    match described {
+        Ok(topic) => Ok(Some(topic)),
+        Err(error) if error.is_unknown_topic() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn shape(topic: &TopicDescription) -> TopicShape {
+    let copies = topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(0);
+    TopicShape {
+        topic_id: topic.topic_id.clone(),
+        partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
+        replication_factor: i16::try_from(copies).unwrap_or(i16::MAX),
+    }
+}
+
 /// Joins the two halves of a topic, which are answered in the same order. Only the description decides whether the topic exists.
 fn observe(
     described: Result<TopicDescription, KafkaError>,
     config: Result<Vec<ConfigEntry>, KafkaError>,
 ) -> Result<Option<ObservedTopic>, KafkaError> {
-    let topic = match described {
-        Ok(topic) => topic,
-        Err(error) if error.is_unknown_topic() => return Ok(None),
-        Err(error) => return Err(error),
-    };
-    let copies = topic.partitions.iter().map(|partition| partition.replicas.len()).min().unwrap_or(0);
-    Ok(Some(ObservedTopic {
-        partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
-        replication_factor: i16::try_from(copies).unwrap_or(i16::MAX),
-        config: overrides(config?),
-        name: topic.name,
-        topic_id: topic.topic_id,
-    }))
+    let Some(topic) = known(described)? else { return Ok(None) };
+    let TopicShape { topic_id, partitions, replication_factor } = shape(&topic);
+    let config = overrides(config?);
+    Ok(Some(ObservedTopic { name: topic.name, topic_id, partitions, replication_factor, config }))
 }
 
 fn overrides(entries: Vec<ConfigEntry>) -> BTreeMap<String, String> {

@@ -10,8 +10,8 @@
 //! ```
 //!
 //! # Guarantees
-//! - An idle batcher sends at once. While a request is under way, calls gather for a few milliseconds, or until
-//!   a request is full.
+//! - An idle batcher sends at once. While a request is under way, and as long as many call, calls gather for 100 ms, or
+//!   until a request is full.
 //! - Requests are bounded: in objects, in weight (the controller refuses requests of more than 10,000
 //!   records), and in how many are under way.
 //! - Changes of one topic by calls of one kind happen in the order of the calls; a topic is never in two
@@ -31,7 +31,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use kinds::{Alter, Create, Delete, Describe, Grow};
+use kinds::{Alter, Create, Delete, Describe, Grow, Locate};
 use worker::Worker;
 
 use super::client::KafkaClient;
@@ -89,6 +89,17 @@ pub struct ObservedTopic {
     pub config: BTreeMap<String, String>,
 }
 
+/// What tells whether a topic is the one that is meant, and as large: cheaper to ask for than all of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicShape {
+    /// Topic id in base64. A re-created topic has a new one.
+    pub topic_id: String,
+    /// Number of partitions.
+    pub partitions: i32,
+    /// Copies of the partition that has fewest.
+    pub replication_factor: i16,
+}
+
 /// Puts single calls together into requests. Clones share the queues.
 #[derive(Clone)]
 pub struct AdminBatcher {
@@ -97,6 +108,7 @@ pub struct AdminBatcher {
     alter: Worker<Alter>,
     delete: Worker<Delete>,
     describe: Worker<Describe>,
+    locate: Worker<Locate>,
 }
 
 impl AdminBatcher {
@@ -121,6 +133,7 @@ impl AdminBatcher {
             alter: Worker::start(client, timeout, observer),
             delete: Worker::start(client, timeout, observer),
             describe: Worker::start(client, timeout, observer),
+            locate: Worker::start(client, timeout, observer),
         }
     }
 
@@ -153,5 +166,11 @@ impl AdminBatcher {
         lane: Lane,
     ) -> Result<Option<ObservedTopic>, KafkaError> {
         self.describe.call(name, lane).await
+    }
+
+    /// Reads all of a topic but its configuration, which is most of an answer; `None` as for
+    /// [`AdminBatcher::describe_topic`].
+    pub async fn locate_topic(&self, name: String, lane: Lane) -> Result<Option<TopicShape>, KafkaError> {
+        self.locate.call(name, lane).await
     }
 }

@@ -16,8 +16,11 @@ use super::{Lane, Observer};
 
 /// Requests of one kind under way at most.
 const IN_FLIGHT: usize = 2;
-/// How long calls gather while a request is under way.
-const GATHER: Duration = Duration::from_millis(5);
+/// How long calls gather at most while there is a crowd, or while a request is under way: every request costs the
+/// controller a commit and the brokers a round of news, however few topics are in it.
+const GATHER: Duration = Duration::from_millis(100);
+/// A request with so many objects is taken for a crowd: those who come next wait for each other.
+const CROWD: usize = 4;
 
 /// A kind of call that can be sent for many topics at once.
 pub(super) trait Kind: Send + Sync + 'static {
@@ -101,17 +104,19 @@ async fn run<K: Kind>(
     let mut busy = HashSet::new();
     let mut flights = FuturesUnordered::new();
     let mut gathering_since = Instant::now();
+    let mut last = 0;
     let mut open = true;
     while open || !flights.is_empty() {
-        let may_send = |flights: usize, waiting: usize, since: Instant| {
-            flights == 0
-                || (flights < IN_FLIGHT && (waiting >= K::BOUNDS.objects || since.elapsed() >= GATHER))
+        let may_send = |flights: usize, waiting: usize, last: usize| {
+            let gathered = waiting >= K::BOUNDS.objects || gathering_since.elapsed() >= GATHER;
+            flights < IN_FLIGHT && (gathered || (flights == 0 && last < CROWD))
         };
-        while !lanes.is_empty() && may_send(flights.len(), lanes.len(), gathering_since) {
+        while !lanes.is_empty() && may_send(flights.len(), lanes.len(), last) {
             let batch = lanes.take(K::BOUNDS, &busy);
             if batch.is_empty() {
                 break;
             }
+            last = batch.len();
             let names: Vec<String> = batch.iter().map(|call: &Call<K>| call.name().to_owned()).collect();
             busy.extend(names.iter().cloned());
             flights.push(async {
@@ -119,7 +124,7 @@ async fn run<K: Kind>(
                 names
             });
         }
-        let gathering = !lanes.is_empty() && (1..IN_FLIGHT).contains(&flights.len());
+        let gathering = !lanes.is_empty() && flights.len() < IN_FLIGHT;
         let gathered = gathering_since + GATHER;
         let mut arrived = Vec::new();
         tokio::select! {
