@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /usr/bin/env bash
 
-.PHONY: help demo test test-fast lint deny generate book image bed bed-down clean-bed bench bench-reaction bench-scaling bench-topology bench-policies
+.PHONY: help demo test test-fast coverage lint deny generate book image bed bed-down clean-bed bench bench-reaction bench-scaling bench-topology bench-policies
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -15,6 +15,9 @@ test: ## Everything: unit and property tests, then end-to-end tests on a real AP
 
 test-fast: ## What needs no test bed: unit and property tests
 	@hack/test --fast
+
+coverage: ## Which part of the code the unit tests run
+	@hack/coverage
 
 lint: ## Format check and clippy, warnings refused
 	@cargo fmt --check

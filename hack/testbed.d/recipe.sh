@@ -49,14 +49,14 @@ helm() {
   go_build helm "-X helm.sh/helm/v3/internal/version.version=v$HELM_VERSION" helm.sh/helm/v3/cmd/helm
 }
 
-# promtool as the distribution packages it, unpacked and not installed: the package would start a server.
+# Prometheus and promtool as the distribution packages them, unpacked and not installed: the package would start a server.
 prometheus() {
   local module=github.com/prometheus-operator/prometheus-operator crds
   mkdir "$FOLDER/.packages" "$FOLDER/crds"
   cd "$FOLDER/.packages"
   apt-get -o APT::Sandbox::User=root download prometheus
   dpkg-deb -x ./prometheus_*.deb .
-  mv usr/bin/promtool "$FOLDER/"
+  mv usr/bin/{prometheus,promtool} "$FOLDER/"
   rm -r "$FOLDER/.packages"
   "$FOLDER/promtool" --version
   cd "$BED_SOURCE/prometheus"

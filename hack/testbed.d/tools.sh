@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# Tools that tests and people call: kubectl (when the machine has none), helm, promtool, buildah, and small commands of
+# Tools that tests and people call: kubectl (when the machine has none), helm, prometheus, promtool, buildah, and small commands of
 # the bed itself in $RUN/bin. All of them come first in the PATH that `env` prints.
 
 kubectl_artefact() { echo "$ARTEFACTS/kubectl-$K8S_VERSION-$(digest "$BED_SOURCE"/kubernetes/go.{mod,sum})"; }
 helm_artefact() { echo "$ARTEFACTS/helm-$HELM_VERSION-$(digest "$BED_SOURCE"/helm/go.{mod,sum})"; }
-# promtool, and in crds/ what the Prometheus operator's monitors and rules must look like.
-prometheus_artefact() { echo "$ARTEFACTS/prometheus-$(digest "$BED_SOURCE"/prometheus/go.{mod,sum})"; }
+# prometheus, promtool, and in crds/ what the Prometheus operator's monitors and rules must look like.
+prometheus_artefact() { echo "$ARTEFACTS/prometheus-server-$(digest "$BED_SOURCE"/prometheus/go.{mod,sum})"; }
 
 # buildah comes as a package: packages_ready has seen to it.
 tools_part_up() {

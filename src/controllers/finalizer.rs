@@ -1,7 +1,7 @@
 //! The finalizer: only where a deletion has something to do at the broker, and on a Broker only
 //! while such an object depends on it.
 
-use kube::api::Patch;
+use kube::api::{Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt as _};
 use serde::Serialize;
@@ -11,7 +11,6 @@ use super::cache::Cached;
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
 use super::reconciler::TopologyKind;
-use super::status;
 use crate::api::conditions::Reason;
 use crate::api::policy::{ManagementPolicy, Policies};
 use crate::api::{Broker, FINALIZER};
@@ -75,7 +74,7 @@ where
     let patch = json!({"metadata": {
         "uid": object.uid(), "resourceVersion": object.resource_version(), "finalizers": finalizers,
     }});
-    let answer = api.patch(&object.name_any(), &status::unchecked(), &Patch::Merge(&patch)).await;
+    let answer = api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
     ctx.metrics.api_write("patch", "finalizers");
     match answer {
         Ok(object) => {

@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use kube::api::{Patch, PatchParams, ValidationDirective};
+use kube::api::{Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Resource, ResourceExt as _};
 use serde::Serialize;
@@ -12,13 +12,6 @@ use serde_json::{Map, Value, json};
 use super::context::Context;
 use super::failure::Failure;
 use crate::api::conditions;
-
-/// Parameters of a patch whose fields the API server does not compare with the schema once more to warn of unknown
-/// ones: thousands of patches are the API server's whole work when much is new.
-#[must_use]
-pub fn unchecked() -> PatchParams {
-    PatchParams { field_validation: Some(ValidationDirective::Ignore), ..PatchParams::default() }
-}
 
 /// Patches `status` from `before` to `after`. Nothing is sent when they are equal.
 pub async fn write<K, S>(ctx: &Context, object: &K, before: &S, after: &S) -> Result<(), Failure>
@@ -39,7 +32,7 @@ where
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
     // The UID keeps the patch from an object that was deleted and made again meanwhile.
     let patch = json!({"metadata": {"uid": object.uid()}, "status": changes});
-    let written = api.patch_status(&object.name_any(), &unchecked(), &Patch::Merge(&patch)).await;
+    let written = api.patch_status(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
     ctx.metrics.api_write("patch", "status");
     match written {
         Ok(written) => {

@@ -7,6 +7,7 @@
 #![allow(clippy::unused_self)]
 
 mod access;
+mod alerts;
 mod bed;
 mod binding;
 mod broker;
@@ -34,6 +35,7 @@ mod scaling;
 mod scaling_faults;
 mod scaling_hands;
 mod scaling_queue;
+mod secrecy;
 mod steady;
 mod topic;
 mod verbs;

@@ -7,7 +7,7 @@ use kube::Api;
 use kube::api::ListParams;
 use spillway_operator::api::Topic;
 
-use crate::bed::{World, bare_world, binary, until, world};
+use crate::bed::{Site, World, bare_world, binary, until, world};
 
 /// The Lease's holder; empty if it was released.
 async fn holder(w: &World) -> String {
@@ -90,6 +90,49 @@ fn a_leader_that_was_frozen_finds_itself_fenced_and_ends_without_a_write() {
         assert!(!status.success(), "{status}");
         assert_eq!(holder(w).await, before);
         assert!(!first.text().contains("orders"), "it saw the topic and worked on it:\n{}", first.tail());
+    });
+}
+
+#[test]
+fn a_leader_that_is_cut_off_from_the_api_server_ends_before_another_one_writes() {
+    bare_world(async |w| {
+        let site = Site::new(w).await;
+        let first = site.start().await;
+        w.broker_at(&site.kafka.address(), "resyncInterval: 5s").await;
+        w.topic("orders", "partitions: 1\nconfig: {retention.ms: '60000'}").await;
+        w.ready::<Topic>("orders").await;
+        let leader = holder(w).await;
+        // This one reaches the API server by itself, and Kafka as the first one does.
+        let second = w.start_operator().await;
+
+        site.api.close();
+        let cut_off = Instant::now();
+        // The first one cannot know of the Topic, and sees the drift; only who leads may do something about either.
+        w.topic("late", "partitions: 1").await;
+        let status = first.ended(Duration::from_secs(30)).await;
+        assert!(!status.success(), "{status}");
+        let ended = cut_off.elapsed();
+        w.kafka.set_config(&w.name("orders"), &[]).await;
+        until("the standby leads", async || match holder(w).await {
+            holder if holder != leader && !holder.is_empty() => Ok(()),
+            holder => Err(holder),
+        })
+        .await;
+        println!(
+            "the first one ended {ended:?} and the second one led {:?} after the cut",
+            cut_off.elapsed()
+        );
+        w.ready::<Topic>("late").await;
+        w.kafka
+            .until_topic(&w.name("orders"), "is as declared again", |topic| {
+                topic.config.get("retention.ms").is_some_and(|value| value == "60000")
+            })
+            .await;
+        assert_eq!(second.metric("spillway_leader").await, Some(1.0));
+        let wrote = site.cut.writes_since(cut_off);
+        let made = wrote.iter().filter(|write| write.contains("CreateTopics")).count();
+        assert_eq!(made, 1, "{wrote:?}");
+        assert!(!first.text().contains("late"), "it worked on what it could not know:\n{}", first.tail());
     });
 }
 

@@ -2,7 +2,7 @@
 
 use spillway_operator::api::{Broker, Consumer, Topic};
 
-use crate::bed::{ExtraKafka, Kafka, Object as _, Workload, until, world};
+use crate::bed::{ExtraKafka, Kafka, Object as _, ThreeKafkas, Workload, until, world};
 
 #[test]
 fn what_was_edited_while_the_broker_was_dead_is_done_when_it_lives_again() {
@@ -89,6 +89,37 @@ fn a_group_is_read_again_after_each_restart_of_its_coordinator() {
             assert_eq!(w.operator().exited(), None);
         }
         assert_eq!(workload.wanted(), [1]);
+        kafka.clean(&w.prefix).await;
+    });
+}
+
+#[test]
+fn topics_change_while_each_broker_and_with_one_of_them_the_controller_dies() {
+    world(async |w| {
+        let three = ThreeKafkas::start().await;
+        let kafka = Kafka::connect(&three.addresses());
+        w.broker_at(&three.addresses(), "resyncInterval: 5s").await;
+        w.ready::<Broker>("kafka").await;
+        w.topic("orders", "partitions: 1\nreplicationFactor: 3").await;
+        w.ready::<Topic>("orders").await;
+        kafka.produce(&w.name("orders"), 0, 5).await;
+        for node in 1..=3 {
+            three.kill(node);
+            w.topic("orders", &format!("partitions: {}\nreplicationFactor: 3", 1 + node)).await;
+            w.topic(&format!("bills-{node}"), "partitions: 1\nreplicationFactor: 2").await;
+            w.ready::<Topic>("orders").await;
+            w.ready::<Topic>(&format!("bills-{node}")).await;
+            three.revive(node);
+            w.ready::<Broker>("kafka").await;
+        }
+        let orders: Topic = w.get("orders").await;
+        assert!(
+            orders.condition("DataLost").is_none_or(|lost| lost.status == "False"),
+            "{}",
+            orders.summary()
+        );
+        assert_eq!(kafka.topic(&w.name("orders")).await.expect("a topic").partitions, 4);
+        assert_eq!(kafka.messages(&w.name("orders"), 0), 5);
         kafka.clean(&w.prefix).await;
     });
 }

@@ -9,7 +9,7 @@ use serde_json::json;
 use spillway_operator::api::{Broker, Consumer, Topic};
 
 use crate::bed::{
-    ExtraKafka, Kafka, Object as _, Workload, World, never_within, required, until_within, world,
+    ExtraKafka, Kafka, Object as _, ThreeKafkas, Workload, World, never_within, required, until_within, world,
 };
 
 const QUICK: &str =
@@ -165,5 +165,39 @@ fn a_pod_that_no_node_takes_is_no_reason_for_fewer_and_is_named() {
         .await;
         let consumer: Consumer = w.get("orders").await;
         println!("{}", consumer.summary());
+    });
+}
+
+#[test]
+fn a_partition_without_a_leader_is_not_one_without_work() {
+    world(async |w| {
+        let three = ThreeKafkas::start().await;
+        let kafka = Kafka::connect(&three.addresses());
+        w.broker_at(&three.addresses(), "").await;
+        w.topic("orders", "partitions: 3\nreplicationFactor: 1").await;
+        w.ready::<Topic>("orders").await;
+        let (group, topic) = (w.name("group"), w.name("orders"));
+        let workload = Workload::start_at(&kafka, w, "worker", 1, &group, &topic, 20).await;
+        consumer(w, "ratePerReplica: '20', targetDelay: 2s").await;
+        for partition in 0..3 {
+            kafka.produce(&topic, partition, 600).await;
+        }
+        until_wanted(&workload, 3, Duration::from_secs(20)).await;
+
+        // Two thirds of the work may be done, the last third nobody can tell of.
+        let leader = kafka.leader(&topic, 0).expect("a leader");
+        three.kill(leader);
+        workload.set_rate(5_000);
+        let wanted = workload.wanted();
+        stays(&workload, &wanted, Duration::from_secs(12), "a third of it is not known").await;
+        three.revive(leader);
+        until_within(Duration::from_secs(90), "all is consumed", async || {
+            match kafka.committed(&group, &topic, 3) {
+                1_800 => Ok(()),
+                done => Err(format!("{done}")),
+            }
+        })
+        .await;
+        until_wanted(&workload, 1, Duration::from_secs(120)).await;
     });
 }

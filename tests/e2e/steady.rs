@@ -32,9 +32,11 @@ fn a_minute_of_steady_state_writes_nothing_but_the_lease() {
         until_within(Duration::from_secs(75), "the numbers have settled", async || {
             let consumer: Consumer = w.get("orders").await;
             let status = consumer.status.unwrap_or_default();
+            // Learned once the member has joined.
+            let joined = status.learned.and_then(|learned| learned.consumers_per_replica) == Some(1);
             let settled =
                 status.ready_replicas == Some(1) && status.lag.is_some_and(|lag| lag.messages == Some(0));
-            if settled { Ok(()) } else { Err(format!("{:?}", status.ready_replicas)) }
+            if settled && joined { Ok(()) } else { Err(format!("{:?}, {joined}", status.ready_replicas)) }
         })
         .await;
         w.until("kafka", "the Broker has counted its four topics", |broker: &Broker| {

@@ -17,6 +17,48 @@ pub struct ExtraKafka {
     _turn: MutexGuard<'static, ()>,
 }
 
+/// Three brokers, each a controller, too. Stopped when dropped.
+pub struct ThreeKafkas {
+    _turn: MutexGuard<'static, ()>,
+}
+
+/// The bed's name for the three, and the port of the first.
+const THREE: &str = "e2e-three";
+const FIRST_PORT: u16 = 22_300;
+
+impl ThreeKafkas {
+    /// Starts them, once no other test has them.
+    pub async fn start() -> Self {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+        let three = Self { _turn: ONE_AT_A_TIME.lock().await };
+        testbed(&["extra-kafka", THREE, &FIRST_PORT.to_string(), "--nodes", "3"]);
+        three
+    }
+
+    /// Where they listen.
+    pub fn addresses(&self) -> String {
+        [0, 2, 4].map(|after| format!("127.0.0.1:{}", FIRST_PORT + after)).join(",")
+    }
+
+    /// SIGKILL for one: 1 to 3.
+    pub fn kill(&self, node: i32) {
+        testbed(&["kill", &format!("kafka-{THREE}-{node}")]);
+    }
+
+    /// Starts one again on its old data.
+    pub fn revive(&self, node: i32) {
+        testbed(&["start", &format!("kafka-{THREE}-{node}")]);
+    }
+}
+
+impl Drop for ThreeKafkas {
+    fn drop(&mut self) {
+        for node in 1..=3 {
+            testbed(&["stop", &format!("kafka-{THREE}-{node}")]);
+        }
+    }
+}
+
 impl ExtraKafka {
     /// Starts it, once no other test has it.
     pub async fn start() -> Self {

@@ -151,6 +151,13 @@ impl Kafka {
         high - low
     }
 
+    /// The broker that leads a partition, if one does.
+    pub fn leader(&self, topic: &str, partition: usize) -> Option<i32> {
+        let metadata = self.metadata(Some(topic));
+        let leader = metadata.topics().first()?.partitions().get(partition)?.leader();
+        (leader >= 0).then_some(leader)
+    }
+
     /// The offsets that a group committed, summed over the topic's partitions.
     pub fn committed(&self, group: &str, topic: &str, partitions: i32) -> i64 {
         let consumer: BaseConsumer =
@@ -191,7 +198,8 @@ impl Kafka {
         until("the group is deleted", async || {
             let deleted = self.admin.delete_groups(&[group], &options()).await;
             match deleted.expect("an answer").remove(0) {
-                Ok(_) => Ok(()),
+                // An answer may have been lost.
+                Ok(_) | Err((_, RDKafkaErrorCode::GroupIdNotFound)) => Ok(()),
                 Err((_, code)) => Err(code.to_string()),
             }
         })

@@ -192,13 +192,14 @@ impl World {
     }
 
     async fn try_apply(&self, yaml: &str, dry_run: bool) -> kube::Result<()> {
-        for object in documents(&self.fill(yaml)) {
+        for object in documents(&self.filled(yaml)) {
             apply(&self.client, &self.namespace, &object, dry_run).await?;
         }
         Ok(())
     }
 
-    fn fill(&self, yaml: &str) -> String {
+    /// YAML with what stands for the world's own filled in.
+    pub fn filled(&self, yaml: &str) -> String {
         let mut text = yaml.replace("${NS}", &self.namespace).replace("${PREFIX}", &self.prefix);
         text = text.replace("${KAFKA}", &env::kafka()).replace("${VHOST}", &self.vhost);
         if text.contains("${RABBITMQ}") || text.contains("${AMQP}") {
@@ -219,9 +220,10 @@ impl World {
     }
 
     /// That Broker at another address, whatever is there.
-    pub async fn broker_at(&self, address: &str, more: &str) {
+    pub async fn broker_at(&self, addresses: &str, more: &str) {
         self.apply(&format!(
-            "apiVersion: spillway.dev/v1alpha1\nkind: Broker\nmetadata: {{name: kafka}}\nspec:\n  kafka: {{bootstrapServers: ['{address}']}}\n  {}\n",
+            "apiVersion: spillway.dev/v1alpha1\nkind: Broker\nmetadata: {{name: kafka}}\nspec:\n  kafka: {{bootstrapServers: ['{}']}}\n  {}\n",
+            addresses.replace(',', "', '"),
             more.replace('\n', "\n  ")
         ))
         .await;
