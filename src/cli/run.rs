@@ -37,7 +37,9 @@ pub fn execute(config: RunConfig) -> Result<(), CliError> {
 
 async fn run(config: RunConfig) -> Result<(), CliError> {
     let stop = shutdown::on_signal().map_err(|error| CliError::new("listen for signals", error))?;
-    let client = connect().await?;
+    let cluster = cluster().await?;
+    let client = Client::try_from(cluster.clone())
+        .map_err(|error| CliError::new("connect to the Kubernetes API server", error))?;
     let health = Health::new(HEARTBEAT);
     let metrics = Metrics::new();
     health.ready("caches");
@@ -46,24 +48,25 @@ async fn run(config: RunConfig) -> Result<(), CliError> {
     let serving = CancellationToken::new();
     let server = tokio::spawn(server.run(health.clone(), metrics.clone(), serving.clone()));
 
-    let result = Box::pin(lead(&config, client, &health, &metrics, &stop)).await;
+    let result = Box::pin(lead(&config, cluster, client, &health, &metrics, &stop)).await;
 
     serving.cancel();
     let _ = server.await;
     result
 }
 
-/// A client that says who it is: audit logs and API priority tell writers apart by it.
-async fn connect() -> Result<Client, CliError> {
+/// How to reach the API server, and who we say that we are: audit logs and API priority tell writers apart by it.
+async fn cluster() -> Result<Config, CliError> {
     let mut config =
         Config::infer().await.map_err(|error| CliError::new("find a Kubernetes API server", error))?;
     let agent = HeaderValue::from_static(concat!("spillway/", env!("CARGO_PKG_VERSION")));
     config.headers.push((USER_AGENT, agent));
-    Client::try_from(config).map_err(|error| CliError::new("connect to the Kubernetes API server", error))
+    Ok(config)
 }
 
 async fn lead(
     config: &RunConfig,
+    cluster: Config,
     client: Client,
     health: &Health,
     metrics: &Metrics,
@@ -81,15 +84,17 @@ async fn lead(
     }
     let leadership = tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        leadership = lease::acquire(client.clone(), config.lease.clone()) => {
+        leadership = lease::acquire(client, config.lease.clone()) => {
             leadership.map_err(|error| CliError::new("become the leader", error))?
         }
     };
     metrics.leader(true);
     tracing::info!(identity = config.identity, "leading");
     let working = CancellationToken::new();
+    let writer = lease::fenced_client(cluster, leadership.fence.clone())
+        .map_err(|error| CliError::new("connect to the Kubernetes API server", error))?;
     let work = start::run(
-        client,
+        writer,
         caches,
         leadership.fence.clone(),
         metrics.clone(),

@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
 use super::guarded::{Guarded, Unreadable};
+use crate::api::FINALIZER;
 
 /// What a kind must be to be cached.
 pub trait Cached:
@@ -336,9 +337,18 @@ fn id<K: Resource>(object: &K) -> (String, String) {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// Passes on what a controller has to act on: its own status patches are not among it.
+/// Passes on what a controller has to act on: its own status patches, and the finalizer that it puts on, are not among
+/// it.
 #[derive(Default)]
-pub struct Relevant(HashMap<(String, String), u64>);
+pub struct Relevant(HashMap<(String, String), Seen>);
+
+/// What was seen of an object last.
+#[derive(Clone, Copy)]
+struct Seen {
+    fingerprint: u64,
+    /// Whether Spillway's finalizer was on.
+    held: bool,
+}
 
 impl Relevant {
     /// Whether the object of a change was seen before.
@@ -356,8 +366,13 @@ impl Relevant {
                 true
             }
             Change::Applied(object) => {
-                let print = fingerprint(object.as_ref());
-                self.0.insert(id(object.as_ref()), print) != Some(print)
+                let held = object.finalizers().iter().any(|name| name == FINALIZER);
+                let now = Seen { fingerprint: fingerprint(object.as_ref()), held };
+                let before = self.0.insert(id(object.as_ref()), now);
+                before.is_none_or(|before| {
+                    let taken_off = before.held && !held;
+                    before.fingerprint != now.fingerprint || taken_off
+                })
             }
         }
     }
@@ -371,10 +386,45 @@ fn fingerprint<K: Resource>(object: &K) -> u64 {
     meta.generation.hash(&mut hasher);
     meta.annotations.hash(&mut hasher);
     meta.labels.hash(&mut hasher);
-    meta.finalizers.hash(&mut hasher);
+    for finalizer in meta.finalizers.iter().flatten().filter(|name| *name != FINALIZER) {
+        finalizer.hash(&mut hasher);
+    }
     meta.deletion_timestamp.is_some().hash(&mut hasher);
     for owner in meta.owner_references.iter().flatten() {
         owner.uid.hash(&mut hasher);
     }
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Topic;
+
+    fn topic(generation: i64, finalizers: &[&str]) -> Change<Topic> {
+        let spec =
+            serde_json::from_value(serde_json::json!({"brokerRef": {"name": "kafka"}})).expect("a spec");
+        let mut topic = Topic::new("orders", spec);
+        topic.metadata.generation = Some(generation);
+        topic.metadata.finalizers = Some(finalizers.iter().map(|&name| name.to_owned()).collect());
+        Change::Applied(Arc::new(topic))
+    }
+
+    #[test]
+    fn the_finalizer_that_is_put_on_is_no_news_and_one_that_goes_is() {
+        let mut relevant = Relevant::default();
+        assert!(!relevant.knows(&topic(1, &[])));
+        let news = [
+            (topic(1, &[]), true),
+            (topic(1, &[FINALIZER]), false),
+            (topic(1, &[FINALIZER, "else.example/hold"]), true),
+            (topic(2, &[FINALIZER, "else.example/hold"]), true),
+            (topic(2, &["else.example/hold"]), true),
+            (topic(2, &["else.example/hold"]), false),
+        ];
+        for (number, (change, expected)) in news.into_iter().enumerate() {
+            assert_eq!(relevant.passes(&change), expected, "change {number}");
+        }
+        assert!(relevant.knows(&topic(2, &[])));
+    }
 }

@@ -53,9 +53,6 @@ pub enum Failure {
     /// This process may not write any more.
     #[error(transparent)]
     Fenced(#[from] Fenced),
-    /// A mistake of Spillway's own, which the log shows.
-    #[error("the pass panicked")]
-    Panicked,
 }
 
 impl Failure {
@@ -94,7 +91,7 @@ impl Failure {
                 }
                 ErrorKind::Protocol => Reason::Failed,
             },
-            Self::Kube { .. } | Self::Fenced(_) | Self::Panicked => Reason::Failed,
+            Self::Kube { .. } | Self::Fenced(_) => Reason::Failed,
         }
     }
 
@@ -124,7 +121,7 @@ impl Failure {
     #[must_use]
     pub fn for_the_author(&self) -> bool {
         match self {
-            Self::Fenced(_) | Self::Panicked => false,
+            Self::Fenced(_) => false,
             Self::Kube { source, .. } => matches!(source.as_ref(),
                 kube::Error::Api(status) if (400..500).contains(&status.code) && !matches!(status.code, 404 | 409 | 429)),
             _ => true,

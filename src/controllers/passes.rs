@@ -7,11 +7,10 @@
 //!  time ──────▶              └─▶ pass ─▶ failure, retry ─────┘
 //! ```
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::{FutureExt as _, Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _};
 use kube::ResourceExt as _;
 use kube::runtime::reflector::ObjectRef;
 use tokio::task::JoinSet;
@@ -84,7 +83,9 @@ pub async fn run<K, F>(
                 let lane = if edited { Lane::User } else { lane(&id) };
                 list.add(id, lane);
             },
-            Some(Ok((id, again))) = running.join_next() => {
+            Some(ended) = running.join_next() => {
+                // A mistake of our own ends the process here, as it does in a release build: who stands by goes on.
+                let (id, again) = ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
                 list.ended(&id, again.map(|after| Instant::now() + after));
             },
             () = at(due), if !stopped => list.due(Instant::now(), lane),
@@ -92,7 +93,7 @@ pub async fn run<K, F>(
     }
 }
 
-/// One pass, whatever becomes of it.
+/// One pass, and when to look again if it failed.
 async fn one<K, F>(
     kind: &'static str,
     id: ObjectRef<K>,
@@ -107,10 +108,9 @@ where
     let span = tracing::info_span!("pass", kind, object = %Named(&id));
     let uid = object.uid().unwrap_or_default();
     let work = async {
-        let failure = match AssertUnwindSafe(pass(object, ctx.clone())).catch_unwind().await {
-            Ok(Ok(again)) => return again,
-            Ok(Err(failure)) => failure,
-            Err(_) => Failure::Panicked,
+        let failure = match pass(object, ctx.clone()).await {
+            Ok(again) => return again,
+            Err(failure) => failure,
         };
         let failures = ctx.note(&uid, |notes| {
             notes.failures = notes.failures.saturating_add(1);

@@ -111,7 +111,6 @@ pub async fn run(
     let ctx = Arc::new(Context {
         events: Events::start(client.clone(), identity, Arc::new(fence.clone())),
         client,
-        fence,
         metrics,
         brokers: caches.brokers,
         topics: caches.topics,
@@ -121,8 +120,9 @@ pub async fn run(
         consumers: caches.consumers,
         namespaces: caches.namespaces,
         links: Links::default(),
-        kafka: KafkaPool::new(BROKER_TIMEOUT),
-        rabbitmq: RabbitPool::new(),
+        kafka: KafkaPool::new(BROKER_TIMEOUT, fence.clone()),
+        rabbitmq: RabbitPool::new(fence.clone()),
+        fence,
         secrets,
         wake_brokers,
         wake_topics: Wake::default(),
@@ -145,7 +145,7 @@ pub async fn run(
             &ctx.brokers,
             ctx.wake_brokers.listen(),
             &stop,
-            Work { kind: "Broker", limits: OTHERS, lane: |_, _| Lane::User, pass: broker::reconcile },
+            others("Broker", broker::reconcile),
         ),
         topology::<Topic>(&ctx, &stop),
         topology::<Exchange>(&ctx, &stop),
@@ -159,7 +159,7 @@ pub async fn run(
             &ctx.consumers,
             ctx.wake_consumers.listen(),
             &stop,
-            Work { kind: "Consumer", limits: OTHERS, lane: |_, _| Lane::User, pass: consumer::reconcile },
+            others("Consumer", consumer::reconcile),
         ),
         until(&stop, unreadable::tell(ctx.clone(), ctx.brokers.clone())),
         until(&stop, unreadable::tell(ctx.clone(), ctx.topics.clone())),
@@ -177,6 +177,11 @@ async fn until(stop: &CancellationToken, work: impl Future<Output = ()>) {
         () = stop.cancelled() => {}
         () = work => {}
     }
+}
+
+/// How passes over Brokers and Consumers run: there are few, and none waits for another.
+fn others<K: Cached, F>(kind: &'static str, pass: fn(Arc<K>, Arc<Context>) -> F) -> Work<K, F> {
+    Work { kind, limits: OTHERS, lane: |_, _| Lane::User, pass }
 }
 
 /// Passes over one kind of topology.

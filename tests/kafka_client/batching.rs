@@ -10,6 +10,7 @@ use spillway_operator::brokers::kafka::{
     AdminBatcher, BrokerKey, ErrorCode, KafkaClient, KafkaPool, KafkaSettings, Lane, NewTopic,
     TopicConfigChange,
 };
+use spillway_operator::runtime::lease::Fence;
 
 use crate::support::{TIMEOUT, client, eventually, plain_settings, topic, unique};
 
@@ -134,7 +135,7 @@ async fn when_a_request_fails_as_a_whole_each_object_is_told_so() {
 
 #[tokio::test]
 async fn a_replaced_client_serves_its_last_callers() {
-    let pool = KafkaPool::new(TIMEOUT);
+    let pool = KafkaPool::new(TIMEOUT, Fence::open());
     let key = BrokerKey(unique("broker"));
     let old = pool.get(&key, &plain_settings()).expect("valid");
     let changed = KafkaSettings { client_id: "spillway-test-2".to_owned(), ..plain_settings() };

@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use super::connection::Connection;
 use super::coordinator::{Calls, Question, UnderWay};
 use super::error::{KafkaError, LOCAL_BAD_MSG, LOCAL_DESTROY, LOCAL_INVALID_ARG, LOCAL_TIMED_OUT, RawError};
+use super::failover::Failover;
 use super::ffi::{Native, Outcomes, Reply};
 use super::settings::KafkaSettings;
 use super::types::{
@@ -60,6 +61,7 @@ struct Inner {
     native: Arc<Native>,
     connection: Arc<Connection>,
     calls: Calls,
+    failover: Failover,
 }
 
 impl Drop for Inner {
@@ -89,7 +91,14 @@ impl KafkaClient {
         let noticed = Arc::clone(&connection);
         let native = Native::start(&settings.native_config(), move |notice| noticed.notice(notice))
             .map_err(|error| error.of(OPERATION))?;
-        Ok(Self { inner: Arc::new(Inner { native, connection, calls: Calls::default() }) })
+        Ok(Self {
+            inner: Arc::new(Inner {
+                native,
+                connection,
+                calls: Calls::default(),
+                failover: Failover::default(),
+            }),
+        })
     }
 
     /// What keeps the client from its brokers at the moment, if anything is known to. Asks nobody.
@@ -367,10 +376,12 @@ impl KafkaClient {
 
     /// Waits for an answer, but not longer than makes sense, and gives a failure its reason.
     async fn answer<T>(&self, reply: Result<Reply<T>, RawError>, timeout: Duration) -> Result<T, RawError> {
+        let Inner { native, connection, failover, .. } = &*self.inner;
         let answered = tokio::select! {
             biased;
             answered = reply? => answered.unwrap_or_else(|_| Err(gone())),
-            refused = self.inner.connection.refused() => Err(refused),
+            refused = connection.refused() => Err(refused),
+            never = failover.keep_looking(native, connection) => match never {},
             () = tokio::time::sleep(timeout + SLACK) => Err(timed_out()),
         };
         answered.map_err(|error| self.inner.connection.explain(error))

@@ -114,6 +114,11 @@ impl Connection {
         self.state.borrow().worst().map(|trouble| trouble.error.clone())
     }
 
+    /// Whether a connection is broken and no call was answered since.
+    pub fn is_broken(&self) -> bool {
+        !self.state.borrow().troubles.is_empty()
+    }
+
     /// The error with the reason of the broken connection, if it came from one.
     pub fn explain(&self, error: RawError) -> RawError {
         let class = ErrorCode::from_native(error.code);

@@ -257,18 +257,40 @@ impl Native {
 
     /// Lists all topics. Blocks up to `timeout`.
     pub fn list_topics(&self, timeout: Duration) -> Result<Vec<ListedTopic>, RawError> {
+        let metadata = self.metadata(1, ptr::null_mut(), timeout)?;
+        // SAFETY: librdkafka filled the structure consistently and it lives until `metadata` is dropped.
+        Ok(unsafe { read_metadata(metadata.get()) })
+    }
+
+    /// Metadata of all topics, or of one that was made of this handle.
+    fn metadata(
+        &self,
+        all: c_int,
+        only: *mut sys::rd_kafka_topic_t,
+        timeout: Duration,
+    ) -> Result<Owned<sys::rd_kafka_metadata>, RawError> {
         let mut metadata: *const sys::rd_kafka_metadata = ptr::null();
-        let (handle, none) = (self.handle.as_ptr(), ptr::null_mut());
-        // SAFETY: the handle is live; `metadata` receives a pointer that is ours to destroy.
+        let handle = self.handle.as_ptr();
+        // SAFETY: handle and topic, if one is given, are live; `metadata` receives a pointer that is ours to destroy.
         let code =
-            unsafe { open::rd_kafka_metadata(handle, 1, none, &raw mut metadata, milliseconds(timeout)) };
+            unsafe { open::rd_kafka_metadata(handle, all, only, &raw mut metadata, milliseconds(timeout)) };
         if code != 0 {
             // SAFETY: no words given.
             return Err(unsafe { raw_error(code, ptr::null()) });
         }
-        let metadata = Owned::new(metadata.cast_mut(), destroy_metadata)?;
-        // SAFETY: librdkafka filled the structure consistently and it lives until `metadata` is dropped.
-        Ok(unsafe { read_metadata(metadata.get()) })
+        Owned::new(metadata.cast_mut(), destroy_metadata)
+    }
+
+    /// Asks any broker for the list of brokers and the controller. Blocks up to `timeout`.
+    pub fn refresh_brokers(&self, timeout: Duration) -> Result<(), RawError> {
+        // librdkafka can ask for all topics, or for one: this one is any, and need not exist.
+        let name = c_string("__consumer_offsets")?;
+        let topic = Owned::new(
+            // SAFETY: the handle is live, the string is NUL-terminated and copied by the call, no configuration given.
+            unsafe { sys::rd_kafka_topic_new(self.handle.as_ptr(), name.as_ptr(), ptr::null_mut()) },
+            sys::rd_kafka_topic_destroy,
+        )?;
+        self.metadata(0, topic.get(), timeout).map(drop)
     }
 
     pub fn describe_topics(

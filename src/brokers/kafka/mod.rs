@@ -14,6 +14,7 @@ pub mod client;
 mod connection;
 mod coordinator;
 pub mod error;
+mod failover;
 mod ffi;
 mod live;
 pub mod peek;

@@ -8,6 +8,7 @@ use super::batch::{AdminBatcher, Observer};
 use super::client::KafkaClient;
 use super::error::KafkaError;
 use super::settings::KafkaSettings;
+use crate::runtime::lease::Fence;
 
 /// Which Broker object a client belongs to: the object's uid, so that a re-created Broker is another one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -28,6 +29,7 @@ pub struct KafkaHandle {
 /// only.
 pub struct KafkaPool {
     timeout: Duration,
+    fence: Fence,
     entries: Mutex<HashMap<BrokerKey, Entry>>,
 }
 
@@ -37,10 +39,11 @@ struct Entry {
 }
 
 impl KafkaPool {
-    /// An empty pool; `timeout` bounds each request of the batchers.
+    /// An empty pool; `timeout` bounds each request of the batchers, and `fence` is asked before each that changes
+    /// anything.
     #[must_use]
-    pub fn new(timeout: Duration) -> Self {
-        Self { timeout, entries: Mutex::new(HashMap::new()) }
+    pub fn new(timeout: Duration, fence: Fence) -> Self {
+        Self { timeout, fence, entries: Mutex::new(HashMap::new()) }
     }
 
     /// The client for a Broker with these settings, made if there is none. Does not wait for the cluster.
@@ -77,7 +80,7 @@ impl KafkaPool {
         }
         entries.remove(key);
         let client = KafkaClient::connect(settings)?;
-        let batcher = AdminBatcher::observed(&client, self.timeout, &observer());
+        let batcher = AdminBatcher::observed(&client, self.timeout, &self.fence, &observer());
         let handle = Arc::new(KafkaHandle { client, batcher });
         entries.insert(key.clone(), Entry { fingerprint, handle: Arc::clone(&handle) });
         Ok(handle)
@@ -107,6 +110,7 @@ impl KafkaPool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Lane;
     use super::super::settings::{SaslMechanism, SaslSettings};
     use super::*;
     use crate::brokers::settings::{Secret, TlsSettings};
@@ -123,7 +127,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_broker_has_one_client_until_its_settings_change_or_it_goes() {
-        let pool = KafkaPool::new(Duration::from_secs(1));
+        let pool = KafkaPool::new(Duration::from_secs(1), Fence::open());
         let (a, b) = (BrokerKey("a".into()), BrokerKey("b".into()));
         let first = pool.get(&a, &settings("one")).expect("valid");
         assert!(Arc::ptr_eq(&first, &pool.get(&a, &settings("one")).expect("valid")));
@@ -139,12 +143,23 @@ mod tests {
 
     #[tokio::test]
     async fn settings_that_librdkafka_refuses_are_an_error_and_not_a_client() {
-        let pool = KafkaPool::new(Duration::from_secs(1));
+        let pool = KafkaPool::new(Duration::from_secs(1), Fence::open());
         let key = BrokerKey("a".into());
         let tls = TlsSettings { ca_pem: Some("no PEM".into()), ..Default::default() };
         let broken = KafkaSettings { tls: Some(tls), ..settings("one") };
         let error = pool.get(&key, &broken).err().expect("the certificate is not one");
         assert!(error.to_string().starts_with("failed to set up the Kafka client: "), "{error}");
         assert!(pool.is_empty());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_changed_once_the_fence_is_closed_whatever_waits() {
+        let pool = KafkaPool::new(Duration::from_secs(1), Fence::until(std::time::Instant::now()));
+        let handle = pool.get(&BrokerKey("a".into()), &settings("one")).expect("valid");
+        let deleted = handle.batcher.delete_topic("orders".into(), Lane::User).await.expect_err("fenced");
+        assert!(deleted.to_string().ends_with("no longer holds the leader Lease"), "{deleted}");
+        let seen =
+            handle.batcher.describe_topic("orders".into(), Lane::User).await.expect_err("nobody there");
+        assert!(!seen.to_string().contains("Lease"), "{seen}");
     }
 }

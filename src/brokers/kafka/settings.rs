@@ -51,9 +51,11 @@ impl SaslMechanism {
 
 /// Settings every client gets, whatever the cluster.
 ///
-/// Short reconnect waits let a client find a broker within about a second of its return. A client must never
-/// bring a topic into being by asking about it, nor push metrics of its own.
-const FIXED: [(&str, &str); 12] = [
+/// Short reconnect waits let a client find a broker within about a second of its return. With sparse connections they
+/// are not kept: a call that waits for a dead controller has librdkafka 2.12 connect again at once, thousands of times
+/// a second. A client must never bring a topic into being by asking about it, nor push metrics of its own.
+const FIXED: [(&str, &str); 13] = [
+    ("enable.sparse.connections", "false"),
     ("reconnect.backoff.ms", "50"),
     ("reconnect.backoff.max.ms", "1000"),
     ("retry.backoff.ms", "50"),

@@ -18,6 +18,7 @@ use super::types::{
 };
 use crate::api::arguments::Arguments;
 use crate::brokers::lane::Lane;
+use crate::runtime::lease::Fence;
 
 /// How long a request may take unless told otherwise. RabbitMQ itself gives up after 15 seconds on a quorum queue for
 /// which no majority is up, and says why.
@@ -65,7 +66,15 @@ impl RabbitClient {
     /// # Errors
     /// Settings that cannot be used.
     pub fn connect(settings: &RabbitSettings) -> Result<Self, RabbitError> {
-        let http = Http::connect(settings)?;
+        Self::fenced(settings, Fence::open())
+    }
+
+    /// As [`RabbitClient::connect`]; once `fence` is closed, nothing that changes anything is sent.
+    ///
+    /// # Errors
+    /// Settings that cannot be used.
+    pub fn fenced(settings: &RabbitSettings, fence: Fence) -> Result<Self, RabbitError> {
+        let http = Http::connect(settings, fence)?;
         Ok(Self { http, terms: Terms { lane: Lane::User, timeout: TIMEOUT } })
     }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use reqwest::header::CONTENT_TYPE;
 use reqwest::{Method, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,6 +17,7 @@ use crate::brokers::lane::Lane;
 use crate::brokers::settings::{Secret, TlsSettings};
 use crate::brokers::tls;
 use crate::causes::causes;
+use crate::runtime::lease::{Fence, FencedBody};
 
 /// Requests under way at a time.
 const IN_FLIGHT: usize = 16;
@@ -38,6 +40,7 @@ pub(super) struct Http {
     base: String,
     username: String,
     password: Secret,
+    fence: Fence,
     all: Semaphore,
     resync: Semaphore,
     sent: AtomicU64,
@@ -59,7 +62,7 @@ pub(super) struct Call<'a> {
 }
 
 impl Http {
-    pub fn connect(settings: &RabbitSettings) -> Result<Arc<Self>, RabbitError> {
+    pub fn connect(settings: &RabbitSettings, fence: Fence) -> Result<Arc<Self>, RabbitError> {
         let refuse =
             |message: String| RabbitError::new("set up the RabbitMQ client", ErrorKind::Invalid, message);
         let url = reqwest::Url::parse(&settings.management_url)
@@ -96,6 +99,7 @@ impl Http {
             base: format!("{}/api/", url.as_str().trim_end_matches('/')),
             username: settings.username.clone(),
             password: settings.password.clone(),
+            fence,
             all: Semaphore::new(IN_FLIGHT),
             resync: Semaphore::new(IN_FLIGHT_RESYNC),
             sent: AtomicU64::new(0),
@@ -163,12 +167,20 @@ impl Http {
             .basic_auth(&self.username, Some(self.password.expose()))
             .timeout(terms.timeout);
         if let Some(body) = body {
-            request = request.json(body);
+            let body = serde_json::to_string(body).map_err(|error| {
+                fail(ErrorKind::Invalid, format!("the request cannot be written: {error}"))
+            })?;
+            let body = FencedBody::new(body, self.fence.clone());
+            request = request.header(CONTENT_TYPE, "application/json").body(reqwest::Body::wrap(body));
         }
         let _turn = self.turn(terms.lane).await.ok_or_else(|| {
             let message = format!("no turn came within {} seconds: the broker is too slow", TURN.as_secs());
             fail(ErrorKind::Timeout, message)
         })?;
+        if call.method != Method::GET {
+            // It waited since it was allowed.
+            self.fence.check().map_err(|fenced| fail(ErrorKind::Unavailable, fenced.to_string()))?;
+        }
         self.sent.fetch_add(1, Ordering::Relaxed);
         let broken = |error: reqwest::Error| fail(kind(&error), words(&error, terms.timeout));
         let again = (call.method == Method::GET).then(|| request.try_clone()).flatten();

@@ -9,6 +9,7 @@ use super::error::RabbitError;
 use super::observer::Observer;
 use super::settings::RabbitSettings;
 use crate::brokers::kafka::BrokerKey;
+use crate::runtime::lease::Fence;
 
 /// A client and what stands on top of it.
 pub struct RabbitHandle {
@@ -24,8 +25,8 @@ pub struct RabbitHandle {
 ///
 /// A client is replaced when its Broker's settings change in any way, a changed password included. Whoever
 /// holds the old one may finish. Settings are remembered as a digest only.
-#[derive(Default)]
 pub struct RabbitPool {
+    fence: Fence,
     entries: Mutex<HashMap<BrokerKey, Entry>>,
 }
 
@@ -34,11 +35,17 @@ struct Entry {
     handle: Arc<RabbitHandle>,
 }
 
+impl Default for RabbitPool {
+    fn default() -> Self {
+        Self::new(Fence::open())
+    }
+}
+
 impl RabbitPool {
-    /// An empty pool.
+    /// An empty pool, whose clients ask `fence` before each request that changes anything.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(fence: Fence) -> Self {
+        Self { fence, entries: Mutex::default() }
     }
 
     /// The client for a Broker with these settings, made if there is none. Does not wait for the cluster.
@@ -52,7 +59,7 @@ impl RabbitPool {
             return Ok(Arc::clone(&entry.handle));
         }
         entries.remove(key);
-        let client = RabbitClient::connect(settings)?;
+        let client = RabbitClient::fenced(settings, self.fence.clone())?;
         let observer = Observer::new(&client);
         let amqp = AmqpProbe::connect(settings)?;
         let handle = Arc::new(RabbitHandle { client, observer, amqp });
@@ -99,7 +106,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_broker_has_one_client_until_its_settings_change_or_it_goes() {
-        let pool = RabbitPool::new();
+        let pool = RabbitPool::new(Fence::open());
         let (a, b) = (BrokerKey("a".into()), BrokerKey("b".into()));
         let first = pool.get(&a, &settings("one")).expect("valid");
         assert!(first.amqp.is_none());
@@ -115,7 +122,7 @@ mod tests {
 
     #[tokio::test]
     async fn settings_that_cannot_be_used_are_an_error_and_not_a_client() {
-        let pool = RabbitPool::new();
+        let pool = RabbitPool::new(Fence::open());
         let key = BrokerKey("a".into());
         let tls = TlsSettings { ca_pem: Some("no PEM".into()), ..TlsSettings::default() };
         let https = RabbitSettings { management_url: "https://127.0.0.1:1".into(), ..settings("one") };
@@ -134,5 +141,15 @@ mod tests {
             assert!(error.contains(expected) && !error.contains("hunter2"), "{error}");
             assert!(pool.is_empty());
         }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_changed_once_the_fence_is_closed_whatever_waits() {
+        let pool = RabbitPool::new(Fence::until(std::time::Instant::now()));
+        let handle = pool.get(&BrokerKey("a".into()), &settings("one")).expect("valid");
+        let deleted = handle.client.delete_queue("/", "orders", false, false).await.expect_err("fenced");
+        assert!(deleted.to_string().ends_with("no longer holds the leader Lease"), "{deleted}");
+        let seen = handle.client.overview().await.expect_err("nobody there");
+        assert!(!seen.to_string().contains("Lease"), "{seen}");
     }
 }

@@ -32,7 +32,7 @@ impl Fence {
     }
 
     /// A fence that closes at `deadline`.
-    pub(super) fn until(deadline: Instant) -> Self {
+    pub(crate) fn until(deadline: Instant) -> Self {
         let origin = Instant::now();
         Self(Some(Arc::new(Deadline {
             origin,

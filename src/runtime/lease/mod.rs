@@ -11,8 +11,9 @@
 //! # Guarantees
 //!
 //! No write *begins* in two processes at a time, whatever the difference between their clocks, as
-//! long as each asks the fence right before it. A write that was sent before the fence closed has a
-//! fifth of the duration to land.
+//! long as each asks the fence right before it. [`fenced_client`] and RabbitMQ's client ask as a request's
+//! body goes onto the wire, Kafka's batches as they leave. A write that was sent before the fence
+//! closed has a fifth of the duration to land.
 //!
 //! # Assumptions
 //!
@@ -27,6 +28,8 @@
 //! that starts just then makes a new one at once, up to a renewal before the old leader notices.
 
 mod acquire;
+mod body;
+mod client;
 pub mod decide;
 mod fence;
 mod hold;
@@ -40,6 +43,8 @@ use kube::{Api, Client};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub use body::Fenced as FencedBody;
+pub use client::fenced_client;
 pub use fence::{Fence, Fenced};
 
 /// The duration that is used when nothing else is said.

@@ -54,7 +54,8 @@ impl ThreeKafkas {
 impl Drop for ThreeKafkas {
     fn drop(&mut self) {
         for node in 1..=3 {
-            testbed(&["stop", &format!("kafka-{THREE}-{node}")]);
+            // Without its fellows a broker does not end in good order.
+            testbed(&["kill", &format!("kafka-{THREE}-{node}")]);
         }
     }
 }

@@ -25,6 +25,7 @@ pub(super) struct Locate;
 impl Kind for Create {
     type Request = NewTopic;
     type Outcome = ();
+    const WRITES: bool = true;
     const BOUNDS: Bounds = Bounds { objects: 200, weight: MAX_PARTITIONS, exclusive: true };
     const OPERATION: &'static str = "create topic";
 
@@ -51,6 +52,7 @@ impl Kind for Create {
 impl Kind for Grow {
     type Request = (String, i32);
     type Outcome = ();
+    const WRITES: bool = true;
     const BOUNDS: Bounds = Bounds { objects: 200, weight: MAX_PARTITIONS, exclusive: true };
     const OPERATION: &'static str = "add partitions to topic";
 
@@ -75,6 +77,7 @@ impl Kind for Grow {
 impl Kind for Alter {
     type Request = TopicConfigChange;
     type Outcome = ();
+    const WRITES: bool = true;
     const BOUNDS: Bounds = Bounds { objects: 500, weight: 5_000, exclusive: true };
     const OPERATION: &'static str = "change the configuration of topic";
 
@@ -101,15 +104,12 @@ impl Kind for Alter {
 impl Kind for Delete {
     type Request = String;
     type Outcome = ();
+    const WRITES: bool = true;
     const BOUNDS: Bounds = Bounds { objects: 500, weight: 500, exclusive: true };
     const OPERATION: &'static str = "delete topic";
 
     fn name(request: &String) -> &str {
         request
-    }
-
-    fn weight(_: &String) -> usize {
-        1
     }
 
     async fn send(
@@ -125,15 +125,12 @@ impl Kind for Delete {
 impl Kind for Describe {
     type Request = String;
     type Outcome = Option<ObservedTopic>;
+    const WRITES: bool = false;
     const BOUNDS: Bounds = Bounds { objects: 250, weight: 250, exclusive: false };
     const OPERATION: &'static str = "describe topic";
 
     fn name(request: &String) -> &str {
         request
-    }
-
-    fn weight(_: &String) -> usize {
-        1
     }
 
     async fn send(
@@ -154,15 +151,12 @@ impl Kind for Describe {
 impl Kind for Locate {
     type Request = String;
     type Outcome = Option<TopicShape>;
+    const WRITES: bool = false;
     const BOUNDS: Bounds = Bounds { objects: 500, weight: 500, exclusive: false };
     const OPERATION: &'static str = "describe topic";
 
     fn name(request: &String) -> &str {
         request
-    }
-
-    fn weight(_: &String) -> usize {
-        1
     }
 
     async fn send(

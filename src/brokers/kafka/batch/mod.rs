@@ -38,6 +38,7 @@ use super::client::KafkaClient;
 use super::error::KafkaError;
 use super::types::{NewTopic, TopicConfigChange};
 use crate::brokers::lane::Lane;
+use crate::runtime::lease::Fence;
 
 /// Hears of every request that a batcher sends: what it is called, how it ended (`ok`, `unreachable`, `error`), and
 /// how long it took.
@@ -118,22 +119,22 @@ impl AdminBatcher {
     /// Outside of a Tokio runtime, where its workers could not live.
     #[must_use]
     pub fn new(client: &KafkaClient, timeout: Duration) -> Self {
-        Self::observed(client, timeout, &Observer::none())
+        Self::observed(client, timeout, &Fence::open(), &Observer::none())
     }
 
-    /// Starts a batcher whose requests `observer` hears of.
+    /// Starts a batcher whose requests `observer` hears of, and which sends no change once `fence` is closed.
     ///
     /// # Panics
     /// As [`AdminBatcher::new`].
     #[must_use]
-    pub fn observed(client: &KafkaClient, timeout: Duration, observer: &Observer) -> Self {
+    pub fn observed(client: &KafkaClient, timeout: Duration, fence: &Fence, observer: &Observer) -> Self {
         Self {
-            create: Worker::start(client, timeout, observer),
-            grow: Worker::start(client, timeout, observer),
-            alter: Worker::start(client, timeout, observer),
-            delete: Worker::start(client, timeout, observer),
-            describe: Worker::start(client, timeout, observer),
-            locate: Worker::start(client, timeout, observer),
+            create: Worker::start(client, timeout, fence, observer),
+            grow: Worker::start(client, timeout, fence, observer),
+            alter: Worker::start(client, timeout, fence, observer),
+            delete: Worker::start(client, timeout, fence, observer),
+            describe: Worker::start(client, timeout, fence, observer),
+            locate: Worker::start(client, timeout, fence, observer),
         }
     }
 

@@ -13,6 +13,7 @@ use super::super::client::{KafkaClient, PerObject};
 use super::super::error::{KafkaError, LOCAL_DESTROY, RawError};
 use super::lanes::{Bounds, Lanes, Waiting};
 use super::{Lane, Observer};
+use crate::runtime::lease::Fence;
 
 /// Requests of one kind under way at most.
 const IN_FLIGHT: usize = 2;
@@ -28,11 +29,16 @@ pub(super) trait Kind: Send + Sync + 'static {
     type Outcome: Clone + Send + 'static;
 
     const BOUNDS: Bounds;
+    /// Whether it changes anything.
+    const WRITES: bool;
     /// What the call does to one topic, in words.
     const OPERATION: &'static str;
 
     fn name(request: &Self::Request) -> &str;
-    fn weight(request: &Self::Request) -> usize;
+    /// Its share of a request.
+    fn weight(_: &Self::Request) -> usize {
+        1
+    }
     /// Sends one batch; `observer` hears of each request.
     fn send(
         client: &KafkaClient,
@@ -73,9 +79,9 @@ impl<K: Kind> Waiting for Call<K> {
 }
 
 impl<K: Kind> Worker<K> {
-    pub fn start(client: &KafkaClient, timeout: Duration, observer: &Observer) -> Self {
+    pub fn start(client: &KafkaClient, timeout: Duration, fence: &Fence, observer: &Observer) -> Self {
         let (inbox, calls) = mpsc::unbounded_channel();
-        tokio::spawn(run::<K>(client.clone(), timeout, observer.clone(), calls));
+        tokio::spawn(run::<K>(client.clone(), timeout, fence.clone(), observer.clone(), calls));
         Self { inbox }
     }
 
@@ -97,6 +103,7 @@ fn operation<K: Kind>(name: &str) -> String {
 async fn run<K: Kind>(
     client: KafkaClient,
     timeout: Duration,
+    fence: Fence,
     observer: Observer,
     mut inbox: mpsc::UnboundedReceiver<(Call<K>, Lane)>,
 ) {
@@ -104,7 +111,7 @@ async fn run<K: Kind>(
     let mut busy = HashSet::new();
     let mut flights = FuturesUnordered::new();
     let mut gathering_since = Instant::now();
-    let mut last = 0;
+    let (mut last, mut idle_since) = (0, Instant::now());
     let mut open = true;
     while open || !flights.is_empty() {
         let may_send = |flights: usize, waiting: usize, last: usize| {
@@ -120,7 +127,7 @@ async fn run<K: Kind>(
             let names: Vec<String> = batch.iter().map(|call: &Call<K>| call.name().to_owned()).collect();
             busy.extend(names.iter().cloned());
             flights.push(async {
-                fly(&client, &observer, timeout, batch).await;
+                fly(&client, &fence, &observer, timeout, batch).await;
                 names
             });
         }
@@ -129,11 +136,20 @@ async fn run<K: Kind>(
         let mut arrived = Vec::new();
         tokio::select! {
             count = inbox.recv_many(&mut arrived, usize::MAX), if open => open = count > 0,
-            Some(names) = flights.next() => for name in names { busy.remove(&name); },
+            Some(names) = flights.next() => {
+                idle_since = Instant::now();
+                for name in names {
+                    busy.remove(&name);
+                }
+            },
             () = time::sleep_until(gathered), if gathering && gathered > Instant::now() => (),
         }
         if lanes.is_empty() && !arrived.is_empty() {
             gathering_since = Instant::now();
+            if flights.is_empty() && idle_since.elapsed() > GATHER {
+                // The crowd is gone.
+                last = 0;
+            }
         }
         for (call, lane) in arrived {
             lanes.push(call, lane);
@@ -141,14 +157,24 @@ async fn run<K: Kind>(
     }
 }
 
-async fn fly<K: Kind>(client: &KafkaClient, observer: &Observer, timeout: Duration, batch: Vec<Call<K>>) {
+async fn fly<K: Kind>(
+    client: &KafkaClient,
+    fence: &Fence,
+    observer: &Observer,
+    timeout: Duration,
+    batch: Vec<Call<K>>,
+) {
     let (mut requests, mut waiting) = (Vec::new(), Vec::new());
     for call in batch {
         waiting.push((call.name().to_owned(), call.answer));
         requests.push(call.request);
     }
     let started = Instant::now();
-    let outcomes = K::send(client, observer, requests, timeout).await;
+    // They waited since they were allowed.
+    let outcomes = match fence.check() {
+        Err(fenced) if K::WRITES => Err(RawError::new(LOCAL_DESTROY, fenced.to_string()).of(K::OPERATION)),
+        _ => K::send(client, observer, requests, timeout).await,
+    };
     tracing::debug!(
         operation = K::OPERATION,
         topics = waiting.len(),
