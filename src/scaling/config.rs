@@ -145,7 +145,7 @@ impl Default for Config {
 
 /// The text form, as in the Consumer's `scaling` block and on a replay line.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct RawConfig {
     scaling: RawScaling,
     offset_reset: OffsetReset,
@@ -153,7 +153,7 @@ struct RawConfig {
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct RawScaling {
     mode: Option<Mode>,
     min_replicas: Option<u32>,
@@ -169,21 +169,21 @@ struct RawScaling {
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct RawScaleDown {
     stabilization: Option<Seconds>,
     peak_memory: Option<Seconds>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct RawIdle {
     after: Option<Seconds>,
     lag_tolerance: Option<u64>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct RawBreaker {
     dead_letter: Option<String>,
     max_ratio: Option<Quantity>,
@@ -192,14 +192,14 @@ struct RawBreaker {
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct RawUnknown {
     after: Option<Seconds>,
     replicas: Option<u32>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 struct RawTuning {
     utilization: Option<f64>,
     poll_interval: Option<Seconds>,

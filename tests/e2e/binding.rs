@@ -210,6 +210,7 @@ fn a_binding_that_another_object_declares_too_is_never_removed() {
         w.exchange("events", "type: topic").await;
         w.queue("orders", "bindings: [{source: events, routingKey: k}]").await;
         w.ready::<Queue>("orders").await;
+        w.a_second_after::<Queue>("orders").await;
         w.binding("b", "source: events\ndestination: {queue: orders}\nroutingKey: k").await;
         w.condition::<Binding>("b", "Ready", "False", "Conflict").await;
 

@@ -226,13 +226,8 @@ fn of_two_consumers_of_one_group_the_younger_is_in_conflict() {
         w.apply(&deployment(w, "a", 1).await).await;
         w.apply(&deployment(w, "b", 1).await).await;
         w.consumer("older", "scaleTargetRef: {name: a}").await;
-        let older: Consumer = w.ready("older").await;
-        let born = older.metadata.creation_timestamp.expect("a time").0;
-        until("a second has passed", async || {
-            let age = jiff::Timestamp::now().duration_since(born);
-            if age.as_secs() >= 2 { Ok(()) } else { Err(format!("{age:#}")) }
-        })
-        .await;
+        w.ready::<Consumer>("older").await;
+        w.a_second_after::<Consumer>("older").await;
         w.consumer("younger", "scaleTargetRef: {name: b}").await;
         let younger: Consumer = w.condition("younger", "Ready", "False", "Conflict").await;
         assert!(younger.message("Ready").contains("older"), "{}", younger.summary());

@@ -22,6 +22,7 @@ mod manifests;
 mod operator;
 mod outage;
 mod ownership;
+mod plant;
 mod queue;
 mod queue_policy;
 mod rabbit_access;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use spillway_operator::api::Topic;
 
-use crate::bed::{Object as _, never_within, until, world};
+use crate::bed::{Object as _, never_within, world};
 
 #[test]
 fn an_identical_topic_that_was_there_is_adopted_silently() {
@@ -74,14 +74,8 @@ fn of_two_objects_for_one_topic_the_older_owns_it_and_the_younger_names_the_owne
     world(async |w| {
         w.broker("").await;
         w.topic("older", "name: ${PREFIX}orders\npartitions: 2\ndeletionPolicy: Delete").await;
-        let older: Topic = w.ready("older").await;
-        // Creation times have whole seconds; within one second the UID decides.
-        let born = older.metadata.creation_timestamp.expect("a time").0;
-        until("a second has passed", async || {
-            let age = jiff::Timestamp::now().duration_since(born);
-            if age.as_secs() >= 2 { Ok(()) } else { Err(format!("{age:#}")) }
-        })
-        .await;
+        w.ready::<Topic>("older").await;
+        w.a_second_after::<Topic>("older").await;
         w.topic("younger", "name: ${PREFIX}orders\npartitions: 5\ndeletionPolicy: Delete").await;
         let younger: Topic = w.condition("younger", "Ready", "False", "Conflict").await;
         assert!(younger.message("Ready").contains("older"), "{}", younger.summary());

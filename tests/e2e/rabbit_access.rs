@@ -2,13 +2,12 @@
 
 use std::time::Duration;
 
-use kube::ResourceExt as _;
 use serde_json::json;
 use spillway_operator::api::{Binding, Broker, Exchange, Queue};
 
 use crate::bed::{
     Object, Proxy, RabbitAddress, World, bare_world, binding_yaml, exchange_yaml, never_within, queue_yaml,
-    rabbit_yaml, until, world,
+    rabbit_yaml, world,
 };
 
 /// A rule for this namespace: names that begin with `a.`, in the world's virtual host.
@@ -17,15 +16,6 @@ const RULE: &str = "rules: [{namespaces: ['${NS}'], names: ['a.*'], vhosts: ['${
 async fn violated<K: Object>(w: &World, name: &str, word: &str) {
     let object: K = w.condition(name, "Ready", "False", "RuleViolated").await;
     assert!(object.message("Ready").contains(word), "{}", object.summary());
-}
-
-async fn a_second_later<K: Object>(w: &World, name: &str) {
-    let born = w.get::<K>(name).await.creation_timestamp().expect("a time").0;
-    until("a second has passed", async || {
-        let age = jiff::Timestamp::now().duration_since(born);
-        if age.as_secs() >= 2 { Ok(()) } else { Err(format!("{age:#}")) }
-    })
-    .await;
 }
 
 /// Another namespace, whose objects name the Broker of the first.
@@ -243,13 +233,8 @@ fn a_second_broker_to_the_same_cluster_is_no_way_around_the_first_ones_rules() {
     bare_world(async |w| {
         let team = w.at(&w.another_namespace("team", json!({})).await);
         w.start_operator().await;
-        let first = w.rabbit(RULE).await;
-        let born = first.creation_timestamp().expect("a time").0;
-        until("a second has passed", async || {
-            let age = jiff::Timestamp::now().duration_since(born);
-            if age.as_secs() >= 2 { Ok(()) } else { Err(format!("{age:#}")) }
-        })
-        .await;
+        w.rabbit(RULE).await;
+        w.a_second_after::<Broker>("rabbitmq").await;
         // Another address, and another user: the cluster says who it is.
         let bed = RabbitAddress::of_the_bed();
         let mut proxy = Proxy::closed(bed.management.trim_start_matches("http://"));
@@ -281,7 +266,7 @@ fn an_older_object_on_a_younger_broker_that_the_oldest_one_refuses_blocks_nobody
         w.start_operator().await;
         let allowed = "rules: [{namespaces: ['${NS}'], names: ['a.*', amq.topic]}, {namespaces: ['*-team'], names: ['b.*']}]";
         w.rabbit(&format!("allowedNamespaces: {{from: All}}\n{allowed}")).await;
-        a_second_later::<Broker>(w, "rabbitmq").await;
+        w.a_second_after::<Broker>("rabbitmq").await;
         team.login("rabbitmq").await;
         team.apply(&rabbit_yaml("resyncInterval: 5s")).await;
         team.ready::<Broker>("rabbitmq").await;
@@ -289,7 +274,7 @@ fn an_older_object_on_a_younger_broker_that_the_oldest_one_refuses_blocks_nobody
         team.binding("squatter", "source: amq.topic\ndestination: {queue: a.orders}\nroutingKey: k").await;
         violated::<Queue>(&team, "squatter", "a.orders").await;
         violated::<Binding>(&team, "squatter", "").await;
-        a_second_later::<Queue>(&team, "squatter").await;
+        team.a_second_after::<Queue>("squatter").await;
         let bound = "name: a.orders\ndeletionPolicy: Delete\nbindings: [{source: amq.topic, routingKey: k}]";
         w.queue("orders", bound).await;
         w.ready::<Queue>("orders").await;
@@ -319,12 +304,7 @@ fn an_older_object_that_the_rules_refuse_blocks_nobody_and_keeps_nothing_alive()
         team.apply(&from_afar(w, &binding_yaml("squatter", binding))).await;
         violated::<Queue>(&team, "squatter", "a.orders").await;
         violated::<Binding>(&team, "squatter", "").await;
-        until("a second has passed", async || {
-            let born = team.get::<Queue>("squatter").await.creation_timestamp().expect("a time").0;
-            let age = jiff::Timestamp::now().duration_since(born);
-            if age.as_secs() >= 2 { Ok(()) } else { Err(format!("{age:#}")) }
-        })
-        .await;
+        team.a_second_after::<Queue>("squatter").await;
         w.queue("orders", "name: a.orders\nmaxLength: 5\nbindings: [{source: amq.topic, routingKey: k}]")
             .await;
         w.ready::<Queue>("orders").await;

@@ -2,21 +2,10 @@
 
 use std::time::Duration;
 
-use kube::ResourceExt as _;
 use serde_json::json;
 use spillway_operator::api::{Binding, Broker, Exchange, Queue};
 
-use crate::bed::{Fate, Object, Site, World, bare_world, never_within, until, world};
-
-/// Creation times have whole seconds; within one second the UID decides.
-async fn a_second_later<K: Object>(w: &World, name: &str) {
-    let born = w.get::<K>(name).await.creation_timestamp().expect("a time").0;
-    until("a second has passed", async || {
-        let age = jiff::Timestamp::now().duration_since(born);
-        if age.as_secs() >= 2 { Ok(()) } else { Err(format!("{age:#}")) }
-    })
-    .await;
-}
+use crate::bed::{Fate, Object, Site, bare_world, never_within, world};
 
 #[test]
 fn identical_objects_that_were_there_are_adopted_silently_with_their_messages() {
@@ -112,7 +101,7 @@ fn of_two_queues_for_one_the_older_owns_it_and_hands_it_over_when_it_goes() {
         let (mq, amqp) = (w.mq().await, w.amqp().await);
         w.queue("older", "name: orders\nmaxLength: 5\ndeletionPolicy: Delete").await;
         w.ready::<Queue>("older").await;
-        a_second_later::<Queue>(w, "older").await;
+        w.a_second_after::<Queue>("older").await;
         w.queue("younger", "name: orders\nmaxLength: 9\ndeletionPolicy: Delete").await;
         let younger: Queue = w.condition("younger", "Ready", "False", "Conflict").await;
         assert!(younger.message("Ready").contains("older"), "{}", younger.summary());
@@ -148,7 +137,7 @@ fn of_two_exchanges_for_one_the_older_owns_it_and_hands_it_over_when_it_goes() {
         let mq = w.mq().await;
         w.exchange("older", "name: events\ntype: topic\ndeletionPolicy: Delete").await;
         w.ready::<Exchange>("older").await;
-        a_second_later::<Exchange>(w, "older").await;
+        w.a_second_after::<Exchange>("older").await;
         w.exchange("younger", "name: events\ntype: topic\nalternateExchange: x\ndeletionPolicy: Delete")
             .await;
         let younger: Exchange = w.condition("younger", "Ready", "False", "Conflict").await;
@@ -176,7 +165,7 @@ fn of_two_bindings_for_one_the_older_owns_it_and_the_younger_inherits_it() {
         let spec = "source: amq.topic\ndestination: {queue: orders}\nroutingKey: k";
         w.binding("older", spec).await;
         w.ready::<Binding>("older").await;
-        a_second_later::<Binding>(w, "older").await;
+        w.a_second_after::<Binding>("older").await;
         w.binding("younger", spec).await;
         let younger: Binding = w.condition("younger", "Ready", "False", "Conflict").await;
         assert!(younger.message("Ready").contains("older"), "{}", younger.summary());
@@ -198,7 +187,7 @@ fn a_binding_older_than_the_queue_that_has_it_inline_keeps_it() {
         mq.declare_queue("orders", json!({"x-queue-type": "quorum"})).await;
         w.binding("b", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: k").await;
         w.ready::<Binding>("b").await;
-        a_second_later::<Binding>(w, "b").await;
+        w.a_second_after::<Binding>("b").await;
         w.queue("orders", "adoption: Adopt\nbindings: [{source: amq.topic, routingKey: k}]").await;
         w.ready::<Queue>("orders").await;
         w.ready::<Binding>("b").await;
@@ -224,7 +213,7 @@ fn a_binding_that_moves_between_a_queue_and_an_object_with_references_is_never_r
         w.queue("orders", "name: orders.v1\nbindings: [{source: events.v1, routingKey: k}]").await;
         w.ready::<Queue>("orders").await;
         let binding = "sourceRef: {name: events}\ndestination: {queueRef: {name: orders}}\nroutingKey: k";
-        a_second_later::<Queue>(w, "orders").await;
+        w.a_second_after::<Queue>("orders").await;
         site.cut.arm(&operator, |_| Fate::Pass);
         w.binding("b", binding).await;
         w.condition::<Binding>("b", "Ready", "False", "Conflict").await;
@@ -273,7 +262,7 @@ fn a_binding_that_was_edited_takes_its_former_one_along_unless_another_object_de
         w.binding("gone", &to("amq.topic", "k2")).await;
         w.ready::<Binding>("kept").await;
         w.ready::<Binding>("gone").await;
-        a_second_later::<Binding>(w, "kept").await;
+        w.a_second_after::<Binding>("kept").await;
         w.binding("heir", &to("amq.topic", "k1")).await;
         w.condition::<Binding>("heir", "Ready", "False", "Conflict").await;
         // Neither comes to its new binding.

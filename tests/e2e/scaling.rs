@@ -32,25 +32,17 @@ async fn flood(w: &World, each: usize) {
     }
 }
 
-async fn until_wanted(workload: &Workload, replicas: i32, limit: Duration) {
-    until_within(limit, &format!("{replicas} replicas are wanted"), async || match workload.wanted_now() {
-        Some(now) if now == replicas => Ok(()),
-        _ => Err(format!("{:?}", workload.wanted())),
-    })
-    .await;
-}
-
 #[test]
 fn a_flood_takes_one_patch_to_as_many_replicas_as_partitions_and_back_when_it_is_over() {
     world(async |w| {
         let workload = shop(w, 1, 50).await;
         scaled(w, "ratePerReplica: '50', targetDelay: 2s").await;
-        until_wanted(&workload, 1, Duration::from_secs(5)).await;
+        workload.until_wanted(1, Duration::from_secs(5)).await;
 
         let audit = Audit::begin();
         flood(w, 600).await;
         let flooded = Instant::now();
-        until_wanted(&workload, 3, Duration::from_secs(10)).await;
+        workload.until_wanted(3, Duration::from_secs(10)).await;
         println!("3 replicas wanted {:?} after the flood", flooded.elapsed());
         assert_eq!(workload.wanted(), [1, 3], "in one patch");
         let consumer: Consumer = w
@@ -78,7 +70,7 @@ fn a_flood_takes_one_patch_to_as_many_replicas_as_partitions_and_back_when_it_is
         assert_eq!(patches, ["patch deployments/scale worker"]);
 
         workload.set_rate(5_000);
-        until_wanted(&workload, 1, Duration::from_secs(90)).await;
+        workload.until_wanted(1, Duration::from_secs(90)).await;
         let wanted = workload.wanted();
         assert!(wanted == [1, 3, 1] || wanted == [1, 3, 2, 1], "{wanted:?}");
         assert_eq!(
@@ -113,7 +105,7 @@ fn a_maximum_of_two_is_never_passed() {
         let workload = shop(w, 1, 20).await;
         scaled(w, "maxReplicas: 2, ratePerReplica: '20', targetDelay: 2s").await;
         flood(w, 300).await;
-        until_wanted(&workload, 2, Duration::from_secs(15)).await;
+        workload.until_wanted(2, Duration::from_secs(15)).await;
         let consumer: Consumer = w
             .until("orders", "the decision is bound by the maximum", |consumer: &Consumer| {
                 let decision = consumer.status.as_ref().and_then(|status| status.decision.as_ref());
@@ -132,10 +124,10 @@ fn an_idle_consumer_goes_to_zero_and_wakes_at_the_first_message() {
         let workload = shop(w, 1, 100).await;
         scaled(w, "minReplicas: 0, idle: {after: 3s}").await;
         w.kafka.produce(&w.name("orders"), 0, 1).await;
-        until_wanted(&workload, 0, Duration::from_secs(60)).await;
+        workload.until_wanted(0, Duration::from_secs(60)).await;
         w.kafka.produce(&w.name("orders"), 1, 1).await;
         let sent = Instant::now();
-        until_wanted(&workload, 1, Duration::from_secs(10)).await;
+        workload.until_wanted(1, Duration::from_secs(10)).await;
         println!("woken {:?} after the first message", sent.elapsed());
         until_within(Duration::from_secs(60), "the message is processed", async || {
             let committed = w.kafka.committed(&w.name("group"), &w.name("orders"), 3);
@@ -191,7 +183,7 @@ fn a_paused_consumer_is_not_scaled_until_the_annotation_goes() {
         })
         .await;
         w.annotate::<Consumer>("orders", "spillway.dev/paused", None).await;
-        until_wanted(&workload, 3, Duration::from_secs(15)).await;
+        workload.until_wanted(3, Duration::from_secs(15)).await;
     });
 }
 
@@ -221,7 +213,7 @@ fn another_autoscaler_on_the_target_stops_the_patches_until_it_goes() {
         .await;
         let rivals: Api<HorizontalPodAutoscaler> = Api::namespaced(w.client.clone(), &w.namespace);
         rivals.delete("rival", &DeleteParams::default()).await.expect("deleted");
-        until_wanted(&workload, 3, Duration::from_secs(60)).await;
+        workload.until_wanted(3, Duration::from_secs(60)).await;
     });
 }
 
@@ -234,13 +226,13 @@ fn a_flood_on_twelve_partitions_takes_one_patch_to_twelve_replicas() {
         // 100 ms a message, and 5,000 of them.
         let workload = Workload::start(w, "worker", 1, &w.name("group"), &w.name("orders"), 10).await;
         scaled(w, "ratePerReplica: '10', targetDelay: 15s").await;
-        until_wanted(&workload, 1, Duration::from_secs(5)).await;
+        workload.until_wanted(1, Duration::from_secs(5)).await;
         futures::future::join_all((0..12).map(async |partition| {
             w.kafka.produce(&w.name("orders"), partition, 417).await;
         }))
         .await;
         let flooded = Instant::now();
-        until_wanted(&workload, 12, Duration::from_secs(10)).await;
+        workload.until_wanted(12, Duration::from_secs(10)).await;
         println!("12 replicas wanted {:?} after the flood", flooded.elapsed());
         assert_eq!(workload.wanted(), [1, 12], "in one patch");
         let (begun, before) = (Instant::now(), w.kafka.committed(&w.name("group"), &w.name("orders"), 12));

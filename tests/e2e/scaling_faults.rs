@@ -20,14 +20,6 @@ async fn consumer(w: &World, scaling: &str) {
     w.ready::<Consumer>("orders").await;
 }
 
-async fn until_wanted(workload: &Workload, replicas: i32, limit: Duration) {
-    until_within(limit, &format!("{replicas} replicas are wanted"), async || match workload.wanted_now() {
-        Some(now) if now == replicas => Ok(()),
-        _ => Err(format!("{:?}", workload.wanted())),
-    })
-    .await;
-}
-
 /// What the operator wants stays so.
 async fn stays(workload: &Workload, wanted: &[i32], time: Duration, why: &str) {
     never_within(time, why, async || match workload.wanted() {
@@ -49,7 +41,7 @@ fn an_operator_that_dies_in_a_spike_leaves_no_wrong_down_to_its_successor() {
         for partition in 0..3 {
             w.kafka.produce(&w.name("orders"), partition, 800).await;
         }
-        until_wanted(&workload, 3, Duration::from_secs(15)).await;
+        workload.until_wanted(3, Duration::from_secs(15)).await;
 
         for operator in w.operators() {
             operator.kill();
@@ -67,7 +59,7 @@ fn an_operator_that_dies_in_a_spike_leaves_no_wrong_down_to_its_successor() {
         // It knows nothing of rates yet: that is no reason for fewer.
         stays(&workload, &[1, 3], Duration::from_secs(6), "the backlog is not done").await;
         workload.set_rate(5_000);
-        until_wanted(&workload, 1, Duration::from_secs(90)).await;
+        workload.until_wanted(1, Duration::from_secs(90)).await;
         assert_eq!(w.kafka.committed(&w.name("group"), &w.name("orders"), 3), 2_400, "nothing was lost");
     });
 }
@@ -86,7 +78,7 @@ fn a_broker_that_dies_in_a_spike_changes_nothing_until_it_is_back() {
         for partition in 0..3 {
             kafka.produce(&topic, partition, 600).await;
         }
-        until_wanted(&workload, 3, Duration::from_secs(15)).await;
+        workload.until_wanted(3, Duration::from_secs(15)).await;
 
         extra.kill();
         w.condition::<Consumer>("orders", "ScalingActive", "False", "Unknown").await;
@@ -95,7 +87,7 @@ fn a_broker_that_dies_in_a_spike_changes_nothing_until_it_is_back() {
         w.ready::<Broker>("kafka").await;
         w.condition::<Consumer>("orders", "ScalingActive", "True", "Scaling").await;
         workload.set_rate(5_000);
-        until_wanted(&workload, 1, Duration::from_secs(120)).await;
+        workload.until_wanted(1, Duration::from_secs(120)).await;
         let wanted = workload.wanted();
         assert!(wanted == [1, 3, 1] || wanted == [1, 3, 2, 1], "{wanted:?}");
     });
@@ -112,7 +104,7 @@ fn partitions_that_are_added_let_more_replicas_work() {
         for partition in 0..2 {
             w.kafka.produce(&w.name("orders"), partition, 900).await;
         }
-        until_wanted(&workload, 2, Duration::from_secs(15)).await;
+        workload.until_wanted(2, Duration::from_secs(15)).await;
         stays(&workload, &[1, 2], Duration::from_secs(4), "no more can work").await;
         w.topic("orders", "partitions: 4").await;
         w.ready::<Topic>("orders").await;
@@ -121,7 +113,7 @@ fn partitions_that_are_added_let_more_replicas_work() {
         for partition in 2..4 {
             fresh.produce(&w.name("orders"), partition, 900).await;
         }
-        until_wanted(&workload, 4, Duration::from_secs(40)).await;
+        workload.until_wanted(4, Duration::from_secs(40)).await;
         let consumer: Consumer = w.get("orders").await;
         assert_eq!(consumer.status.and_then(|status| status.cap), Some(4));
     });
@@ -182,7 +174,7 @@ fn a_partition_without_a_leader_is_not_one_without_work() {
         for partition in 0..3 {
             kafka.produce(&topic, partition, 600).await;
         }
-        until_wanted(&workload, 3, Duration::from_secs(20)).await;
+        workload.until_wanted(3, Duration::from_secs(20)).await;
 
         // Two thirds of the work may be done, the last third nobody can tell of.
         let leader = kafka.leader(&topic, 0).expect("a leader");
@@ -198,6 +190,6 @@ fn a_partition_without_a_leader_is_not_one_without_work() {
             }
         })
         .await;
-        until_wanted(&workload, 1, Duration::from_secs(120)).await;
+        workload.until_wanted(1, Duration::from_secs(120)).await;
     });
 }

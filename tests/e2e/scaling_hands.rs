@@ -41,14 +41,6 @@ async fn flood(w: &World) {
     futures::future::join_all((0..3).map(|partition| w.kafka.produce(&topic, partition, EACH))).await;
 }
 
-async fn until_wanted(workload: &Workload, replicas: i32, limit: Duration) {
-    until_within(limit, &format!("{replicas} replicas are wanted"), async || match workload.wanted_now() {
-        Some(now) if now == replicas => Ok(()),
-        _ => Err(format!("{:?}", workload.wanted())),
-    })
-    .await;
-}
-
 /// The operator does not want fewer replicas than now.
 async fn never_fewer(workload: &Workload, time: Duration, why: &str) {
     let begun = workload.wanted().len();
@@ -83,16 +75,16 @@ fn offsets_that_are_reset_to_the_beginning_are_work_again() {
         workload.set_rate(FAST);
         flood(w).await;
         until_done(w, 3 * EACH).await;
-        until_wanted(&workload, 1, Duration::from_secs(60)).await;
+        workload.until_wanted(1, Duration::from_secs(60)).await;
         // Kafka takes a reset only while nobody is in the group.
         drop(workload);
         w.kafka.reset_to_the_beginning(&w.name("group"), &w.name("orders"), 3).await;
         let workload = group(w, 1).await;
-        until_wanted(&workload, 3, Duration::from_secs(30)).await;
+        workload.until_wanted(3, Duration::from_secs(30)).await;
         never_fewer(&workload, Duration::from_secs(6), "half of it is not done yet").await;
         workload.set_rate(FAST);
         until_done(w, 3 * EACH).await;
-        until_wanted(&workload, 1, Duration::from_secs(90)).await;
+        workload.until_wanted(1, Duration::from_secs(90)).await;
     });
 }
 
@@ -101,14 +93,14 @@ fn a_group_that_is_deleted_in_a_spike_is_not_one_that_has_nothing_to_do() {
     world(async |w| {
         let workload = shop(w).await;
         flood(w).await;
-        until_wanted(&workload, 3, Duration::from_secs(15)).await;
+        workload.until_wanted(3, Duration::from_secs(15)).await;
         drop(workload);
         w.kafka.delete_group(&w.name("group")).await;
         let workload = group(w, 3).await;
         never_fewer(&workload, Duration::from_secs(8), "all of it is to be done again").await;
         workload.set_rate(FAST);
         until_done(w, 3 * EACH).await;
-        until_wanted(&workload, 1, Duration::from_secs(90)).await;
+        workload.until_wanted(1, Duration::from_secs(90)).await;
     });
 }
 
@@ -117,18 +109,18 @@ fn a_topic_that_is_made_anew_in_a_spike_is_scaled_on_again() {
     world(async |w| {
         let workload = shop(w).await;
         flood(w).await;
-        until_wanted(&workload, 3, Duration::from_secs(15)).await;
+        workload.until_wanted(3, Duration::from_secs(15)).await;
         w.kafka.delete(&[&w.name("orders")]).await;
         w.condition::<Topic>("orders", "DataLost", "True", "").await;
         // What was to be done is gone with the topic.
-        until_wanted(&workload, 1, Duration::from_secs(90)).await;
+        workload.until_wanted(1, Duration::from_secs(90)).await;
         w.kafka.until_topic(&w.name("orders"), "has its partitions", |topic| topic.partitions == 3).await;
         // A producer that knew the topic before may not know the new one yet.
         let fresh = Kafka::connect(&required("SPILLWAY_TEST_KAFKA"));
         for partition in 0..3 {
             fresh.produce(&w.name("orders"), partition, EACH).await;
         }
-        until_wanted(&workload, 3, Duration::from_secs(60)).await;
+        workload.until_wanted(3, Duration::from_secs(60)).await;
     });
 }
 
@@ -137,12 +129,12 @@ fn a_roll_out_in_a_spike_is_no_reason_for_fewer() {
     world(async |w| {
         let workload = shop(w).await;
         flood(w).await;
-        until_wanted(&workload, 3, Duration::from_secs(15)).await;
+        workload.until_wanted(3, Duration::from_secs(15)).await;
         patch(w, json!({"spec": {"template": {"metadata": {"annotations": {"revision": "2"}}}}})).await;
         never_fewer(&workload, Duration::from_secs(12), "the backlog is not done").await;
         workload.set_rate(FAST);
         until_done(w, 3 * EACH).await;
-        until_wanted(&workload, 1, Duration::from_secs(90)).await;
+        workload.until_wanted(1, Duration::from_secs(90)).await;
     });
 }
 
@@ -176,7 +168,7 @@ fn pods_that_crash_in_a_loop_are_neither_capacity_nor_a_reason_for_fewer() {
         .await;
         workload.set_rate(FAST);
         until_done(w, 3 * EACH).await;
-        until_wanted(&workload, 1, Duration::from_secs(120)).await;
+        workload.until_wanted(1, Duration::from_secs(120)).await;
     });
 }
 
@@ -185,14 +177,14 @@ fn what_a_person_scales_by_hand_in_a_spike_is_put_right_and_a_fight_is_named() {
     world(async |w| {
         let workload = shop(w).await;
         flood(w).await;
-        until_wanted(&workload, 3, Duration::from_secs(15)).await;
+        workload.until_wanted(3, Duration::from_secs(15)).await;
         patch(w, json!({"spec": {"replicas": 1}})).await;
         until_within(Duration::from_secs(5), "the person's write is seen", async || {
             let wanted = workload.wanted();
             if wanted.starts_with(&[1, 3, 1]) { Ok(()) } else { Err(format!("{wanted:?}")) }
         })
         .await;
-        until_wanted(&workload, 3, Duration::from_secs(20)).await;
+        workload.until_wanted(3, Duration::from_secs(20)).await;
         // Who does it again and again is not fought.
         for _ in 0..2 {
             let before = workload.wanted().len();

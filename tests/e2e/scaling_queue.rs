@@ -39,14 +39,6 @@ async fn shop(w: &World, replicas: i32, rate: u64) -> Workload {
     Workload::start_on_queue(w, "worker", replicas, "tasks", 5, rate).await
 }
 
-async fn until_wanted(workload: &Workload, replicas: i32, limit: Duration) {
-    until_within(limit, &format!("{replicas} replicas are wanted"), async || match workload.wanted_now() {
-        Some(now) if now == replicas => Ok(()),
-        _ => Err(format!("{:?}", workload.wanted())),
-    })
-    .await;
-}
-
 async fn until_acknowledged(workload: &Workload, messages: u64) {
     until_within(Duration::from_secs(90), &format!("{messages} messages are done"), async || match workload
         .acknowledged()
@@ -81,11 +73,11 @@ fn a_spike_takes_one_patch_to_full_size_and_back_when_it_is_over() {
     world(async |w| {
         let workload = shop(w, 1, 50).await;
         consumer(w, "maxReplicas: 6, ratePerReplica: '50', targetDelay: 2s").await;
-        until_wanted(&workload, 1, Duration::from_secs(5)).await;
+        workload.until_wanted(1, Duration::from_secs(5)).await;
         let audit = Audit::begin();
         w.amqp().await.flood("tasks", 1_500).await;
         let flooded = Instant::now();
-        until_wanted(&workload, 6, Duration::from_secs(10)).await;
+        workload.until_wanted(6, Duration::from_secs(10)).await;
         println!("6 replicas wanted {:?} after the spike", flooded.elapsed());
         assert_eq!(workload.wanted(), [1, 6], "in one patch");
         let seen: Consumer = w
@@ -104,7 +96,7 @@ fn a_spike_takes_one_patch_to_full_size_and_back_when_it_is_over() {
             .filter(|write| write.contains("deployments/scale"))
             .collect();
         assert_eq!(patches[0], "patch deployments/scale worker");
-        until_wanted(&workload, 1, Duration::from_secs(90)).await;
+        workload.until_wanted(1, Duration::from_secs(90)).await;
         let wanted = workload.wanted();
         assert!(
             wanted.windows(2).skip(1).all(|step| step[1] < step[0]),
@@ -121,7 +113,7 @@ fn an_idle_queue_lets_the_last_replica_go_and_its_first_message_wakes_one() {
         let amqp = w.amqp().await;
         amqp.flood("tasks", 1).await;
         until_acknowledged(&workload, 1).await;
-        until_wanted(&workload, 0, Duration::from_secs(60)).await;
+        workload.until_wanted(0, Duration::from_secs(60)).await;
         until("its consumer is gone", async || match amqp.depth("tasks").await {
             Some((0, 0)) => Ok(()),
             other => Err(format!("{other:?}")),
@@ -129,7 +121,7 @@ fn an_idle_queue_lets_the_last_replica_go_and_its_first_message_wakes_one() {
         .await;
         amqp.flood("tasks", 1).await;
         let sent = Instant::now();
-        until_wanted(&workload, 1, Duration::from_secs(10)).await;
+        workload.until_wanted(1, Duration::from_secs(10)).await;
         println!("woken {:?} after the first message", sent.elapsed());
         until_acknowledged(&workload, 2).await;
         println!("done {:?} after it was sent", sent.elapsed());
@@ -160,7 +152,7 @@ fn while_rabbitmq_is_away_the_replicas_stay_and_the_consumer_says_so() {
         w.mq().await.declare_queue("tasks", json!({"x-queue-type": "quorum"})).await;
         let workload = Workload::start_on_queue(w, "worker", 3, "tasks", 5, 100).await;
         consumer(w, "minReplicas: 3, maxReplicas: 6").await;
-        until_wanted(&workload, 3, Duration::from_secs(5)).await;
+        workload.until_wanted(3, Duration::from_secs(5)).await;
 
         drop((management, amqp));
         let away: Consumer = w.condition("tasks", "ScalingActive", "False", "Unknown").await;
@@ -177,7 +169,7 @@ fn while_rabbitmq_is_away_the_replicas_stay_and_the_consumer_says_so() {
         // Back again, there is nothing to do: now the last one may go.
         w.apply(&broker(&bed.management, &bed.amqp)).await;
         w.ready::<Consumer>("tasks").await;
-        until_wanted(&workload, 0, Duration::from_secs(90)).await;
+        workload.until_wanted(0, Duration::from_secs(90)).await;
     });
 }
 
@@ -203,7 +195,7 @@ fn a_queue_that_is_deleted_holds_the_replicas_and_is_named() {
 
         w.mq().await.declare_queue("tasks", json!({"x-queue-type": "quorum"})).await;
         w.ready::<Consumer>("tasks").await;
-        until_wanted(&workload, 0, Duration::from_secs(90)).await;
+        workload.until_wanted(0, Duration::from_secs(90)).await;
     });
 }
 
@@ -268,13 +260,8 @@ fn of_two_consumers_of_one_queue_the_younger_is_in_conflict() {
         for name in ["worker", "rival"] {
             w.apply(&crate::bed::deployment(w, name, 1).await).await;
         }
-        let older = consumer(w, "maxReplicas: 2").await;
-        let born = older.metadata.creation_timestamp.expect("a time").0;
-        until("a second has passed", async || {
-            let age = jiff::Timestamp::now().duration_since(born);
-            if age.as_secs() >= 2 { Ok(()) } else { Err(format!("{age:#}")) }
-        })
-        .await;
+        consumer(w, "maxReplicas: 2").await;
+        w.a_second_after::<Consumer>("tasks").await;
         let younger = consumer_yaml("tasks", "scaling: {maxReplicas: 2}")
             .replace("metadata: {name: tasks}", "metadata: {name: younger}")
             .replace("name: worker", "name: rival");

@@ -6,6 +6,7 @@
 //! ```
 //! Nothing here is used in the operator. Random numbers come from a seed: a run is the same everywhere.
 
+mod foretell;
 mod measure;
 mod plant;
 mod plot;
@@ -19,6 +20,7 @@ mod workload;
 #[cfg(test)]
 mod tests;
 
+pub use foretell::{Group, Moment, foretell};
 pub use measure::Score;
 pub use report::Row;
 

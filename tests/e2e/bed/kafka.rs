@@ -175,6 +175,17 @@ impl Kafka {
             .sum()
     }
 
+    /// Waits until a group has committed so many messages of a topic.
+    pub async fn until_committed(&self, group: &str, topic: &str, partitions: i32, messages: i64) {
+        until("the group has committed what was sent", async || {
+            match self.committed(group, topic, partitions) {
+                now if now == messages => Ok(()),
+                now => Err(format!("{now} of {messages}")),
+            }
+        })
+        .await;
+    }
+
     /// Commits the beginning of each partition, once nobody is in the group any more.
     pub async fn reset_to_the_beginning(&self, group: &str, topic: &str, partitions: i32) {
         let mut list = TopicPartitionList::new();

@@ -17,7 +17,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use tokio::task::JoinHandle;
 
-use super::{Amqp, Kafka, RabbitAddress, World};
+use super::{Amqp, Kafka, RabbitAddress, World, until_within};
 
 /// Follows a Deployment: records its wanted replicas, runs a member for each ready pod.
 pub struct Workload {
@@ -102,6 +102,15 @@ impl Workload {
     /// The number of replicas that is wanted now; None until it was seen.
     pub fn wanted_now(&self) -> Option<i32> {
         self.wanted().last().copied()
+    }
+
+    /// Waits until so many replicas are wanted.
+    pub async fn until_wanted(&self, replicas: i32, limit: Duration) {
+        until_within(limit, &format!("{replicas} replicas are wanted"), async || match self.wanted_now() {
+            Some(now) if now == replicas => Ok(()),
+            _ => Err(format!("{:?}", self.wanted())),
+        })
+        .await;
     }
 
     /// Messages that consumers of the queue have acknowledged.

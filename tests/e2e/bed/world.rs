@@ -249,6 +249,17 @@ impl World {
         self.api().get(name).await.unwrap_or_else(|error| panic!("{} {name}: {error}", K::kind(&())))
     }
 
+    /// Waits until what is made now is younger than the object: creation times have whole seconds, and within one the
+    /// kind and the UID decide whose something is.
+    pub async fn a_second_after<K: Object>(&self, name: &str) {
+        let born = self.get::<K>(name).await.creation_timestamp().expect("a time").0;
+        until("a second has passed", async || {
+            let age = jiff::Timestamp::now().duration_since(born);
+            if age.as_secs() >= 2 { Ok(()) } else { Err(format!("{age:#}")) }
+        })
+        .await;
+    }
+
     /// Waits until the object's Ready is True for what its spec says now.
     pub async fn ready<K: Object>(&self, name: &str) -> K {
         self.condition(name, "Ready", "True", "").await
