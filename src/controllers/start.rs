@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::cache::{Cache, Cached, Change, Relevant, apis};
+use super::consumer::registry::QueueName;
 use super::consumer::registry::Registry;
 use super::consumer::targets::Targets;
 use super::context::{BrokerKey, Context, WRITERS};
@@ -24,7 +25,6 @@ use super::wake::Wake;
 use super::worklist::Limits;
 use super::written::Written;
 use super::{broker, consumer, reconciler, unreadable};
-use crate::api::consumer::RabbitmqConsumer;
 use crate::api::{Binding, Broker, Consumer, Exchange, Queue, Topic};
 use crate::brokers::kafka::KafkaPool;
 use crate::brokers::lane::Lane;
@@ -62,7 +62,7 @@ impl Caches {
             exchanges: Cache::start(apis(client, namespaces), Exchange::keys, |_| ()),
             queues: Cache::start(apis(client, namespaces), Queue::keys, |_| ()),
             bindings: Cache::start(apis(client, namespaces), Binding::keys, |_| ()),
-            consumers: Cache::start(apis(client, namespaces), |_| Vec::new(), |_| ()),
+            consumers: Cache::start(apis(client, namespaces), consumer::keys::of, |_| ()),
             // Namespaces are no namespace's: who may only look into some of them knows no labels.
             namespaces: namespaces.is_empty().then(|| {
                 Cache::start(
@@ -282,40 +282,27 @@ fn gone<K: TopologyKind>(ctx: &Arc<Context>, object: &K) {
 
 /// Consumers of a topic whose dead letters and retries may have changed.
 fn wake_readers(ctx: &Context, topic: &Topic) {
-    for consumer in ctx.consumers.all() {
-        let reads = |topics: &[String]| topics.iter().any(|name| name == topic.topic_name());
-        if consumer.spec.kafka.as_ref().is_some_and(|kafka| reads(&kafka.topics)) {
-            ctx.wake_consumers.wake(&ObjectRef::from_obj(consumer.as_ref()));
-        }
-    }
+    wake_consumers(ctx, &consumer::keys::read(topic.topic_name()), |_| true);
 }
 
 /// Consumers of a queue whose dead letters and retries may have changed.
 fn wake_queue_readers(ctx: &Context, queue: &Queue) {
-    for consumer in ctx.consumers.all() {
-        let reads = |rabbitmq: &RabbitmqConsumer| {
-            rabbitmq.vhost == queue.spec.vhost && rabbitmq.queue == queue.queue_name()
-        };
-        if consumer.spec.rabbitmq.as_ref().is_some_and(reads) {
-            ctx.wake_consumers.wake(&ObjectRef::from_obj(consumer.as_ref()));
-        }
-    }
+    let name = QueueName { vhost: queue.spec.vhost.clone(), name: queue.queue_name().to_owned() };
+    wake_consumers(ctx, &consumer::keys::queue(&name), |_| true);
 }
 
 /// Consumers whose workload came or went.
 fn wake_scaler<K: Cached>(ctx: &Context, change: &Change<K>) {
     let (Change::Applied(object) | Change::Deleted(object)) = change;
-    let kind = K::kind(&());
-    for consumer in ctx.consumers.all() {
-        let target = consumer::target(&consumer);
-        let same = target.kind.as_str() == kind
-            && Some(&target.namespace) == object.meta().namespace.as_ref()
-            && Some(&target.name) == object.meta().name.as_ref();
-        if same
-            && (matches!(change, Change::Deleted(_))
-                || ctx.registry.misses(&consumer.uid().unwrap_or_default()))
-        {
-            ctx.wake_consumers.wake(&ObjectRef::from_obj(consumer.as_ref()));
-        }
+    let (namespace, name) = (object.meta().namespace.as_deref(), object.meta().name.as_deref());
+    let key = consumer::keys::scaled(&K::kind(&()), namespace.unwrap_or_default(), name.unwrap_or_default());
+    wake_consumers(ctx, &key, |consumer| {
+        matches!(change, Change::Deleted(_)) || ctx.registry.misses(&consumer.uid().unwrap_or_default())
+    });
+}
+
+fn wake_consumers(ctx: &Context, key: &str, which: impl Fn(&Consumer) -> bool) {
+    for consumer in ctx.consumers.find(key).iter().filter(|consumer| which(consumer)) {
+        ctx.wake_consumers.wake(&ObjectRef::from_obj(consumer.as_ref()));
     }
 }

@@ -1,5 +1,7 @@
 //! Input, credentials, errors, exit codes.
 
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::bed::{Folder, environment, kafka_broker, object, on, spillway, spillway_with, topic, unique};
@@ -127,6 +129,17 @@ fn a_wrong_flag_is_an_error_and_not_a_pending_change() {
     for verb in ["plan", "apply", "import"] {
         spillway(&[verb, "--help"]).exits(0).says("Examples:");
     }
+}
+
+#[test]
+fn as_a_plugin_of_kubectl_it_says_what_one_types_there() {
+    let output = Command::new(env!("CARGO_BIN_EXE_spillway"))
+        .arg0("/usr/local/bin/kubectl-spillway")
+        .args(["status", "--help"])
+        .output()
+        .expect("the binary starts");
+    let help = String::from_utf8_lossy(&output.stdout);
+    assert!(help.contains("Usage: kubectl spillway status"), "{help}");
 }
 
 #[test]

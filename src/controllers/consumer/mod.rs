@@ -17,6 +17,7 @@
 pub mod act;
 pub mod collector;
 pub mod environment;
+pub mod keys;
 pub mod observe;
 pub mod registry;
 pub mod report;
@@ -159,10 +160,8 @@ fn owned(ctx: &Context, consumer: &Consumer, broker: &BrokerKey) -> Result<(), F
     let same = |other: &Consumer| {
         own_source.as_ref().zip(Source::of(other).as_ref()).is_some_and(|(own, its)| own.shares(its))
     };
-    let mut rivals = ctx.consumers.all();
-    rivals.retain(|other| {
-        other.uid() != consumer.uid() && (target(other) == own_target || (same(other) && here(other)))
-    });
+    let mut rivals = keys::others(ctx, consumer);
+    rivals.retain(|other| target(other) == own_target || (same(other) && here(other)));
     let claims: Vec<_> = rivals.iter().map(|other| claim(other)).chain([claim(consumer)]).collect();
     match ownership::owner(&claims) {
         Some(owner) if Some(&owner.uid) != consumer.metadata.uid.as_ref() => Err(Rejection::new(
@@ -222,7 +221,7 @@ pub fn forget(ctx: &Arc<Context>, consumer: &Consumer) {
     ctx.metrics.forget_consumer(&consumer.namespace().unwrap_or_default(), &consumer.name_any());
     ctx.forget(&uid);
     // A Consumer that lost to this one may be the owner now.
-    for other in ctx.consumers.all() {
+    for other in keys::others(ctx, consumer) {
         ctx.wake_consumers.wake(&kube::runtime::reflector::ObjectRef::from_obj(other.as_ref()));
     }
 }

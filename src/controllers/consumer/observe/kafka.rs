@@ -3,7 +3,7 @@
 //! Committed offsets are read first and end offsets after them, so that lag is never too low.
 //! What could not be read stays unknown: an error of one group or partition is that one's alone.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,14 +33,17 @@ const PARALLEL: usize = 64;
 const TOPICS_AGE: Duration = Duration::from_secs(5);
 /// For how long a topic that nobody asks for is remembered.
 const FORGET: Duration = Duration::from_secs(60);
-/// How old members may be: they cost more than offsets and change seldom.
-const MEMBERS_AGE: Duration = Duration::from_millis(2_500);
+/// How old members may be at least: they cost more than offsets and change seldom.
+const MEMBERS_AGE: f64 = 2.5;
+/// And how many polls old: with slow polls, half of the groups are described at one, the others at the next.
+const MEMBERS_POLLS: f64 = 1.5;
 
 /// What changes seldom, kept from sweep to sweep.
 #[derive(Default)]
 pub struct Facts {
     topics: HashMap<String, (Instant, Result<Topic, String>)>,
-    members_at: HashMap<String, Instant>,
+    /// When a group's members are to be read next.
+    members_due: HashMap<String, Instant>,
     names: HashMap<(String, i32), Arc<str>>,
 }
 
@@ -95,7 +98,7 @@ pub async fn read(
             sample.committed = committed(ctx, (link, kafka), due).await;
         },
         async {
-            sample.groups = groups(ctx, (link, kafka), due, &mut facts.members_at).await;
+            sample.groups = groups(ctx, (link, kafka), due, &mut facts.members_due).await;
         }
     );
     sample.end_at = ctx.now();
@@ -178,20 +181,30 @@ async fn groups(
     ctx: &Context,
     (link, kafka): (&Link, &KafkaHandle),
     due: &[Arc<Registration>],
-    asked_at: &mut HashMap<String, Instant>,
+    next: &mut HashMap<String, Instant>,
 ) -> HashMap<String, Result<GroupDescription, KafkaError>> {
-    let wanted: BTreeSet<String> = all_groups(due).map(|group| group.name.clone()).collect();
-    let stale: Vec<String> = wanted
-        .into_iter()
-        .filter(|group| asked_at.get(group).is_none_or(|at| at.elapsed() >= MEMBERS_AGE))
-        .collect();
-    if stale.is_empty() {
-        return HashMap::new();
+    let mut wanted: BTreeMap<&str, f64> = BTreeMap::new();
+    for registration in due {
+        if let Some(group) = registration.source.group() {
+            let interval = wanted.entry(&group.name).or_insert(f64::INFINITY);
+            *interval = interval.min(registration.poll_interval());
+        }
     }
     let asked = Instant::now();
+    next.retain(|_, at| asked < *at + FORGET);
+    wanted.retain(|group, _| next.get(*group).is_none_or(|at| *at <= asked));
+    if wanted.is_empty() {
+        return HashMap::new();
+    }
+    for (number, (group, interval)) in wanted.iter().enumerate() {
+        let age = MEMBERS_AGE.max(MEMBERS_POLLS * interval);
+        let first = !next.contains_key(*group) && number % 2 == 1;
+        let age = if first { age - interval } else { age };
+        next.insert((*group).to_owned(), asked + Duration::from_secs_f64(age.max(0.0)));
+    }
+    let stale: Vec<String> = wanted.into_keys().map(str::to_owned).collect();
     let answers = kafka.client.describe_groups(&stale, TIMEOUT).await;
     ctx.metrics.broker_request(&link.key.to_string(), "DescribeGroups", outcome(&answers), asked.elapsed());
-    asked_at.extend(stale.iter().map(|group| (group.clone(), asked)));
     match answers {
         Ok(answers) => answers.into_iter().collect(),
         Err(error) => stale.into_iter().map(|group| (group, Err(error.clone()))).collect(),
