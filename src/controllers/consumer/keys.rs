@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_consumer_is_found_by_its_workload_and_by_all_that_it_reads() {
         let kafka = consumer(json!({
-            "kafka": {"brokerRef": {"name": "kafka"}, "group": "orders", "topics": ["b", "a", "b"]},
+            "kafka": {"brokerRef": {"name": "kafka"}, "group": "orders", "topics": ["b", "a", "b"], "offsetReset": "earliest"},
             "scaleTargetRef": {"name": "worker", "kind": "StatefulSet"},
         }));
         assert_eq!(of(&kafka), ["scales/StatefulSet/shop/worker", "group/orders", "topic/a", "topic/b"]);
