@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
@@ -12,7 +13,7 @@ use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use spillway_operator::api::{Binding, Broker, Consumer, Exchange, Queue, Topic};
 
-use crate::bed::{Object, RabbitAddress, World, deployment, documents, required, world};
+use crate::bed::{Object, RabbitAddress, Workload, World, deployment, documents, required, world};
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests/examples");
 
@@ -304,6 +305,42 @@ async fn scaled(w: &World, folder: &str) -> Vec<String> {
         names.push(object.metadata.name.clone().expect("a name"));
     }
     names
+}
+
+/// A flood on the topic of a folder's one Consumer makes it want a replica for each partition, and all is read.
+async fn grows(w: &World, folder: &str, topic: &str, partitions: i32) {
+    const EACH: usize = 800;
+    let objects = objects(w, folder);
+    let consumer = objects.iter().find(|object| kind(object) == "Consumer").expect("a Consumer");
+    let (spec, topic) = (&consumer.data["spec"], w.name(topic));
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let (target, group) = (text(&spec["scaleTargetRef"]["name"]), text(&spec["kafka"]["group"]));
+    let workload = Workload::start(w, &target, 1, &group, &topic, 20).await;
+    w.apply(&serde_json::to_string(consumer).expect("JSON")).await;
+    w.ready::<Consumer>(consumer.metadata.name.as_deref().expect("a name")).await;
+    for partition in 0..partitions {
+        w.kafka.produce(&topic, partition, EACH).await;
+    }
+    workload.until_wanted(partitions, Duration::from_secs(20)).await;
+    workload.set_rate(5_000);
+    let all = i64::from(partitions) * i64::try_from(EACH).expect("few");
+    w.kafka.until_committed(&group, &topic, partitions, all).await;
+}
+
+#[test]
+fn a_flood_of_bookings_makes_the_notification_service_grow_to_its_partitions() {
+    world(async |w| {
+        applied(w, "03-tour-booking-kafka").await;
+        grows(w, "03-tour-booking-kafka", "tour_booking_events", 6).await;
+    });
+}
+
+#[test]
+fn a_flood_of_messages_makes_the_one_consumer_three() {
+    world(async |w| {
+        applied(w, "09-producer-consumer").await;
+        grows(w, "09-producer-consumer", "message-topic", 3).await;
+    });
 }
 
 #[test]
