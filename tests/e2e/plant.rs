@@ -115,7 +115,7 @@ async fn live(w: &World, load: &Load) -> Vec<Moment> {
             #[allow(clippy::cast_precision_loss)]
             let lag = (sent - w.kafka.committed(&group, &topic, PARTITIONS)) as f64;
             let replicas = workload.wanted_now().and_then(|wanted| u32::try_from(wanted).ok()).unwrap_or(0);
-            run.push(Moment { at: now, replicas, lag, why: String::new() });
+            run.push(Moment { at: now, replicas, lag });
         }
     }
 }

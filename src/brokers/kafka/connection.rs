@@ -81,7 +81,9 @@ impl Connection {
         let (broker, message) = stable_words(text);
         let error = RawError::new(code, message + hint(text));
         self.state.send_modify(|state| {
-            let since = Instant::now();
+            // An attempt that is refused again is no news: attempts come about as often as the grace period is long.
+            let again = state.troubles.get(&broker).filter(|before| before.error.code == code);
+            let since = again.map_or_else(Instant::now, |before| before.since);
             if state.troubles.len() < MAX_TROUBLES || state.troubles.contains_key(&broker) {
                 state.troubles.insert(broker, Trouble { error, since });
             }
@@ -182,17 +184,24 @@ fn closed_connection<'a>(facility: &str, text: &'a str) -> Option<&'a str> {
 /// Trouble with TLS that librdkafka calls a broken transport: since TLS 1.3 a client learns only after the
 /// handshake, by an alert, that its certificate was refused; and a listener without TLS just hangs up.
 fn is_tls_trouble(text: &str) -> bool {
-    text.contains("SSL handshake failed") || (text.contains("SSL routines:") && text.contains("alert"))
+    text.contains("SSL handshake failed")
+        || text.contains("SSL connection closed by peer (after ") && text.contains("in state SSL_HANDSHAKE")
+        || text.contains("SSL routines:") && text.contains("alert")
 }
+
+/// How librdkafka says that the other side closed the connection: by which call of ours found it out first.
+const CLOSED: [&str; 3] = ["Disconnected", "Broken pipe", "Connection reset by peer"];
 
 /// What a connection that the broker closed early most likely means.
 fn hint(text: &str) -> &'static str {
-    let Some((_, circumstances)) = text.rsplit_once(" (after ").filter(|_| text.contains("Disconnected"))
-    else {
+    let closed = CLOSED.iter().any(|words| text.contains(words));
+    let Some((_, circumstances)) = text.rsplit_once(" (after ").filter(|_| closed) else {
         return "";
     };
     let quickly = circumstances.split_once("ms ").is_some_and(|(ms, _)| ms.len() <= 3);
-    if circumstances.contains("state APIVERSION_QUERY") {
+    if circumstances.contains("state SSL_HANDSHAKE") && !text.contains("PLAINTEXT broker listener?") {
+        " (before TLS was agreed on: the listener may not want TLS)"
+    } else if circumstances.contains("state APIVERSION_QUERY") {
         " (before its first answer: the listener may want TLS)"
     } else if quickly && circumstances.contains("state UP") {
         " (right after connecting: the listener may want SASL credentials)"
@@ -256,6 +265,35 @@ mod tests {
     }
 
     #[test]
+    fn a_listener_without_tls_that_hangs_up_amid_the_handshake_is_tls_trouble_however_it_is_found_out() {
+        let hung_up = |words: &str| {
+            let connection = Connection::new();
+            let text = format!("ssl://a:1/bootstrap: {words} (after 0ms in state SSL_HANDSHAKE)");
+            connection.notice(failure(TRANSPORT, &text));
+            connection.trouble().map(|error| (error.code, error.message)).expect("trouble")
+        };
+        let (code, message) =
+            hung_up("SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener?");
+        assert_eq!((code, message.contains("may not")), (LOCAL_SSL, false), "{message}");
+        let (code, message) = hung_up("Disconnected: SSL connection closed by peer");
+        assert_eq!((code, message.contains("the listener may not want TLS")), (LOCAL_SSL, true), "{message}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn attempts_that_go_on_being_refused_do_not_put_off_giving_up() {
+        let connection = Connection::new();
+        let start = Instant::now();
+        let attempts = async {
+            loop {
+                connection.notice(failure(AUTHENTICATION, "ssl://a:1/1: wrong password"));
+                time::sleep(REFUSED_GRACE / 3).await;
+            }
+        };
+        tokio::select! { _ = connection.refused() => (), () = attempts => () }
+        assert_eq!(start.elapsed(), REFUSED_GRACE);
+    }
+
+    #[test]
     fn a_connection_closed_by_the_broker_is_known_from_the_log() {
         let connection = Connection::new();
         connection.notice(Notice::Log {
@@ -274,6 +312,9 @@ mod tests {
         assert!(closed("3ms in state APIVERSION_QUERY").contains("TLS"));
         assert!(closed("12ms in state UP, 4 identical error(s) suppressed").contains("SASL"));
         assert_eq!(closed("90000ms in state UP"), "");
+        for found_out in ["Send failed: Broken pipe", "Receive failed: Connection reset by peer"] {
+            assert!(hint(&format!("a:1/1: {found_out} (after 3ms in state UP)")).contains("SASL"));
+        }
         assert_eq!(hint("a:1/1: Connection refused (after 3ms in state UP)"), "");
     }
 

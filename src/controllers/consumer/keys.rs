@@ -9,20 +9,22 @@ use super::target;
 use crate::api::Consumer;
 use crate::controllers::context::Context;
 
-/// All keys of a Consumer.
+/// All keys of a Consumer: what only one may have, and the topics that it reads.
 #[must_use]
 pub fn of(consumer: &Consumer) -> Vec<String> {
+    let topics = consumer.spec.kafka.iter().flat_map(|kafka| &kafka.topics);
+    contested(consumer).into_iter().chain(topics.map(|topic| read(topic))).collect()
+}
+
+/// What only one Consumer may have: its workload, and its group or queue.
+fn contested(consumer: &Consumer) -> Vec<String> {
     let target = target(consumer);
-    let mut keys = vec![scaled(target.kind.as_str(), &target.namespace, &target.name)];
-    match Source::of(consumer) {
-        Some(Source::Kafka(group)) => {
-            keys.push(format!("group/{}", group.name));
-            keys.extend(group.topics.iter().map(|topic| read(topic)));
-        }
-        Some(Source::Rabbitmq(name)) => keys.push(queue(&name)),
-        None => (),
-    }
-    keys
+    let source = Source::of(consumer).map(|source| match source {
+        Source::Kafka(group) => format!("group/{}", group.name),
+        Source::Rabbitmq(name) => queue(&name),
+    });
+    let workload = scaled(target.kind.as_str(), &target.namespace, &target.name);
+    [workload].into_iter().chain(source).collect()
 }
 
 /// Who scales a workload.
@@ -45,9 +47,8 @@ pub fn queue(QueueName { vhost, name }: &QueueName) -> String {
 
 /// Other Consumers that scale the same workload, or that are of the same group or queue by name.
 pub fn others(ctx: &Context, consumer: &Consumer) -> Vec<Arc<Consumer>> {
-    let mut found: Vec<_> = of(consumer)
+    let mut found: Vec<_> = contested(consumer)
         .iter()
-        .filter(|key| !key.starts_with("topic/"))
         .flat_map(|key| ctx.consumers.find(key))
         .filter(|other| other.meta().uid != consumer.meta().uid)
         .collect();
@@ -71,7 +72,7 @@ mod tests {
     #[test]
     fn a_consumer_is_found_by_its_workload_and_by_all_that_it_reads() {
         let kafka = consumer(json!({
-            "kafka": {"brokerRef": {"name": "kafka"}, "group": "orders", "topics": ["b", "a", "b"], "offsetReset": "earliest"},
+            "kafka": {"brokerRef": {"name": "kafka"}, "group": "orders", "topics": ["a", "b"], "offsetReset": "earliest"},
             "scaleTargetRef": {"name": "worker", "kind": "StatefulSet"},
         }));
         assert_eq!(of(&kafka), ["scales/StatefulSet/shop/worker", "group/orders", "topic/a", "topic/b"]);

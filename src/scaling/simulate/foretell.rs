@@ -1,9 +1,9 @@
 //! What the simulator says of a group that exists, so that it can be held against what really happens.
 
 use super::super::Config;
-use super::plant::{Design, Event, Plant, Protocol};
+use super::plant::{Design, Event, Protocol};
 use super::run::run;
-use super::scalers::{Ours, Scaler};
+use super::scalers::Ours;
 use super::workload::Workload;
 
 /// A consumer group as one can measure it, and what is to happen to it.
@@ -28,7 +28,7 @@ pub struct Group {
 }
 
 /// One second of a run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Moment {
     /// Seconds since the beginning.
     pub at: f64,
@@ -36,25 +36,6 @@ pub struct Moment {
     pub replicas: u32,
     /// Messages that wait.
     pub lag: f64,
-    /// What the last decision said.
-    pub why: String,
-}
-
-/// Keeps what each decision said.
-struct Witness {
-    ours: Ours,
-    said: Vec<(f64, String)>,
-}
-
-impl Scaler for Witness {
-    fn poll(&mut self, plant: &Plant) -> Option<u32> {
-        let wanted = self.ours.poll(plant);
-        let message = self.ours.last.as_ref().map(|decision| decision.message.clone()).unwrap_or_default();
-        if self.said.last().is_none_or(|(_, last)| *last != message) {
-            self.said.push((plant.now, message));
-        }
-        wanted
-    }
 }
 
 /// What happens to the group when `arrivals(t)` messages/s come: one run, chance drawn from `seed`.
@@ -80,14 +61,6 @@ pub fn foretell(group: &Group, arrivals: impl Fn(f64) -> f64 + 'static, seed: u6
         },
         config: group.config.clone(),
     };
-    let mut witness = Witness { ours: Ours::new(group.config.clone()), said: Vec::new() };
-    let trace = run(&workload, &mut witness, seed).plant.meter.trace;
-    let why = |at: f64| {
-        let last = witness.said.iter().rev().find(|(said, _)| *said <= at);
-        last.map(|(_, message)| message.clone()).unwrap_or_default()
-    };
-    trace
-        .into_iter()
-        .map(|point| Moment { at: point.at, replicas: point.replicas, lag: point.lag, why: why(point.at) })
-        .collect()
+    let trace = run(&workload, &mut Ours::new(group.config.clone()), seed).plant.meter.trace;
+    trace.into_iter().map(|point| Moment { at: point.at, replicas: point.replicas, lag: point.lag }).collect()
 }

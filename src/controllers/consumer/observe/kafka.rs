@@ -177,6 +177,20 @@ async fn committed(
         .await
 }
 
+/// The groups (and how many seconds lie between two polls of them) whose members are to be read now; says when next.
+/// Of those that come together, every second one comes again a poll earlier, so that later halves take turns.
+fn turn(wanted: &BTreeMap<&str, f64>, next: &mut HashMap<String, Instant>, now: Instant) -> Vec<String> {
+    next.retain(|_, at| now < *at + FORGET);
+    let due = wanted.iter().filter(|(group, _)| next.get(**group).is_none_or(|at| *at <= now));
+    let due: Vec<_> = due.map(|(&group, &interval)| (group.to_owned(), interval)).collect();
+    for (number, (group, interval)) in due.iter().enumerate() {
+        let earlier = if number % 2 == 1 && !next.contains_key(group) { *interval } else { 0.0 };
+        let age = (MEMBERS_AGE.max(MEMBERS_POLLS * interval) - earlier).max(0.0);
+        next.insert(group.clone(), now + Duration::from_secs_f64(age));
+    }
+    due.into_iter().map(|(group, _)| group).collect()
+}
+
 async fn groups(
     ctx: &Context,
     (link, kafka): (&Link, &KafkaHandle),
@@ -191,18 +205,10 @@ async fn groups(
         }
     }
     let asked = Instant::now();
-    next.retain(|_, at| asked < *at + FORGET);
-    wanted.retain(|group, _| next.get(*group).is_none_or(|at| *at <= asked));
-    if wanted.is_empty() {
+    let stale = turn(&wanted, next, asked);
+    if stale.is_empty() {
         return HashMap::new();
     }
-    for (number, (group, interval)) in wanted.iter().enumerate() {
-        let age = MEMBERS_AGE.max(MEMBERS_POLLS * interval);
-        let first = !next.contains_key(*group) && number % 2 == 1;
-        let age = if first { age - interval } else { age };
-        next.insert((*group).to_owned(), asked + Duration::from_secs_f64(age.max(0.0)));
-    }
-    let stale: Vec<String> = wanted.into_keys().map(str::to_owned).collect();
     let answers = kafka.client.describe_groups(&stale, TIMEOUT).await;
     ctx.metrics.broker_request(&link.key.to_string(), "DescribeGroups", outcome(&answers), asked.elapsed());
     match answers {
@@ -413,5 +419,20 @@ mod tests {
         assert_eq!(pod("orders-7d4-x", &target), Pod::Known("orders-7d4-x".into()));
         assert_eq!(pod("rdkafka", &target), Pod::Unknown);
         assert_eq!(pod("orders", &target), Pod::Unknown);
+    }
+
+    #[test]
+    fn with_slow_polls_the_members_of_half_of_the_groups_are_read_at_each_and_with_quick_ones_at_every_third()
+    {
+        let begun = Instant::now();
+        let read = |interval: f64| {
+            let wanted = BTreeMap::from([("a", interval), ("b", interval), ("c", interval), ("d", interval)]);
+            let mut next = HashMap::new();
+            let at = |poll: u32| begun + Duration::from_secs_f64(interval) * poll;
+            (0..6).map(|poll| turn(&wanted, &mut next, at(poll)).concat()).collect::<Vec<_>>()
+        };
+        assert_eq!(read(5.0), ["abcd", "bd", "ac", "bd", "ac", "bd"]);
+        assert_eq!(read(1.0), ["abcd", "", "bd", "ac", "", "bd"]);
+        assert_eq!(read(30.0), ["abcd", "bd", "ac", "bd", "ac", "bd"]);
     }
 }
