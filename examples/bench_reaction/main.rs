@@ -55,6 +55,9 @@ const ORDER: &str = "order";
 const CONSUMERS: [&str; 1] = [ORDER];
 /// As many replicas as partitions.
 const FULL_SIZE: i32 = 12;
+/// How long the operator has known the group when the first flood comes: beyond two default commit intervals. A rate
+/// that could show within them is waited for.
+const KNOWN: Duration = Duration::from_secs(12);
 /// For objects to be made, a pod to start, a group to form.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -189,6 +192,7 @@ async fn run(settings: &Settings) -> Result<bool, BenchError> {
         .await
     };
     at_rest().await?;
+    tokio::time::sleep(KNOWN).await;
     let untaught = floods.spike(&mut recorder).await?;
     println!("  nothing learned yet: {untaught}");
     let mut spikes: Vec<Spike> = Vec::new();

@@ -29,7 +29,8 @@ use crate::scaling::{
 const TIMEOUT: Duration = Duration::from_secs(4);
 /// How many groups are asked for at once.
 const PARALLEL: usize = 64;
-/// How old partitions and topic ids may be.
+/// How old partitions and topic ids may be. That a topic is not there is asked again at each poll: topics and those
+/// who read them are often made in the same second, and there is no lag to see before.
 const TOPICS_AGE: Duration = Duration::from_secs(5);
 /// For how long a topic that nobody asks for is remembered.
 const FORGET: Duration = Duration::from_secs(60);
@@ -41,7 +42,7 @@ const MEMBERS_POLLS: f64 = 1.5;
 /// What changes seldom, kept from sweep to sweep.
 #[derive(Default)]
 pub struct Facts {
-    topics: HashMap<String, (Instant, Result<Topic, String>)>,
+    topics: HashMap<String, Described>,
     /// When a group's members are to be read next.
     members_due: HashMap<String, Instant>,
     names: HashMap<(String, i32), Arc<str>>,
@@ -51,6 +52,18 @@ pub struct Facts {
 struct Topic {
     id: Arc<str>,
     partitions: i32,
+}
+
+/// What a topic was said to be, and when.
+struct Described {
+    at: Instant,
+    known: Result<Topic, String>,
+}
+
+impl Described {
+    fn is_stale(&self, now: Instant) -> bool {
+        self.known.is_err() || now >= self.at + TOPICS_AGE
+    }
 }
 
 impl Facts {
@@ -131,8 +144,9 @@ async fn topics(
         wanted.extend(side.dead_letter.iter().cloned());
         wanted.extend(side.retries.iter().cloned());
     }
-    facts.topics.retain(|_, (at, _)| at.elapsed() < FORGET);
-    let stale = |topic: &&String| facts.topics.get(*topic).is_none_or(|(at, _)| at.elapsed() >= TOPICS_AGE);
+    let now = Instant::now();
+    facts.topics.retain(|_, topic| now < topic.at + FORGET);
+    let stale = |topic: &&String| facts.topics.get(*topic).is_none_or(|topic| topic.is_stale(now));
     let names: Vec<String> = wanted.iter().filter(stale).cloned().collect();
     if !names.is_empty() {
         let asked = Instant::now();
@@ -148,11 +162,11 @@ async fn topics(
                 id: topic.topic_id.into(),
                 partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
             });
-            facts.topics.insert(name, (asked, known.map_err(|error| error.message)));
+            facts.topics.insert(name, Described { at: asked, known: known.map_err(|error| error.message) });
         }
     }
     for topic in wanted {
-        let known = facts.topics.get(&topic).map(|(_, known)| known.clone());
+        let known = facts.topics.get(&topic).map(|topic| topic.known.clone());
         sample.topics.insert(topic, known.unwrap_or_else(|| Err("not described".into())));
     }
     Ok(())
@@ -419,6 +433,16 @@ mod tests {
         assert_eq!(pod("orders-7d4-x", &target), Pod::Known("orders-7d4-x".into()));
         assert_eq!(pod("rdkafka", &target), Pod::Unknown);
         assert_eq!(pod("orders", &target), Pod::Unknown);
+    }
+
+    #[test]
+    fn a_topic_that_was_not_there_is_asked_for_again_at_the_next_poll() {
+        let at = Instant::now();
+        let missing = Described { at, known: Err("unknown topic".to_owned()) };
+        let known = Described { at, known: Ok(Topic { id: "a".into(), partitions: 1 }) };
+        let soon = at + Duration::from_secs(1);
+        assert_eq!((missing.is_stale(soon), known.is_stale(soon)), (true, false));
+        assert!(known.is_stale(at + TOPICS_AGE));
     }
 
     #[test]
