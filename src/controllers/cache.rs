@@ -24,6 +24,7 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
 use super::guarded::{Guarded, Unreadable};
+use super::index::{Id, Index};
 use crate::api::FINALIZER;
 
 /// What a kind must be to be cached.
@@ -126,9 +127,9 @@ impl<K: Cached> Cache<K> {
     pub fn find(&self, key: &str) -> Vec<Arc<K>> {
         let names = {
             let index = self.shared.index.read().unwrap_or_else(PoisonError::into_inner);
-            index.get(key).cloned().unwrap_or_default()
+            index.find(key).to_vec()
         };
-        let found = names.iter().filter_map(|(namespace, name)| self.get(namespace, name));
+        let found = names.iter().filter_map(|id| self.get(&id.0, &id.1));
         // A key may have moved with an edit: the object itself says.
         found.filter(|object| (self.shared.keys)(object).iter().any(|own| own == key)).collect()
     }
@@ -243,10 +244,18 @@ fn reference<K: Cached>(unreadable: &Unreadable) -> ObjectRef<K> {
     }
 }
 
-fn pruned<K: Cached>(mut object: K, more: fn(&mut K)) -> K {
-    object.managed_fields_mut().clear();
-    object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+fn pruned<K: Cached>(object: K, more: fn(&mut K)) -> K {
+    let mut object = lean(object);
     more(&mut object);
+    object
+}
+
+/// The object without what nobody here needs, which is more than half of it.
+pub fn lean<K: Resource>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    if let Some(annotations) = &mut object.meta_mut().annotations {
+        annotations.remove("kubectl.kubernetes.io/last-applied-configuration");
+    }
     object
 }
 
@@ -288,11 +297,14 @@ impl<K: Cached> Shared<K> {
         let before = self.reader.get(&ObjectRef::from_obj(&object)).map(|old| (self.keys)(&old));
         {
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+            let id = Arc::new(id(&object));
             for key in before.iter().flatten().filter(|key| !keys.contains(key)) {
-                unindex(&mut index, key, &id(&object));
+                index.remove(key, &id);
             }
-            for key in keys {
-                index.entry(key).or_default().insert(id(&object));
+            for key in
+                keys.into_iter().filter(|key| before.as_ref().is_none_or(|before| !before.contains(key)))
+            {
+                index.insert(key, &id);
             }
         }
         let event = watcher::Event::Apply(object);
@@ -306,7 +318,7 @@ impl<K: Cached> Shared<K> {
         {
             let mut index = self.index.write().unwrap_or_else(PoisonError::into_inner);
             for key in (self.keys)(&object) {
-                unindex(&mut index, &key, &id(&object));
+                index.remove(&key, &id(&object));
             }
         }
         let event = watcher::Event::Delete(object);
@@ -322,25 +334,14 @@ impl<K: Cached> Shared<K> {
     }
 }
 
-type Index = HashMap<String, BTreeSet<(String, String)>>;
-
-fn unindex(index: &mut Index, key: &str, id: &(String, String)) {
-    if let Some(names) = index.get_mut(key) {
-        names.remove(id);
-        if names.is_empty() {
-            index.remove(key);
-        }
-    }
-}
-
-fn id<K: Resource>(object: &K) -> (String, String) {
+fn id<K: Resource>(object: &K) -> Id {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
 /// Passes on what a controller has to act on: its own status patches, and the finalizer that it puts on, are not among
 /// it.
 #[derive(Default)]
-pub struct Relevant(HashMap<(String, String), Seen>);
+pub struct Relevant(HashMap<Id, Seen>);
 
 /// What was seen of an object last.
 #[derive(Clone, Copy)]

@@ -268,7 +268,7 @@ async fn patch<K: Parent>(
     pass.ctx.metrics.api_write("patch", "companions");
     match answer {
         Ok(object) => {
-            pass.ctx.remember_write(&object);
+            pass.ctx.remember_write(object);
             Ok(())
         }
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),

@@ -11,7 +11,7 @@ use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt as _};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::cache::{Cache, Cached};
+use super::cache::{self, Cache, Cached};
 use super::consumer::registry::Registry;
 use super::consumer::targets::Targets;
 use super::dependents::KINDS;
@@ -238,8 +238,8 @@ impl Context {
     }
 
     /// Remembers what the API server answered to a write.
-    pub fn remember_write<K: Resource + Clone + Send + 'static>(&self, object: &K) {
-        self.written.remember(object);
+    pub fn remember_write<K: Resource + Send + Sync + 'static>(&self, object: K) {
+        self.written.remember(cache::lean(object));
     }
 
     /// A form of an object that is newer than the one which a pass holds.

@@ -78,7 +78,7 @@ where
     ctx.metrics.api_write("patch", "finalizers");
     match answer {
         Ok(object) => {
-            ctx.remember_write(&object);
+            ctx.remember_write(object);
             Ok(())
         }
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),

@@ -9,7 +9,7 @@
 //! A controller never decides: it gathers an input, calls a pure function, carries out the steps
 //! and writes status once.
 //!
-//! * [`cache`], [`written`], [`context`]: what is known, what was written since, what all share
+//! * [`cache`] with its [`index`], [`written`], [`context`]: what is known, what was written since, what all share
 //! * [`wake`], [`worklist`], [`passes`]: who has to look again, who comes first, and that it is done
 //! * [`reconciler`]: one pass for any topology kind, with [`guard`] (who may), [`finalizer`] and
 //!   [`removal`]; [`topic`] is such a kind
@@ -34,6 +34,7 @@ pub mod finalizer;
 pub mod gate;
 pub mod guard;
 pub mod guarded;
+pub mod index;
 pub mod links;
 pub mod passes;
 pub mod queue;

@@ -56,6 +56,9 @@ pub async fn run<K, F>(
     let lane = |id: &ObjectRef<K>| store.get(id).map_or(Lane::Resync, |object| (work.lane)(ctx, &object));
     let mut relevant = Relevant::default();
     let changed = cache.subscribe().filter_map(move |change| {
+        if let Change::Applied(object) = &change {
+            ctx.written.shown(object.as_ref());
+        }
         let edited = relevant.knows(&change);
         let passes = relevant.passes(&change);
         futures::future::ready(match change {

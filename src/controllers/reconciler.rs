@@ -346,7 +346,7 @@ async fn acknowledged<K: TopologyKind>(ctx: &Context, object: &K) -> Result<(), 
     let answer = api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
     ctx.metrics.api_write("patch", "annotations");
     let object = answer.map_err(Failure::kube("take the acknowledgement off"))?;
-    ctx.remember_write(&object);
+    ctx.remember_write(object);
     Ok(())
 }
 

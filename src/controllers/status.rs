@@ -36,7 +36,7 @@ where
     ctx.metrics.api_write("patch", "status");
     match written {
         Ok(written) => {
-            ctx.remember_write(&written);
+            ctx.remember_write(written);
             Ok(())
         }
         Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),

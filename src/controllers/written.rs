@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kube::{Resource, ResourceExt as _};
 
-/// Objects as the API server answered to writes, by UID.
+/// Objects as the API server answered to writes, by UID, until the watch has caught up with them.
 #[derive(Default)]
-pub struct Written(Mutex<HashMap<String, Box<dyn Any + Send>>>);
+pub struct Written(Mutex<HashMap<String, Arc<dyn Any + Send + Sync>>>);
 
 impl Written {
     /// Remembers what the API server answered to a write.
-    pub fn remember<K: Resource + Clone + Send + 'static>(&self, object: &K) {
+    pub fn remember<K: Resource + Send + Sync + 'static>(&self, object: K) {
         if let Some(uid) = object.uid() {
-            self.lock().insert(uid, Box::new(object.clone()));
+            self.lock().insert(uid, Arc::new(object));
         }
     }
 
@@ -24,40 +24,44 @@ impl Written {
         self.lock().remove(uid);
     }
 
+    /// The watch shows an object: a write that it has caught up with is forgotten.
+    pub fn shown<K: Resource + Send + Sync + 'static>(&self, cached: &K) {
+        let Some(uid) = cached.uid() else { return };
+        let mut written = self.lock();
+        if let Some(ours) = written.get(&uid)
+            && !ours.downcast_ref::<K>().is_some_and(|ours| newer(ours, cached))
+        {
+            written.remove(&uid);
+        }
+    }
+
     /// The newest form of an object: the cache's, or what was written since. What the cache has caught up with is
     /// forgotten.
-    pub fn newest<K: Resource + Clone + 'static>(&self, cached: Arc<K>) -> Arc<K> {
-        let Some(uid) = cached.uid() else { return cached };
-        let mut written = self.lock();
-        match written.get(&uid).and_then(|object| object.downcast_ref::<K>()) {
-            Some(ours) if newer(ours, cached.as_ref()) => Arc::new(ours.clone()),
-            _ => {
-                written.remove(&uid);
-                cached
-            }
-        }
+    pub fn newest<K: Resource + Send + Sync + 'static>(&self, cached: Arc<K>) -> Arc<K> {
+        self.shown(cached.as_ref());
+        cached.uid().and_then(|uid| self.of(&uid)).unwrap_or(cached)
     }
 
     /// A form of an object that is newer than the given one, which a pass may hold for long: what was written last, or
     /// the cache's where that has caught up and the memory of the write is gone.
-    pub fn since<K: Resource + Clone + 'static>(
+    pub fn since<K: Resource + Send + Sync + 'static>(
         &self,
         object: &K,
         cached: impl FnOnce() -> Option<Arc<K>>,
     ) -> Option<Arc<K>> {
         let uid = object.uid()?;
-        let ours = {
-            let written = self.lock();
-            let ours = written.get(&uid).and_then(|ours| ours.downcast_ref::<K>());
-            ours.filter(|ours| newer(*ours, object)).map(|ours| Arc::new(ours.clone()))
-        };
+        let ours = self.of(&uid).filter(|ours: &Arc<K>| newer(ours.as_ref(), object));
         // In this order: a write is forgotten when the cache has it, not before.
         ours.or_else(|| {
             cached().filter(|cached| cached.uid().as_ref() == Some(&uid) && newer(cached.as_ref(), object))
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Box<dyn Any + Send>>> {
+    fn of<K: Send + Sync + 'static>(&self, uid: &str) -> Option<Arc<K>> {
+        self.lock().get(uid)?.clone().downcast().ok()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Arc<dyn Any + Send + Sync>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -94,7 +98,7 @@ mod tests {
     #[test]
     fn what_was_written_counts_until_the_cache_has_it() {
         let written = Written::default();
-        written.remember(&object(11));
+        written.remember(object(11));
         assert_eq!(written.newest(Arc::new(object(9))), Arc::new(object(11)));
         assert_eq!(written.newest(Arc::new(object(100))), Arc::new(object(100)));
         assert_eq!(written.newest(Arc::new(object(9))), Arc::new(object(9)), "it is forgotten");
@@ -104,10 +108,20 @@ mod tests {
     fn a_pass_sees_its_own_write_after_somebody_else_saw_the_cache_catch_up() {
         let (written, held) = (Written::default(), object(9));
         assert_eq!(of(written.since(&held, || None)), None);
-        written.remember(&object(11));
+        written.remember(object(11));
         assert_eq!(of(written.since(&held, || Some(Arc::new(object(10))))).as_deref(), Some("11"));
         written.newest(Arc::new(object(11)));
         assert_eq!(of(written.since(&held, || Some(Arc::new(object(11))))).as_deref(), Some("11"));
+    }
+
+    #[test]
+    fn a_write_is_forgotten_as_soon_as_the_watch_shows_it() {
+        let written = Written::default();
+        written.remember(object(11));
+        written.shown(&object(9));
+        assert!(!written.lock().is_empty());
+        written.shown(&object(11));
+        assert!(written.lock().is_empty());
     }
 
     #[test]
