@@ -64,7 +64,7 @@ fn kind(object: &DynamicObject) -> String {
 }
 
 /// Applies them, and waits until those of the operator's kinds are ready.
-async fn applied(w: &World, folder: &str) {
+pub async fn applied(w: &World, folder: &str) {
     let objects = objects(w, folder);
     let ours = ["Broker", "Topic", "Exchange", "Queue", "Binding"];
     if objects.iter().any(|object| object.data["spec"]["rabbitmq"].is_object() && kind(object) == "Broker") {

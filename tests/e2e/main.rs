@@ -37,6 +37,7 @@ mod scaling_faults;
 mod scaling_hands;
 mod scaling_queue;
 mod secrecy;
+mod shop;
 mod steady;
 mod topic;
 mod verbs;

@@ -57,11 +57,11 @@ pub struct Sweep {
     /// When the requests began: the `not_before` of passes that are to be served from it.
     pub begun: Instant,
     /// Queues. Their operator policies and consumers are known only where the virtual host has operator policies.
-    pub queues: Vec<QueueInfo>,
+    pub queues: Vec<Arc<QueueInfo>>,
     /// Exchanges, RabbitMQ's own included.
     pub exchanges: Vec<ExchangeInfo>,
     /// Bindings, those of the default exchange left out.
-    pub bindings: Vec<BindingInfo>,
+    pub bindings: Vec<Arc<BindingInfo>>,
     /// Policies.
     pub policies: Vec<Policy>,
     /// Operator policies.
@@ -85,10 +85,10 @@ struct Desk {
     asking: AtomicUsize,
     /// How many queues there were when they were listed last.
     size: AtomicUsize,
-    queues: Slot<HashMap<String, QueueInfo>>,
+    queues: Slot<HashMap<String, Arc<QueueInfo>>>,
     statistics: Slot<HashMap<String, QueueStatistics>>,
     exchanges: Slot<HashMap<String, ExchangeInfo>>,
-    bindings: Slot<HashMap<Target, Vec<BindingInfo>>>,
+    bindings: Slot<HashMap<Target, Vec<Arc<BindingInfo>>>>,
     policies: Slot<VhostPolicies>,
 }
 
@@ -170,22 +170,23 @@ impl Observer {
     pub async fn sweep(&self, lane: Lane) -> Result<Sweep, RabbitError> {
         let client = self.shared.client.on(lane);
         let begun = Instant::now();
-        let (queues, exchanges, bindings, policies, operator_policies) = futures::try_join!(
+        let (mut queues, exchanges, bindings, policies, operator_policies) = futures::try_join!(
             client.list_queues(None),
             client.list_exchanges(None),
             client.list_bindings(None),
             client.list_policies(None),
             client.list_operator_policies(None),
         )?;
-        let mut sweep = Sweep { begun, queues, exchanges, bindings, policies, operator_policies };
-        let limited: HashSet<String> =
-            sweep.operator_policies.iter().map(|policy| policy.vhost.clone()).collect();
+        let limited: HashSet<String> = operator_policies.iter().map(|policy| policy.vhost.clone()).collect();
         let mut statistics = Vec::new();
         if !limited.is_empty() {
             statistics = client.list_queue_statistics(None).await?;
             statistics.retain(|of| limited.contains(&of.vhost));
-            sweep.add(&statistics);
+            add(&mut queues, &statistics);
         }
+        let queues = queues.into_iter().map(Arc::new).collect();
+        let bindings = bindings.into_iter().map(Arc::new).collect();
+        let sweep = Sweep { begun, queues, exchanges, bindings, policies, operator_policies };
         self.seed(&sweep, &limited, statistics);
         Ok(sweep)
     }
@@ -251,21 +252,19 @@ impl Observer {
 /// What a sweep saw of one virtual host.
 #[derive(Default)]
 struct Seen {
-    queues: HashMap<String, QueueInfo>,
+    queues: HashMap<String, Arc<QueueInfo>>,
     statistics: HashMap<String, QueueStatistics>,
     exchanges: HashMap<String, ExchangeInfo>,
-    bindings: HashMap<Target, Vec<BindingInfo>>,
+    bindings: HashMap<Target, Vec<Arc<BindingInfo>>>,
     policies: VhostPolicies,
 }
 
-impl Sweep {
-    fn add(&mut self, statistics: &[QueueStatistics]) {
-        let of: HashMap<_, _> =
-            statistics.iter().map(|of| ((of.vhost.clone(), of.name.clone()), of)).collect();
-        for queue in &mut self.queues {
-            if let Some(of) = of.get(&(queue.vhost.clone(), queue.name.clone())) {
-                *queue = queue.clone().with_statistics((*of).clone());
-            }
+/// Adds to queues what statistics say of them.
+fn add(queues: &mut [QueueInfo], statistics: &[QueueStatistics]) {
+    let of: HashMap<_, _> = statistics.iter().map(|of| ((of.vhost.clone(), of.name.clone()), of)).collect();
+    for queue in queues {
+        if let Some(of) = of.get(&(queue.vhost.clone(), queue.name.clone())) {
+            *queue = queue.clone().with_statistics((*of).clone());
         }
     }
 }
@@ -352,11 +351,11 @@ impl Look<'_> {
             .shared(&self.desk.queues, async || {
                 let queues = self.client.list_queues(Some(self.vhost)).await?;
                 self.desk.size.store(queues.len(), Ordering::Relaxed);
-                Ok(queues.into_iter().map(|queue| (queue.name.clone(), queue)).collect())
+                Ok(queues.into_iter().map(|queue| (queue.name.clone(), Arc::new(queue))).collect())
             })
             .await?;
         match listed {
-            Some(queues) => Ok(queues.get(name).cloned()),
+            Some(queues) => Ok(queues.get(name).map(|queue| queue.as_ref().clone())),
             None => self.client.queue(self.vhost, name).await,
         }
     }
@@ -396,11 +395,11 @@ impl Look<'_> {
         }
     }
 
-    async fn bindings(&self) -> Result<Option<Arc<HashMap<Target, Vec<BindingInfo>>>>, RabbitError> {
+    async fn bindings(&self) -> Result<Option<Arc<HashMap<Target, Vec<Arc<BindingInfo>>>>>, RabbitError> {
         self.shared(&self.desk.bindings, async || {
-            let mut all: HashMap<Target, Vec<BindingInfo>> = HashMap::new();
+            let mut all: HashMap<Target, Vec<Arc<BindingInfo>>> = HashMap::new();
             for binding in self.client.list_bindings(Some(self.vhost)).await? {
-                all.entry(binding.target.clone()).or_default().push(binding);
+                all.entry(binding.target.clone()).or_default().push(Arc::new(binding));
             }
             Ok(all)
         })
@@ -409,7 +408,10 @@ impl Look<'_> {
 
     async fn bindings_to(&self, target: &Target) -> Result<Vec<BindingInfo>, RabbitError> {
         match self.bindings().await? {
-            Some(all) => Ok(all.get(target).cloned().unwrap_or_default()),
+            Some(all) => {
+                let to = all.get(target).into_iter().flatten();
+                Ok(to.map(|binding| binding.as_ref().clone()).collect())
+            }
             None => self.client.bindings_to(self.vhost, target).await,
         }
     }
@@ -418,7 +420,8 @@ impl Look<'_> {
         match self.bindings().await? {
             Some(all) => {
                 let to = all.get(target).into_iter().flatten();
-                Ok(to.filter(|binding| binding.source == source).cloned().collect())
+                let between = to.filter(|binding| binding.source == source);
+                Ok(between.map(|binding| binding.as_ref().clone()).collect())
             }
             None => self.client.bindings_between(self.vhost, source, target).await,
         }

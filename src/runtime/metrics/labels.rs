@@ -1,6 +1,7 @@
 //! Label sets. Every value is from a closed set, or the name of an object that exists.
 
 use std::hash::Hash;
+use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
 
@@ -33,21 +34,13 @@ labels! {
     Operation { operation: &'static str }
     ApiWrite { verb: &'static str, resource: &'static str }
     Build { version: &'static str, revision: &'static str }
-    Object { kind: &'static str, namespace: String, name: String }
+    Object { kind: &'static str, namespace: Arc<str>, name: Arc<str> }
     Consumer { namespace: String, name: String }
     Guard { namespace: String, name: String, guard: &'static str }
     Decision { namespace: String, name: String, bound: &'static str }
     ScalePatch { namespace: String, name: String, direction: &'static str }
     Broker { broker: String }
     BrokerRequest { broker: String, operation: &'static str, result: &'static str }
-}
-
-impl Owned for Object {
-    type Owner = Self;
-
-    fn owner(&self) -> Self {
-        self.clone()
-    }
 }
 
 impl Owned for Broker {

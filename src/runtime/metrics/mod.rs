@@ -72,8 +72,8 @@ struct Inner {
     passes_waiting: Family<Waiting, Gauge>,
     broker_requests: OwnedFamily<BrokerRequest, Counter>,
     broker_request_duration: Durations<Operation>,
-    object_ready: OwnedFamily<Object, Gauge>,
-    object_in_sync: OwnedFamily<Object, Gauge>,
+    object_ready: Family<Object, Gauge>,
+    object_in_sync: Family<Object, Gauge>,
     vanished: Family<Kind, Counter>,
     drift_corrected: Family<Kind, Counter>,
     released: Family<Kind, Counter>,
@@ -126,8 +126,8 @@ impl Metrics {
                 "How long brokers take to answer, by operation",
                 Buckets,
             ),
-            object_ready: r.owned("object_ready", "1 if the object's Ready condition is True, else 0"),
-            object_in_sync: r.owned(
+            object_ready: r.family("object_ready", "1 if the object's Ready condition is True, else 0"),
+            object_in_sync: r.family(
                 "object_in_sync",
                 "1 if the broker matches the object (of a Broker: all its objects), 0 if not; no series if unknown",
             ),
@@ -236,15 +236,18 @@ impl Metrics {
         in_sync: Option<bool>,
     ) {
         let labels = object(kind, namespace, name);
-        set(&self.0.object_ready, labels.clone(), Some(i64::from(ready == Some(true))));
-        set(&self.0.object_in_sync, labels, in_sync.map(i64::from));
+        self.0.object_ready.get_or_create_owned(&labels).set(i64::from(ready == Some(true)));
+        match in_sync {
+            Some(in_sync) => drop(self.0.object_in_sync.get_or_create_owned(&labels).set(i64::from(in_sync))),
+            None => drop(self.0.object_in_sync.remove(&labels)),
+        }
     }
 
     /// The object is gone.
     pub fn forget_object(&self, kind: &'static str, namespace: &str, name: &str) {
         let labels = object(kind, namespace, name);
-        self.0.object_ready.forget(&labels);
-        self.0.object_in_sync.forget(&labels);
+        self.0.object_ready.remove(&labels);
+        self.0.object_in_sync.remove(&labels);
     }
 
     /// A broker's object vanished or was replaced.

@@ -11,7 +11,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::groups::GroupInfo;
-use rdkafka::message::OwnedHeaders;
+use rdkafka::message::{OwnedHeaders, OwnedMessage};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{Offset, TopicPartitionList};
@@ -143,6 +143,26 @@ impl Kafka {
         let mut before = TopicPartitionList::new();
         before.add_partition_offset(topic, 0, Offset::End).expect("an offset");
         self.admin.delete_records(&before, &options()).await.expect("records are deleted");
+    }
+
+    /// All records of a topic, as of now.
+    pub fn records(&self, topic: &str) -> Vec<OwnedMessage> {
+        let reader: BaseConsumer =
+            config(&self.servers).set("group.id", "reads-all").create().expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        let mut left = 0;
+        for partition in self.metadata(Some(topic)).topics()[0].partitions() {
+            list.add_partition_offset(topic, partition.id(), Offset::Beginning).expect("an offset");
+            left += self.messages(topic, partition.id());
+        }
+        reader.assign(&list).expect("assigned");
+        let mut records = Vec::new();
+        while left > 0 {
+            let record = reader.poll(TIMEOUT).expect("a record in time").expect("a record");
+            records.push(record.detach());
+            left -= 1;
+        }
+        records
     }
 
     /// How many messages a partition holds.
