@@ -235,3 +235,33 @@ fn of_two_consumers_of_one_group_the_younger_is_in_conflict() {
         w.ready::<Consumer>("younger").await;
     });
 }
+
+#[test]
+fn of_a_consumer_that_moves_from_broker_to_broker_the_last_word_is_about_the_last() {
+    const CONSUMERS: usize = 24;
+    const MOVES: usize = 6;
+    world(async |w| {
+        let moves = |n: usize| async move {
+            for step in 0..MOVES {
+                let broker = if step % 2 == 0 { "nowhere" } else { "elsewhere" };
+                let yaml = consumer_yaml(&format!("c{n}"), "scaleTargetRef: {name: worker}");
+                w.apply(&yaml.replace("brokerRef: {name: kafka}", &format!("brokerRef: {{name: {broker}}}")))
+                    .await;
+            }
+        };
+        futures::future::join_all((0..CONSUMERS).map(moves)).await;
+        for n in 0..CONSUMERS {
+            let name = format!("c{n}");
+            until(&format!("{name} says what is so of the last broker"), async || {
+                let consumer: Consumer = w.get(&name).await;
+                let status = consumer.status.clone().unwrap_or_default();
+                let newest = status.observed_generation == consumer.metadata.generation;
+                if newest && consumer.message("Ready").contains("elsewhere") {
+                    return Ok(());
+                }
+                Err(format!("{:?} of {:?}", status, consumer.metadata.generation))
+            })
+            .await;
+        }
+    });
+}

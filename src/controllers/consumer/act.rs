@@ -1,6 +1,6 @@
 //! Asks the scaler, and carries out what it says: one patch of `/scale`, status, event, metrics.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use serde_json::json;
 
 use super::collector::on_grid;
 use super::observe::{Sample, Trouble, observation};
+use super::pen::Pen;
 use super::registry::{Front, Registration, Source};
 use super::report;
 use super::targets::{Target as Known, TargetKey};
@@ -27,6 +28,8 @@ use crate::scaling::{self, Decision, State, Target};
 
 /// How often figures that moved are written when nothing else changed.
 const FIGURES_EVERY: Duration = Duration::from_secs(60);
+/// How long the API server usually takes to answer a patch of a status.
+const WRITE_TAKES: Duration = Duration::from_millis(100);
 /// How long the API server may take to answer a patch.
 const PATCH_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -52,11 +55,12 @@ pub struct Seat {
     generation: Option<i64>,
     source: Option<Source>,
     front: Option<Front>,
-    written: Option<ConsumerStatus>,
     figures_at: Instant,
-    busy: Arc<AtomicBool>,
-    writing: Arc<AtomicBool>,
-    failed: Arc<AtomicBool>,
+    pen: Arc<Pen>,
+    /// A status that waits for the one that is being written.
+    put_off: bool,
+    /// When a status that was sent is written, or is to be sent once more.
+    sent_until: Instant,
     refused: Arc<Mutex<Option<Refused>>>,
     said: Option<(u32, &'static str)>,
     heard: Option<String>,
@@ -65,7 +69,7 @@ pub struct Seat {
 impl Seat {
     /// A Consumer that is new here: what the last leader learned is where it goes on.
     #[must_use]
-    pub fn new(registration: &Registration) -> Self {
+    pub fn new(registration: &Registration, pen: Arc<Pen>) -> Self {
         let learned = registration.consumer.status.as_ref().and_then(|status| status.learned.as_ref());
         let learned = learned.and_then(|learned| serde_json::from_value(json!(learned)).ok());
         Self {
@@ -74,11 +78,10 @@ impl Seat {
             generation: None,
             source: None,
             front: None,
-            written: registration.consumer.status.clone(),
             figures_at: Instant::now(),
-            busy: Arc::default(),
-            writing: Arc::default(),
-            failed: Arc::default(),
+            pen,
+            put_off: false,
+            sent_until: Instant::now(),
             refused: Arc::default(),
             said: None,
             heard: None,
@@ -91,6 +94,26 @@ impl Seat {
         now >= self.next
             || self.generation != registration.consumer.metadata.generation
             || self.front.as_ref() != Some(&registration.front)
+            || self.owes(now)
+    }
+
+    /// How long nobody has to look here, unless something changes.
+    #[must_use]
+    pub fn rest(&self, now: Instant) -> Duration {
+        let rest = self.next.saturating_duration_since(now);
+        if self.put_off {
+            rest.min(WRITE_TAKES)
+        } else if self.pen.writing.load(Ordering::Acquire) || self.pen.failed.load(Ordering::Acquire) {
+            rest.min(self.sent_until.saturating_duration_since(now).max(WRITE_TAKES))
+        } else {
+            rest
+        }
+    }
+
+    /// Whether a status has to be written that could not be: the next poll may be minutes away.
+    fn owes(&self, now: Instant) -> bool {
+        let failed = self.pen.failed.load(Ordering::Acquire) && now >= self.sent_until;
+        (self.put_off || failed) && !self.pen.writing.load(Ordering::Acquire)
     }
 }
 
@@ -158,7 +181,7 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
         ctx.metrics.consumer(namespace, &name, &ConsumerFigures::default());
         ctx.metrics.consumer_guards(namespace, &name, &[]);
     }
-    let before = seat.written.clone().unwrap_or_default();
+    let before = seat.pen.written().unwrap_or_default();
     let trouble = sample
         .trouble(registration)
         .map(|trouble| Trouble { message: ctx.secrets.redact(&trouble.message), ..trouble });
@@ -254,10 +277,10 @@ fn patch(ctx: &Arc<Context>, registration: &Arc<Registration>, seat: &Seat, deci
         .unwrap_or_else(PoisonError::into_inner)
         .as_ref()
         .is_some_and(|refused| refused.at.elapsed() < refused.pause());
-    if registration.dry_run || waits || seat.busy.swap(true, Ordering::AcqRel) {
+    if registration.dry_run || waits || seat.pen.scaling.swap(true, Ordering::AcqRel) {
         return;
     }
-    let (ctx, registration, busy) = (ctx.clone(), registration.clone(), seat.busy.clone());
+    let (ctx, registration, pen) = (ctx.clone(), registration.clone(), seat.pen.clone());
     let refused = seat.refused.clone();
     let to = decision.replicas;
     let message = decision.message.clone();
@@ -292,7 +315,7 @@ fn patch(ctx: &Arc<Context>, registration: &Arc<Registration>, seat: &Seat, deci
             }
         }
         drop(refused);
-        busy.store(false, Ordering::Release);
+        pen.scaling.store(false, Ordering::Release);
     });
 }
 
@@ -333,38 +356,33 @@ fn write(
     after: ConsumerStatus,
 ) {
     // After a failed write nobody knows what the API server has: what the watch shows is the base.
-    let again = seat.failed.load(Ordering::Acquire);
+    let again = seat.pen.failed.load(Ordering::Acquire);
     let before = if again { shown(ctx, registration) } else { before };
-    let urgent = again || seat.written.is_none() || report::urgent(&before, &after);
+    let urgent = again || seat.pen.written().is_none() || report::urgent(&before, &after);
+    seat.put_off = false;
     if before == after {
-        seat.failed.store(false, Ordering::Release);
+        seat.pen.failed.store(false, Ordering::Release);
         return;
     }
     if !(urgent || seat.figures_at.elapsed() >= FIGURES_EVERY) {
         return;
     }
-    if seat.writing.swap(true, Ordering::AcqRel) {
+    if !seat.pen.take(&after) {
+        seat.put_off = true;
         return;
     }
-    seat.failed.store(false, Ordering::Release);
+    seat.sent_until = Instant::now() + PATCH_TIMEOUT;
     seat.figures_at = Instant::now();
-    seat.written = Some(after.clone());
-    let (ctx, registration) = (ctx.clone(), registration.clone());
-    let (failed, writing) = (seat.failed.clone(), seat.writing.clone());
+    let (ctx, registration, pen) = (ctx.clone(), registration.clone(), seat.pen.clone());
     tokio::spawn(async move {
         let written = tokio::time::timeout(
             PATCH_TIMEOUT,
             status::write(&ctx, registration.consumer.as_ref(), &before, &after),
         )
         .await;
-        match written {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                failed.store(true, Ordering::Release);
-                tracing::warn!(kind = "Consumer", name = registration.consumer.name_any(), %error, "status not written");
-            }
-            Err(_) => failed.store(true, Ordering::Release),
+        if let Ok(Err(error)) = &written {
+            tracing::warn!(kind = "Consumer", name = registration.consumer.name_any(), %error, "status not written");
         }
-        writing.store(false, Ordering::Release);
+        pen.put_back(matches!(written, Ok(Ok(()))));
     });
 }

@@ -60,7 +60,8 @@ async fn poll(ctx: Arc<Context>, broker: BrokerKey, stop: CancellationToken) {
         let due: Vec<Arc<Registration>> = registrations
             .iter()
             .filter(|registration| {
-                let seat = seats.entry(registration.uid.clone()).or_insert_with(|| Seat::new(registration));
+                let new = || Seat::new(registration, ctx.registry.pen(registration));
+                let seat = seats.entry(registration.uid.clone()).or_insert_with(new);
                 seat.due(registration, Instant::now())
             })
             .cloned()
@@ -69,7 +70,7 @@ async fn poll(ctx: Arc<Context>, broker: BrokerKey, stop: CancellationToken) {
             sweep(&ctx, &broker, &due, &mut seats, &mut facts).await;
         }
         let now = Instant::now();
-        let next = seats.values().map(|seat| seat.next.saturating_duration_since(now)).min().unwrap_or(IDLE);
+        let next = seats.values().map(|seat| seat.rest(now)).min().unwrap_or(IDLE);
         tokio::select! {
             () = stop.cancelled() => return,
             () = tokio::time::sleep(next) => {}
@@ -98,7 +99,8 @@ async fn sweep(
         Err(failure) => Sample::nothing(&failure),
     };
     ctx.metrics.lag_sweep(&broker.to_string(), begun.elapsed());
-    for registration in due {
+    // One that went or moved to another broker meanwhile is no business of this one.
+    for registration in due.iter().filter(|due| ctx.registry.reads_from(&due.uid, broker)) {
         if let Some(seat) = seats.get_mut(&registration.uid) {
             act::decide(ctx, registration, &sample, seat);
         }

@@ -12,13 +12,14 @@
 //! * [`targets`]: what is known of Deployments, StatefulSets and autoscalers
 //! * [`registry`]: which Consumers are to be decided for
 //! * [`collector`]: the poll; [`observe`]: from offsets, or the depth of queues, to an observation
-//! * [`report`]: from a decision to status (pure); [`act`]: patch and status
+//! * [`report`]: from a decision to status (pure); [`act`]: patch and status; [`pen`]: one hand at a time
 
 pub mod act;
 pub mod collector;
 pub mod environment;
 pub mod keys;
 pub mod observe;
+pub mod pen;
 pub mod registry;
 pub mod report;
 pub mod targets;

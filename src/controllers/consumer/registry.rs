@@ -7,6 +7,7 @@ use kube::ResourceExt as _;
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::pen::Pen;
 use super::target;
 use super::targets::TargetKey;
 use crate::api::Consumer;
@@ -170,12 +171,13 @@ pub fn config(consumer: &Consumer) -> Result<scaling::Config, Rejection> {
 /// All registrations. Whoever waits on [`Registry::changed`] hears of every change.
 pub struct Registry {
     all: Mutex<HashMap<String, Arc<Registration>>>,
+    pens: Mutex<HashMap<String, Arc<Pen>>>,
     changed: watch::Sender<u64>,
 }
 
 impl Default for Registry {
     fn default() -> Self {
-        Self { all: Mutex::default(), changed: watch::channel(0).0 }
+        Self { all: Mutex::default(), pens: Mutex::default(), changed: watch::channel(0).0 }
     }
 }
 
@@ -190,9 +192,23 @@ impl Registry {
     /// Takes a Consumer out.
     pub fn remove(&self, uid: &str) {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        self.pens.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         if all.remove(uid).is_some() {
             self.changed.send_modify(|n| *n += 1);
         }
+    }
+
+    /// Whether a Consumer still reads from that broker.
+    pub fn reads_from(&self, uid: &str, broker: &BrokerKey) -> bool {
+        let all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(uid).is_some_and(|registration| registration.broker == *broker)
+    }
+
+    /// The pen of a Consumer, whichever collector asks for it.
+    pub fn pen(&self, registration: &Registration) -> Arc<Pen> {
+        let mut pens = self.pens.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = || Arc::new(Pen::new(registration.consumer.status.clone()));
+        pens.entry(registration.uid.clone()).or_insert_with(new).clone()
     }
 
     /// Whether a Consumer misses something, so that news may help it.
