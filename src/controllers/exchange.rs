@@ -90,6 +90,9 @@ impl TopologyKind for Exchange {
     async fn remove(pass: &Pass<'_, Self>) -> Result<deletion::Verdict, Failure> {
         let name = pass.object.exchange_name();
         let vhost = pass.object.spec.vhost.as_str();
+        if !planner::value::is_addressable(name) {
+            return Ok(deletion::Verdict::Release("it can never have been made: no address can name it"));
+        }
         let rabbit = pass.link.rabbitmq()?;
         let client = rabbit.client.on(pass.lane);
         let observed = client.exchange(vhost, name).await?.as_ref().map(apply::seen_exchange);

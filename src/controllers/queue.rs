@@ -138,6 +138,9 @@ impl TopologyKind for Queue {
     async fn remove(pass: &Pass<'_, Self>) -> Result<Removal, Failure> {
         let name = pass.object.queue_name();
         let vhost = pass.object.spec.vhost.as_str();
+        if !planner::value::is_addressable(name) {
+            return Ok(deletion::Verdict::Release("it can never have been made: no address can name it"));
+        }
         let rabbit = pass.link.rabbitmq()?;
         let client = rabbit.client.on(pass.lane);
         // An AMQP address that does not answer is in the way only of what has to be weighed.

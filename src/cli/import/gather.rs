@@ -16,6 +16,7 @@ use crate::cli::offline::links::{kafka_said, rabbitmq_said};
 use crate::topology::Rejection;
 use crate::topology::rabbitmq::Target;
 use crate::topology::rabbitmq::policy::{exchange_policy_name, queue_policy_name};
+use crate::topology::rabbitmq::value::is_addressable;
 
 /// Topics that are looked at at once.
 const AT_ONCE: usize = 1_000;
@@ -148,7 +149,13 @@ pub async fn rabbitmq(
     bindings.sort();
     for (vhost, binding) in bindings {
         // One that leads to what is not exported belongs to that.
-        if exported.contains(&(vhost.clone(), binding.target.clone())) && !args.excludes(&binding.source) {
+        let nameable = is_addressable(&binding.source)
+            && (is_addressable(&binding.routing_key) || !binding.arguments.is_empty());
+        if !nameable {
+            found.leave_out("that no address can name");
+        } else if exported.contains(&(vhost.clone(), binding.target.clone()))
+            && !args.excludes(&binding.source)
+        {
             found.bindings.push(exporter.binding(&vhost, &binding));
         } else {
             found.leave_out("that lead elsewhere");
@@ -161,6 +168,8 @@ pub async fn rabbitmq(
 fn wanted(args: &Args, name: &str) -> Result<(), &'static str> {
     if name.is_empty() || name.starts_with("amq.") || name.starts_with("__") {
         Err("of the broker's own")
+    } else if !is_addressable(name) {
+        Err("that no address can name")
     } else if args.wants(name) {
         Ok(())
     } else {

@@ -11,7 +11,7 @@ use self::settings::{declared, settings};
 use super::binding::{BindingId, Target};
 use super::policy::{Kind, Subject};
 use super::settle::Settings;
-use super::value::{check_arguments, check_name, check_own_name, invalid};
+use super::value::{check_arguments, check_name, check_own_name, invalid, is_addressable};
 use crate::api::arguments::Arguments;
 use crate::api::binding::Binding;
 use crate::api::exchange::Exchange;
@@ -199,6 +199,12 @@ fn binding(
         return Err(invalid(format!(
             "binding key {shown:?}… has {} bytes; RabbitMQ takes at most 255",
             routing_key.len()
+        )));
+    }
+    if !is_addressable(routing_key) && arguments.is_empty() {
+        // It could be made, and never be taken away.
+        return Err(invalid(format!(
+            "binding key {routing_key:?}: RabbitMQ's management interface has no address for such a binding without arguments"
         )));
     }
     check_arguments(&format!("binding of {id}"), arguments)?;

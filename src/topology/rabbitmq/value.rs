@@ -107,10 +107,22 @@ pub fn check_name(what: &str, name: &str) -> Result<(), Rejection> {
             name.len()
         )));
     }
+    if !is_addressable(name) {
+        return Err(invalid(format!(
+            "{what} name {name:?}: RabbitMQ's management interface has no address for it"
+        )));
+    }
     if name.contains(['\n', '\r', '\0']) {
         return Err(invalid(format!("{what} name {shown:?} has a line break or a NUL in it")));
     }
     Ok(())
+}
+
+/// Whether an address of the management interface can have the word in it: these two are taken for steps along the
+/// path, however they are encoded.
+#[must_use]
+pub fn is_addressable(word: &str) -> bool {
+    !matches!(word, "." | "..")
 }
 
 /// As [`check_name`], for something that Spillway declares.
@@ -158,7 +170,7 @@ mod tests {
         for good in ["payments", "a b/é#1", &"x".repeat(255)] {
             assert!(check_own_name("queue", good).is_ok(), "{good}");
         }
-        for bad in ["", "a\nb", &"x".repeat(256), &"é".repeat(128), "amq.gen-1"] {
+        for bad in ["", ".", "..", "a\nb", &"x".repeat(256), &"é".repeat(128), "amq.gen-1"] {
             assert_eq!(check_own_name("queue", bad).unwrap_err().reason, Reason::InvalidSpec, "{bad}");
         }
         assert!(check_name("exchange", "amq.topic").is_ok(), "one may bind from it");

@@ -88,6 +88,22 @@ fn nothing_is_bound_from_or_to_the_default_exchange() {
     assert!(DesiredBinding::of(&cr, "amq.topic", Target::Queue("amq.gen-1".into())).is_ok());
 }
 
+#[test]
+fn a_binding_that_could_be_made_and_never_be_taken_away_is_refused() {
+    let binding = |key: &str, arguments: Value| {
+        let spec = json!({
+            "brokerRef": {"name": "b"}, "source": "s", "destination": {"queue": "q"}, "routingKey": key, "arguments": arguments,
+        });
+        let cr = Binding::new("b", serde_json::from_value(spec).unwrap());
+        DesiredBinding::of(&cr, "s", Target::Queue("q".into()))
+    };
+    for key in [".", ".."] {
+        assert!(binding(key, json!({})).unwrap_err().message.contains("has no address"));
+        assert!(binding(key, json!({"x": 1})).is_ok(), "its address ends with a hash of the arguments");
+    }
+    assert!(binding("...", json!({})).is_ok());
+}
+
 fn values() -> impl Strategy<Value = Value> {
     prop_oneof![
         (-3i64..3).prop_map(|n| json!(n)),
