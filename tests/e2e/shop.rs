@@ -12,10 +12,10 @@ use rdkafka::message::Headers as _;
 use crate::bed::{World, required, until, world};
 use crate::examples::applied;
 
-/// The shop's binary, which `cargo test` builds beside the operator's.
+/// The shop's binary, beside the operator's.
 fn shop() -> Command {
     let beside = Path::new(env!("CARGO_BIN_EXE_spillway")).with_file_name("examples/shop");
-    assert!(beside.exists(), "{} is not there: cargo build --examples", beside.display());
+    assert!(beside.exists(), "{} is not there: cargo build --example shop", beside.display());
     let mut command = Command::new(beside);
     command.env("SPILLWAY_KAFKA_BOOTSTRAP_SERVERS", required("SPILLWAY_TEST_KAFKA")).stderr(Stdio::null());
     command
