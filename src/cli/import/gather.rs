@@ -149,9 +149,7 @@ pub async fn rabbitmq(
     bindings.sort();
     for (vhost, binding) in bindings {
         // One that leads to what is not exported belongs to that.
-        let nameable = is_addressable(&binding.source)
-            && (is_addressable(&binding.routing_key) || !binding.arguments.is_empty());
-        if !nameable {
+        if !is_addressable(&binding.source) || !binding.has_address() {
             found.leave_out("that no address can name");
         } else if exported.contains(&(vhost.clone(), binding.target.clone()))
             && !args.excludes(&binding.source)

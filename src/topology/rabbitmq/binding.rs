@@ -9,7 +9,7 @@ use std::fmt;
 
 use super::desired::DesiredBinding;
 use super::step::Step;
-use super::value::{canonical_map, shown};
+use super::value::{canonical_map, is_addressable, shown};
 use super::{Gate, Loss, Plan, hash};
 use crate::api::arguments::Arguments;
 use crate::api::binding::AppliedBinding;
@@ -58,6 +58,15 @@ pub struct BindingId {
     pub routing_key: String,
     /// Its arguments.
     pub arguments: Arguments,
+}
+
+impl BindingId {
+    /// Whether the management interface has an address for it. One without could be made, and never be taken away; with
+    /// arguments, an address ends with a hash of them.
+    #[must_use]
+    pub fn has_address(&self) -> bool {
+        is_addressable(&self.routing_key) || !self.arguments.is_empty()
+    }
 }
 
 impl Ord for BindingId {

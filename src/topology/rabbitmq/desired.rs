@@ -11,7 +11,7 @@ use self::settings::{declared, settings};
 use super::binding::{BindingId, Target};
 use super::policy::{Kind, Subject};
 use super::settle::Settings;
-use super::value::{check_arguments, check_name, check_own_name, invalid, is_addressable};
+use super::value::{check_arguments, check_name, check_own_name, invalid};
 use crate::api::arguments::Arguments;
 use crate::api::binding::Binding;
 use crate::api::exchange::Exchange;
@@ -201,8 +201,7 @@ fn binding(
             routing_key.len()
         )));
     }
-    if !is_addressable(routing_key) && arguments.is_empty() {
-        // It could be made, and never be taken away.
+    if !id.has_address() {
         return Err(invalid(format!(
             "binding key {routing_key:?}: RabbitMQ's management interface has no address for such a binding without arguments"
         )));
