@@ -33,7 +33,11 @@ cluster_prepare() {
     # An operator that watches the whole cluster would take them for its own. What another test left may be on its way out.
     local until=$((SECONDS + 180))
     while [[ -n $(kubectl get spillway -A -o name 2>/dev/null) ]]; do
-      ((SECONDS < until)) || { echo "there are objects of Spillway in this cluster: run the test on one of its own"; return 1; }
+      ((SECONDS < until)) || {
+        echo "there are objects of Spillway in this cluster: run the test on one of its own"
+        kubectl get spillway -A --no-headers | head -20
+        return 1
+      }
       sleep 2
     done
   fi
