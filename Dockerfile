@@ -15,11 +15,12 @@ ENV OPENSSL_STATIC=1 LIBZ_SYS_STATIC=1 PKG_CONFIG_ALL_STATIC=1 RUSTFLAGS="-C tar
 COPY . .
 
 # --target keeps RUSTFLAGS away from build scripts and macros, which cannot be static. What is fetched and built
-# stays in the cache mounts.
+# stays in the cache mounts. Kernels for arm64 have pages of 4 to 64 KiB: the allocator has to be told the largest.
 FROM source AS build-operator
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     target=$(rustc -vV | sed -n 's/^host: //p') \
+ && case $target in aarch64*) export JEMALLOC_SYS_WITH_LG_PAGE=16 ;; esac \
  && cargo build --locked --release --target "$target" --bin spillway \
  && install -D "target/$target/release/spillway" /out/spillway \
  && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt

@@ -14,8 +14,8 @@ use spillway_operator::brokers::settings::Secret;
 
 /// How many queues, each with its policy.
 const SIZES: [usize; 3] = [100, 1_000, 5_000];
-/// How many of each request are timed.
-const TIMED: usize = 20;
+/// How many of each request are timed: many, or a few where one takes half a minute.
+const TIMED: std::ops::RangeInclusive<usize> = 3..=20;
 const VHOST: &str = "bench-policies";
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -76,7 +76,7 @@ async fn measure(client: &RabbitClient, size: usize) -> Result<[f64; 3], BenchEr
         .collect();
     client.import_definitions(Some(VHOST), &json!({"policies": policies, "queues": queues})).await?;
     let (mut policy, mut none, mut listing) = (Vec::new(), Vec::new(), Vec::new());
-    for n in 0..TIMED {
+    for n in 0..(20_000 / size).clamp(*TIMED.start(), *TIMED.end()) {
         let begun = Instant::now();
         let changed = Policy {
             vhost: VHOST.into(),

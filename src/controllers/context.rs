@@ -78,7 +78,7 @@ impl fmt::Display for BrokerKey {
 }
 
 /// What is kept in memory of one object between passes. It may be lost at any time.
-#[derive(Default)]
+#[derive(Default, PartialEq)]
 pub struct Notes {
     /// Failures in a row.
     pub failures: u32,
@@ -226,8 +226,13 @@ impl Context {
 
     /// A pass over an object is through.
     pub fn pass_ends(&self, uid: &str) {
-        if let Some(notes) = self.notes.lock().unwrap_or_else(PoisonError::into_inner).get_mut(uid) {
+        let mut all = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(notes) = all.get_mut(uid) {
             notes.pass_ends();
+            // Of most objects there is nothing to remember.
+            if *notes == Notes::default() {
+                all.remove(uid);
+            }
         }
     }
 

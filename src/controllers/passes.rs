@@ -110,8 +110,10 @@ where
 {
     let span = tracing::info_span!("pass", kind, object = %Named(&id));
     let uid = object.uid().unwrap_or_default();
+    // Hundreds run at once, and each future around this one would hold its kilobytes once more.
+    let pass = Box::pin(pass(object, ctx.clone()));
     let work = async {
-        let failure = match pass(object, ctx.clone()).await {
+        let failure = match pass.await {
             Ok(again) => return again,
             Err(failure) => failure,
         };

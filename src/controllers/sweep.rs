@@ -61,9 +61,10 @@ pub struct Counts {
 
 /// What the sweep of a link saw, for passes that have no other reason to ask: after a restart, thousands of topics
 /// that are as declared are looked at in one sweep, not once more each.
+#[derive(Clone)]
 pub struct Looked(watch::Sender<Option<Arc<Look>>>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Look {
     ended: Option<Instant>,
     topics: HashMap<String, ObservedTopic>,
@@ -84,6 +85,23 @@ impl Looked {
         let recent = look.ended.is_some_and(|ended| ended.elapsed() < RECENT);
         look.topics.get(name).filter(|_| recent).cloned()
     }
+
+    /// Keeps what a sweep saw for as long as it is worth something. One that failed is over, too: nobody waits for it
+    /// any more.
+    fn keep(&self, look: Look) {
+        let look = Arc::new(look);
+        self.0.send_replace(Some(look.clone()));
+        let kept = self.0.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(RECENT).await;
+            kept.send_if_modified(|last| {
+                if let Some(last) = last.as_mut().filter(|last| Arc::ptr_eq(last, &look)) {
+                    *last = Arc::default();
+                }
+                false
+            });
+        });
+    }
 }
 
 /// Looks once; wakes what differs.
@@ -91,8 +109,7 @@ pub async fn run(ctx: &Arc<Context>, link: &Link, kafka: &KafkaHandle) -> Result
     let mut look = Look::default();
     let counts = sweep(ctx, link, kafka, &mut look.topics).await;
     look.ended = counts.is_ok().then(Instant::now);
-    // One that failed is over, too: nobody waits for it any more.
-    link.looked.0.send_replace(Some(Arc::new(look)));
+    link.looked.keep(look);
     counts
 }
 
