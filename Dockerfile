@@ -3,15 +3,15 @@
 #   docker build .                      hack/image builds it with whichever of docker, podman and buildah is there
 #   docker build --target shop .
 #
-# The C library is glibc, linked statically: its resolver is the one that cluster DNS is tested with, its allocator
-# is quick with many threads, and with `scratch` below it nothing needs updates but the binary.
+# The C library is glibc, linked statically: its resolver is the one that cluster DNS is tested with, and with `scratch`
+# below it nothing needs updates but the binary.
 
 ARG RUST_VERSION=1.95
 
 FROM docker.io/library/rust:${RUST_VERSION}-bookworm AS source
 WORKDIR /src
-# librdkafka's OpenSSL and zlib come from Debian as static archives.
-ENV OPENSSL_STATIC=1 LIBZ_SYS_STATIC=1 PKG_CONFIG_ALL_STATIC=1 RUSTFLAGS="-C target-feature=+crt-static"
+# librdkafka's OpenSSL and zlib come from Debian as static archives. A panic ends the process: nothing unwinds.
+ENV OPENSSL_STATIC=1 LIBZ_SYS_STATIC=1 PKG_CONFIG_ALL_STATIC=1 RUSTFLAGS="-C target-feature=+crt-static -C force-unwind-tables=no"
 COPY . .
 
 # --target keeps RUSTFLAGS away from build scripts and macros, which cannot be static. What is fetched and built
@@ -23,9 +23,18 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
  && case $target in aarch64*) export JEMALLOC_SYS_WITH_LG_PAGE=16 ;; esac \
  && cargo build --locked --release --target "$target" --bin spillway \
  && install -D "target/$target/release/spillway" /out/spillway \
+ && hack/sbom "$target" libssl-dev zlib1g-dev libc6-dev >/out/sbom.cdx.json \
  && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt
 
 FROM scratch AS operator
+ARG VERSION=0.0.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Spillway" \
+      org.opencontainers.image.description="Kafka and RabbitMQ topology as declared, and consumers scaled by their lag" \
+      org.opencontainers.image.url="https://spillway.dev" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION"
 COPY --from=build-operator /out /
 USER 65532:65532
 ENTRYPOINT ["/spillway"]

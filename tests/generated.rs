@@ -95,3 +95,25 @@ fn every_field_of_a_crd_is_described_for_kubectl_explain() {
     }
     assert!(found.is_empty(), "{found:#?}");
 }
+
+#[test]
+fn the_bill_of_materials_names_what_is_linked_and_nothing_twice() {
+    let output = Command::new("hack/sbom").output().expect("hack/sbom");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let bill: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&bill["bomFormat"], &bill["specVersion"]), (&"CycloneDX".into(), &"1.6".into()));
+    assert_eq!(bill["metadata"]["component"]["version"], env!("CARGO_PKG_VERSION"));
+    let parts = bill["components"].as_array().expect("components");
+    let names: Vec<_> = parts.iter().filter_map(|part| part["name"].as_str()).collect();
+    for linked in ["kube", "rdkafka-sys", "lapin", "tikv-jemalloc-sys"] {
+        assert!(names.contains(&linked), "{linked} is missing: {names:?}");
+    }
+    for not_linked in ["proptest", "criterion", "cmake"] {
+        assert!(!names.contains(&not_linked), "{not_linked} is not in the binary");
+    }
+    let references: BTreeSet<_> = parts.iter().filter_map(|part| part["bom-ref"].as_str()).collect();
+    assert_eq!(references.len(), parts.len(), "a part is named twice");
+    for part in parts {
+        assert!(part["version"].is_string() && part["licenses"][0]["expression"].is_string(), "{part}");
+    }
+}
