@@ -129,8 +129,9 @@ chart_uninstall() {
   snapshot >"$scratch/after"
   diff -u "$scratch/before" "$scratch/after"
   kubectl get crd "${crds[@]/%/.spillway.dev}" -o name
-  [[ -z $(kubectl -n "$namespace" get deployments,pods,serviceaccounts,roles,rolebindings -l app.kubernetes.io/instance=spillway -o name) ]]
-  [[ -z $(kubectl get clusterroles,clusterrolebindings -l app.kubernetes.io/instance=spillway -o name) ]]
+  # `helm uninstall --wait` waits for what it made itself: pods go a moment after their Deployment.
+  kubectl -n "$namespace" wait --for=delete deployments,pods,serviceaccounts,roles,rolebindings -l app.kubernetes.io/instance=spillway --timeout=60s
+  kubectl wait --for=delete clusterroles,clusterrolebindings -l app.kubernetes.io/instance=spillway --timeout=60s
 }
 
 # Somebody else writes himself into the Lease: the leader stops and goes, comes back as a standby, and leads again when

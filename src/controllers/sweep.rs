@@ -61,10 +61,9 @@ pub struct Counts {
 
 /// What the sweep of a link saw, for passes that have no other reason to ask: after a restart, thousands of topics
 /// that are as declared are looked at in one sweep, not once more each.
-#[derive(Clone)]
 pub struct Looked(watch::Sender<Option<Arc<Look>>>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Look {
     ended: Option<Instant>,
     topics: HashMap<String, ObservedTopic>,
