@@ -1,9 +1,10 @@
-//! What one decision costs, and an hour of them.
+//! What one decision costs, an hour of them, and a simulated hour.
 
 use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use spillway_operator::scaling::replay::Replay;
+use spillway_operator::scaling::simulate::{Group as Simulated, foretell};
 use spillway_operator::scaling::{
     Committed, Config, Group, GroupRead, GroupState, Kafka, Member, Observation, Partition, Pod, State,
     Target, decide,
@@ -102,9 +103,26 @@ fn replay(c: &mut Criterion) {
     });
 }
 
+/// An hour of one Consumer: the plant's 36,000 steps and 3,600 decisions. Aim: below 50 ms.
+fn simulated(c: &mut Criterion) {
+    let group = Simulated {
+        partitions: 12,
+        rate: 100.0,
+        commit: 1.0,
+        cold_start: 10.0,
+        rebalance: 3.0,
+        config: Config::default(),
+        pace: Vec::new(),
+        seconds: 3_600.0,
+    };
+    c.bench_function("a simulated hour, 12 partitions", |b| {
+        b.iter(|| foretell(black_box(&group), |t| if t > 1_200.0 { 450.0 } else { 150.0 }, 1));
+    });
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10);
-    targets = decisions, replay
+    targets = decisions, replay, simulated
 }
 criterion_main!(benches);

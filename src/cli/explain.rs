@@ -11,15 +11,16 @@ use super::CliError;
 use super::cluster::{Cluster, NamespaceArgs};
 use super::offline::block_on;
 use super::offline::show::printable;
-use super::output::say;
+use super::output::{Format, print, say};
 use crate::api::Consumer;
 use crate::api::consumer::{ConsumerStatus, Scaling};
-use crate::scaling::Bound;
+use crate::scaling::{Bound, ConditionKind, sizes};
 
 const EXAMPLES: &str = "\
 Examples:
   spillway explain consumer/orders
   spillway explain consumer/tasks --namespace queue-service
+  spillway explain consumer/orders -o json | jq .status.decision
 
 What is said is as of the Consumer's status: decisions and conditions are written at once, figures that merely moved once
 a minute. `spillway lag` shows the lag of now.";
@@ -34,6 +35,9 @@ pub struct Args {
     /// The namespace; default: the one of the kubeconfig's context
     #[arg(short, long, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
+    /// How to print: json and yaml give the figures as they are in the Consumer
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
 }
 
 /// The name in `consumer/NAME`.
@@ -59,7 +63,21 @@ pub fn execute(args: &Args) -> Result<(), CliError> {
         let place = NamespaceArgs { namespace: args.namespace.clone(), all_namespaces: false };
         let namespace = cluster.namespace(&place).unwrap_or_default();
         let consumer = cluster.consumer(&namespace, &args.object).await?;
-        say(explain(&consumer).trim_end())
+        match args.output.structured(&figures(&consumer)) {
+            Some(text) => print(&text?),
+            None => say(explain(&consumer).trim_end()),
+        }
+    })
+}
+
+/// What the explanation rests on, for programs.
+fn figures(consumer: &Consumer) -> serde_json::Value {
+    serde_json::json!({
+        "namespace": consumer.namespace(),
+        "consumer": consumer.name_any(),
+        "reads": reads(consumer),
+        "scaling": consumer.spec.scaling,
+        "status": consumer.status,
     })
 }
 
@@ -129,6 +147,9 @@ fn inputs(out: &mut String, scaling: &Scaling, status: &ConsumerStatus) -> std::
     row(out, "λ  arrival", &unit(rates.arrival.as_deref(), "messages/s"))?;
     let prior = scaling.rate_per_replica.as_ref();
     let mu = match (&rates.per_replica, prior) {
+        (Some(rate), Some(_)) if learned.rate_per_replica.is_none() => {
+            format!("{rate} messages/s (ratePerReplica; not measured yet)")
+        }
         (Some(rate), _) => format!("{rate} messages/s"),
         (None, Some(prior)) => format!("{prior} messages/s (ratePerReplica; not measured yet)"),
         (None, None) => "not known yet".into(),
@@ -180,12 +201,7 @@ fn formula(out: &mut String, scaling: &Scaling, status: &ConsumerStatus) -> std:
     let need = keep.max(clear.unwrap_or_default());
     row(out, "need", &format!("{need:.2} at most: what waits between two commits anyway does not count"))?;
     if let Some(partitions) = status.partitions.and_then(|count| u32::try_from(count).ok()) {
-        let sizes: Vec<String> = sizes(partitions).iter().map(ToString::to_string).collect();
-        row(
-            out,
-            "sizes",
-            &format!("{}: {partitions} partitions are spread evenly by no other", shortened(&sizes)),
-        )?;
+        row(out, "sizes", &even(partitions, status))?;
     }
     let max = scaling.max_replicas.map_or_else(|| "none".into(), |max| max.to_string());
     let cap = status.cap.map_or_else(|| "none".into(), |cap| cap.to_string());
@@ -226,12 +242,34 @@ fn reads(consumer: &Consumer) -> String {
     }
 }
 
-/// Counts of replicas that differ in what they can do.
-fn sizes(partitions: u32) -> Vec<u32> {
-    let mut sizes: Vec<u32> = (1..=partitions.max(1)).map(|each| partitions.max(1).div_ceil(each)).collect();
-    sizes.sort_unstable();
-    sizes.dedup();
-    sizes
+/// Counts of replicas that differ in what they can do, as far as the status tells.
+fn even(partitions: u32, status: &ConsumerStatus) -> String {
+    let each = status.learned.as_ref().and_then(|learned| learned.consumers_per_replica).unwrap_or(1).max(1);
+    let foreign = foreign(status);
+    let sizes = sizes(partitions, each, foreign);
+    let cap = status.cap.and_then(|cap| u32::try_from(cap).ok());
+    if let Some(cap) = cap.filter(|cap| sizes.last() != Some(cap)) {
+        return format!(
+            "up to {cap}: of {partitions} partitions, those of each topic are spread by themselves"
+        );
+    }
+    let mut who = String::new();
+    if each > 1 {
+        let _ = write!(who, ", for {each} consumers a replica");
+    }
+    if foreign > 0 {
+        let _ = write!(who, ", beside {foreign} members outside our pods");
+    }
+    let sizes: Vec<String> = sizes.iter().map(ToString::to_string).collect();
+    format!("{}: {partitions} partitions are spread evenly by no other{who}", shortened(&sizes))
+}
+
+/// Members outside our pods, as the condition counts them.
+fn foreign(status: &ConsumerStatus) -> u32 {
+    let named = ConditionKind::ForeignMembers.as_str();
+    let holds =
+        status.conditions.iter().find(|condition| condition.type_ == named && condition.status == "True");
+    holds.and_then(|condition| condition.message.split(' ').next()?.parse().ok()).unwrap_or(0)
 }
 
 fn shortened(sizes: &[String]) -> String {
@@ -291,6 +329,42 @@ mod tests {
             "also Partitions",
             "19s (learned)",
             "most of them in orders/3",
+        ] {
+            assert!(text.contains(expected), "{expected} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_guess_is_not_shown_as_measured() {
+        let status = |learned: serde_json::Value| {
+            json!({"rates": {"arrival": "620", "perReplica": "98"}, "learned": learned, "conditions": [],
+                "decision": {"replicas": 3, "bound": "Rate", "message": "m", "since": "s"}})
+        };
+        let explained = |learned| {
+            let mut consumer = consumer(&status(learned));
+            consumer.spec.scaling.rate_per_replica = Some("98".into());
+            explain(&consumer)
+        };
+        assert!(explained(json!({})).contains("98 messages/s (ratePerReplica; not measured yet)"));
+        assert!(!explained(json!({"ratePerReplica": "98"})).contains("not measured"));
+    }
+
+    #[test]
+    fn sizes_know_consumers_per_replica_foreign_members_and_topics_by_themselves() {
+        let explained = |cap: i32, learned: serde_json::Value, conditions: serde_json::Value| {
+            explain(&consumer(&json!({
+                "partitions": 12, "cap": cap, "rates": {"arrival": "620", "perReplica": "98"},
+                "decision": {"replicas": 3, "bound": "Rate", "message": "m", "since": "s"},
+                "learned": learned, "conditions": conditions,
+            })))
+        };
+        let foreign = json!([{"type": "ForeignMembers", "status": "True", "reason": "ForeignMembers",
+            "message": "2 members outside our pods", "lastTransitionTime": "2026-11-21T12:00:00Z"}]);
+        for (text, expected) in [
+            (explained(12, json!({}), json!([])), "1, 2, 3, 4, 6, 12: 12 partitions are spread"),
+            (explained(3, json!({"consumersPerReplica": 4}), json!([])), "1, 2, 3: 12 partitions"),
+            (explained(10, json!({}), foreign), "1, 2, 4, 10: 12 partitions"),
+            (explained(4, json!({}), json!([])), "up to 4: of 12 partitions, those of each topic"),
         ] {
             assert!(text.contains(expected), "{expected} in\n{text}");
         }

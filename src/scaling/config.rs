@@ -16,7 +16,8 @@ pub struct Config {
     pub mode: Mode,
     /// Fewest replicas, 0 allows scaling to zero. Default 1.
     pub min_replicas: u32,
-    /// Most replicas. `None`: as many as can work (the cap); `RabbitMQ` needs a number.
+    /// Most replicas. `None`: as many as can work (the cap); `RabbitMQ` needs a number. Counts above it are lowered at
+    /// once, also while nothing is known of the load: what a person says is known.
     pub max_replicas: Option<u32>,
     /// How long a message may wait, in seconds, at least 1. Default 30.
     pub target_delay: f64,
@@ -143,9 +144,10 @@ impl Default for Config {
     }
 }
 
-/// The text form, as in the Consumer's `scaling` block and on a replay line.
+/// The text form, as in the Consumer's `scaling` block (where the API server refuses what it does not know) and on a
+/// replay line, where unknown fields are ignored.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 struct RawConfig {
     scaling: RawScaling,
     offset_reset: OffsetReset,
@@ -153,7 +155,7 @@ struct RawConfig {
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 struct RawScaling {
     mode: Option<Mode>,
     min_replicas: Option<u32>,
@@ -169,21 +171,21 @@ struct RawScaling {
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 struct RawScaleDown {
     stabilization: Option<Seconds>,
     peak_memory: Option<Seconds>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 struct RawIdle {
     after: Option<Seconds>,
     lag_tolerance: Option<u64>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 struct RawBreaker {
     dead_letter: Option<String>,
     max_ratio: Option<Quantity>,
@@ -192,14 +194,14 @@ struct RawBreaker {
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 struct RawUnknown {
     after: Option<Seconds>,
     replicas: Option<u32>,
 }
 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(rename_all = "camelCase", default)]
 struct RawTuning {
     utilization: Option<f64>,
     poll_interval: Option<Seconds>,

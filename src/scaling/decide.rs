@@ -86,7 +86,7 @@ impl State {
         /// Times the rate that a probe that held proves.
         const AIR: f64 = 1.1;
         self.guards.conflict.check(scene, verdict);
-        data::known(scene, self.sizing.known_at, verdict);
+        data::known(scene, self.sizing.known_at.or(self.started_at), verdict);
         if scene.seen.rabbitmq.as_ref().is_some_and(|q| q.kind.as_ref() == "stream") {
             let detail = "a stream has no backlog that is shared: consumers read all of it".to_owned();
             verdict.conditions.push(Condition::new(ConditionKind::Unsupported, detail));
@@ -181,11 +181,12 @@ impl State {
             departure: inputs.arrival.map(|_| two_digits(self.departure.mean())),
             per_replica: self.rate.known().map(two_digits),
             learned: Learned {
-                rate_per_replica: self.rate.known(),
+                rate_per_replica: self.rate.learned(),
                 cold_start: timing.learned_cold_start(),
                 rebalance: timing.learned_pause(),
                 commit_gap: timing.learned_gap(),
                 consumers_per_replica: scene.config.consumers_per_replica.or(self.per_replica),
+                phantom_lag: self.group.phantom_lag(),
             },
         }
     }

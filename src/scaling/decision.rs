@@ -335,6 +335,9 @@ pub struct Learned {
     pub commit_gap: Option<f64>,
     /// Consumers in one pod.
     pub consumers_per_replica: Option<u32>,
+    /// Messages that seem to wait and are none (transaction markers), where nothing else waits: they wake nobody
+    /// at zero.
+    pub phantom_lag: Option<u64>,
 }
 
 impl Learned {
@@ -347,6 +350,7 @@ impl Learned {
             rebalance: self.rebalance.map(two_digits),
             commit_gap: self.commit_gap.map(two_digits),
             consumers_per_replica: self.consumers_per_replica,
+            phantom_lag: self.phantom_lag,
         }
     }
 }
@@ -364,6 +368,8 @@ struct RawLearned {
     commit_gap: Option<Seconds>,
     #[serde(skip_serializing_if = "Option::is_none")]
     consumers_per_replica: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    phantom_lag: Option<u64>,
 }
 
 impl From<RawLearned> for Learned {
@@ -374,6 +380,7 @@ impl From<RawLearned> for Learned {
             rebalance: raw.rebalance.map(|s| s.0),
             commit_gap: raw.commit_gap.map(|s| s.0),
             consumers_per_replica: raw.consumers_per_replica,
+            phantom_lag: raw.phantom_lag,
         }
     }
 }
@@ -386,6 +393,7 @@ impl From<Learned> for RawLearned {
             rebalance: l.rebalance.map(Seconds),
             commit_gap: l.commit_gap.map(Seconds),
             consumers_per_replica: l.consumers_per_replica,
+            phantom_lag: l.phantom_lag,
         }
     }
 }

@@ -37,4 +37,5 @@ pub use observation::{
     Committed, DeadLetter, Group, GroupKind, GroupRead, GroupState, Kafka, Member, Observation, Partition,
     Pod, RabbitMq, ReadAt, Retry, Target,
 };
+pub use shape::sizes;
 pub use state::State;

@@ -55,6 +55,9 @@ pub struct Target {
     /// counted.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub accepted: u64,
+    /// What the last of them asked for, which need not be what was decided last. `None`: not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<u32>,
     /// Spillway is told to leave this one alone.
     #[serde(default)]
     pub paused: bool,

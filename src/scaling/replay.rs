@@ -234,6 +234,45 @@ mod tests {
     }
 
     #[test]
+    fn unknown_fields_are_ignored_in_the_configuration_too() {
+        let line = example()
+            .replace("\"targetDelay\"", "\"lagThreshold\":5,\"idle\":{\"soon\":true},\"targetDelay\"")
+            .replace("\"spec\":2", "\"spec\":2,\"colour\":\"green\"");
+        assert_eq!(ask(&line), ask(&example()));
+    }
+
+    #[test]
+    fn a_later_configuration_is_an_edit_of_the_spec() {
+        let first = example();
+        let edit = first.replace("\"t\":0.0", "\"t\":1.0").replace("\"30s\"", "\"60s\"");
+        let mut after: serde_json::Value = serde_json::from_str(&edit).unwrap();
+        after["t"] = 2.0.into();
+        after.as_object_mut().unwrap().remove("config");
+        let answers = ask(&format!("{first}\n{edit}\n{after}\n"));
+        let target = |i: usize| answers[i]["message"].as_str().unwrap().contains("target 60 s");
+        assert_eq!((target(0), target(1), target(2)), (false, true, true), "{answers:?}");
+    }
+
+    #[test]
+    fn another_scaler_and_a_queue_are_read_from_a_line() {
+        let line = r#"{"v":1,"seq":1,"t":0.0,"config":{"scaling":{"minReplicas":3,"maxReplicas":9}},
+ "target":{"spec":2,"ready":2,"foreignScaler":"hpa/tasks"},
+ "rabbitmq":{"type":"quorum","ready":10,"unacked":5,"publish":900,"ack":885,"deliverNoAck":0,"consumers":2,"singleActive":false}}"#
+            .replace('\n', "");
+        let answer = &ask(&line)[0];
+        assert_eq!(
+            (&answer["replicas"], &answer["patch"], &answer["bound"], &answer["inputs"]["lag"]),
+            (&3.into(), &false.into(), &"ScaleConflict".into(), &15.into())
+        );
+        assert!(answer["conditions"][0]["detail"].as_str().unwrap().contains("hpa/tasks"), "{answer}");
+        let alone = line
+            .replace(",\"foreignScaler\":\"hpa/tasks\"", "")
+            .replace("\"singleActive\":false", "\"singleActive\":true");
+        let answer = &ask(&alone)[0];
+        assert_eq!((&answer["inputs"]["cap"], &answer["patch"]), (&1.into(), &false.into()), "{answer}");
+    }
+
+    #[test]
     fn no_decision_without_a_configuration() {
         let line = r#"{"v":1,"seq":1,"t":0.0,"target":{"spec":1}}"#;
         assert!(ask(line)[0]["error"].as_str().unwrap().contains("config"));

@@ -92,3 +92,19 @@ pub(super) fn down(spec: u32, lower: u32, peak: u32, limits: &Limits, fleet: &Fl
     let next = lower.max(spec.div_ceil(2)).max(peak.div_ceil(2)).max(limits.min).max(1);
     if next >= spec { spec } else { fleet.class_of(next).max(limits.min).max(1) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_replicas_start_only_a_quarter_more_starts_more() {
+        let limits = Limits { min: 1, ceiling: 64, cap: Some(64), by: None, min_above_cap: false };
+        let starting = |wanted, starting| {
+            let ups = Ups { wanted, agreed: true, rising: false, late: false, forced: false, starting };
+            up(8, &limits, ups)
+        };
+        assert_eq!((starting(9, true), starting(10, true)), (Err(Wait::Starting), Ok(10)));
+        assert_eq!(starting(9, false), Ok(9));
+    }
+}

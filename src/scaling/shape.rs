@@ -125,6 +125,18 @@ impl Fleet<'_> {
     }
 }
 
+/// Counts of replicas that differ in what they can do: `partitions` spread evenly over replicas of `per_replica`
+/// consumers each, beside `foreign` members.
+#[must_use]
+pub fn sizes(partitions: u32, per_replica: u32, foreign: u32) -> Vec<u32> {
+    let shape = Shape::Topics { counts: vec![partitions], range: false };
+    let fleet = Fleet { shape: &shape, per_replica, foreign };
+    let mut sizes: Vec<u32> = (1..=fleet.cap().unwrap_or(1)).map(|n| fleet.class_of(n)).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

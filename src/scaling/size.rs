@@ -136,23 +136,29 @@ impl State {
             wanted = wanted.min(spec.max(floor));
         }
         wanted = wanted.max(self.bootstrap(scene, plan, known, verdict));
+        // What a limit asks for, whatever else holds: at zero, one replica for the first message.
+        let mut must = floor;
         if let Some(raise) = verdict.raise_to {
-            wanted = wanted.max(raise.min(limits.ceiling.max(floor)));
+            // Where neither a cap nor a maximum is known, a number that a person gave is the only one there is.
+            let allowed = if limits.by.is_some() { limits.ceiling.max(floor) } else { raise };
+            must = must.max(raise.min(allowed));
+            wanted = wanted.max(must);
         }
-        if let Some(ceiling) = verdict.ceiling.filter(|_| spec > 0) {
-            wanted = wanted.min(ceiling.max(spec).max(floor));
+        if let Some(ceiling) = verdict.ceiling {
+            wanted = wanted.min(ceiling.max(spec).max(must));
         }
         if spec > 0 && self.too_young(scene) {
             verdict.bounds.push(Bound::Bootstrap);
             wanted = wanted.min(spec.max(floor));
         }
-        let forced = spec < floor || verdict.raise_to.is_some_and(|raise| raise > spec);
+        let held = verdict.no_up && wanted > spec.max(must);
+        if held {
+            wanted = spec.max(must);
+        }
         if wanted > spec {
-            if verdict.no_up && !forced && spec > 0 {
-                self.sizing.up_wanted = false;
-            } else {
-                self.go_up(scene, plan, wanted, forced, verdict, &mut choice);
-            }
+            self.go_up(scene, plan, wanted, must > spec, verdict, &mut choice);
+        } else if held {
+            self.sizing.up_wanted = false;
         } else {
             (self.sizing.up_wanted, self.sizing.rise_awaited) = (false, false);
             self.go_down(scene, plan, floor, verdict, &mut choice);
@@ -295,7 +301,9 @@ impl State {
         let peak = self.sizing.peaks.max() as u32;
         let mut next = down(spec, lower, peak.min(plan.limits.ceiling), &plan.limits, &scene.fleet);
         let mut probing = false;
-        if next >= spec && spec > floor && !rest {
+        // Hands that are full show nothing of a rate.
+        let full_hands = verdict.bounds.contains(&Bound::Prefetch);
+        if next >= spec && spec > floor && !rest && !full_hands {
             let unproven = self.rate.age(now).unwrap_or(now - self.started_at.unwrap_or(now));
             let unproven = unproven.min(scene.timing.steady_for(now));
             if self.guards.probe.due(scene, self.calm_for(now), unproven, self.rate.doubtful()) {

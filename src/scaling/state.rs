@@ -84,6 +84,14 @@ impl State {
         state.timing.seed(learned.cold_start, learned.rebalance, learned.commit_gap);
         state.per_replica = learned.consumers_per_replica.filter(|&m| m > 0);
         state.seeded = learned.commit_gap.is_some();
+        state.group.known_phantoms = learned.phantom_lag;
         state
+    }
+
+    /// There has been no replica since then, as an earlier leader saw; by the clock of observations.
+    #[must_use]
+    pub fn at_zero_since(mut self, at: f64) -> Self {
+        self.guards.target.at_zero_since(at);
+        self
     }
 }

@@ -2,6 +2,7 @@
 
 use super::config::Config;
 use super::estimate::arrival::SLOW;
+use super::estimate::rate::BY_HAND;
 use super::estimate::{Data, Members, Signals};
 use super::observation::Observation;
 use super::state::State;
@@ -22,8 +23,11 @@ impl State {
             let rest = config.stabilization.max(10.0 * self.timing.pause(config));
             self.no_down_before(now + rest);
         }
+        // New pods have all of a cold start.
         let pending = target.ready.is_some_and(|r| r < target.spec);
-        self.target.pending_since = pending.then(|| self.target.pending_since.unwrap_or(now));
+        let more = before.is_some_and(|before| target.spec > before);
+        self.target.pending_since =
+            pending.then(|| self.target.pending_since.filter(|_| !more).unwrap_or(now));
         if self.target.revision != target.revision {
             if before.is_some() {
                 self.rate.demote(true);
@@ -36,12 +40,11 @@ impl State {
 
     /// Takes in the broker's side, and measures rates.
     pub(super) fn observe(&mut self, config: &Config, seen: &Observation, dt: f64) -> Signals {
-        if let Some(rate) = config.rate_per_replica {
-            self.rate.suppose(rate);
-        }
+        self.rate.configured(config.rate_per_replica);
+        let possible = self.rate.possible() / f64::from(self.consumers_per_replica(config));
         let workers = f64::from(seen.target.ready.unwrap_or(seen.target.spec).max(1));
         let signals = if let Some(kafka) = &seen.kafka {
-            let signals = self.group.observe(config, seen, kafka, &mut self.timing);
+            let signals = self.group.observe(config, seen, kafka, &mut self.timing, possible);
             match signals.members {
                 Members::NotRead => {}
                 Members::Same => self.rate.confirm(),
@@ -108,7 +111,7 @@ impl State {
                 samples.push((sample.messages * m, sample.seconds));
             }
         });
-        self.rate.at_least(floor);
+        self.rate.did(floor);
         self.rate.measured(seen.now, samples.into_iter());
     }
 
@@ -116,8 +119,6 @@ impl State {
     fn lower_bound(&mut self, seen: &Observation, signals: &Signals, dt: f64) {
         /// Commit gaps over which work is averaged, so that a staircase does not look like speed.
         const GAPS: f64 = 4.0;
-        /// A group that did this many times what it can had its offsets moved by hand.
-        const BY_HAND: f64 = 10.0;
         let Some(ready) = seen.target.ready.filter(|&r| r > 0) else {
             return;
         };

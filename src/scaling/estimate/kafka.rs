@@ -28,6 +28,8 @@ pub(in crate::scaling) struct Group {
     empty_since: Option<f64>,
     /// The last attempt to describe the group failed.
     unreadable: bool,
+    /// Messages that an earlier leader knew to be none, until the first look.
+    pub known_phantoms: Option<u64>,
 }
 
 impl Group {
@@ -38,12 +40,14 @@ impl Group {
         seen: &Observation,
         kafka: &Kafka,
         timing: &mut Timing,
+        possible: f64,
     ) -> Signals {
         let now = seen.now;
         let mut signals = Signals { data: Data::Missing, ..Signals::default() };
         let (committed_at, end_at) = (now + past(kafka.read_at.committed), now + past(kafka.read_at.end));
         self.parts.iter_mut().for_each(Track::begin);
-        self.offsets(config, kafka, committed_at, end_at, &mut signals);
+        self.offsets(config, kafka, (committed_at, end_at, possible), &mut signals);
+        self.recognise(config, seen);
         self.forget(now, &mut signals);
         self.describe(kafka, now, timing, &mut signals);
         self.reshape();
@@ -56,8 +60,7 @@ impl Group {
         &mut self,
         config: &Config,
         kafka: &Kafka,
-        committed_at: f64,
-        end_at: f64,
+        (committed_at, end_at, possible): (f64, f64, f64),
         signals: &mut Signals,
     ) {
         let known = self.parts.len();
@@ -69,10 +72,41 @@ impl Group {
                     self.parts.len() - 1
                 }),
             };
-            let event = self.parts[index].observe(partition, config.offset_reset, committed_at, end_at);
+            let event =
+                self.parts[index].observe(partition, config.offset_reset, committed_at, end_at, possible);
             signals.discontinuity |= event == Event::Discontinuity;
         }
         signals.discontinuity |= self.parts.len() > known && known > 0;
+    }
+
+    /// A new leader finds no replicas, and as much waiting as was no message before: it still is none.
+    fn recognise(&mut self, config: &Config, seen: &Observation) {
+        let Some(known) = self.known_phantoms else { return };
+        if self.parts.iter().any(|p| !p.usable) && seen.target.spec == 0 {
+            return;
+        }
+        self.known_phantoms = None;
+        #[allow(clippy::cast_precision_loss)]
+        let (known, tolerance) = (known as f64, config.lag_tolerance as f64);
+        let lags = || self.parts.iter().map(|p| p.lag);
+        let same = (lags().sum::<f64>() - known).abs() < 0.5 && lags().all(|lag| lag <= tolerance);
+        if same && seen.target.spec == 0 {
+            self.parts.iter_mut().filter(|p| p.lag > 0.0).for_each(|p| p.known_phantom(seen.now));
+        }
+    }
+
+    /// Messages that wait and are none, where nothing else waits.
+    pub fn phantom_lag(&self) -> Option<u64> {
+        if self.known_phantoms.is_some() {
+            return self.known_phantoms;
+        }
+        let mut waiting = self.parts.iter().filter(|p| p.lag > 0.0).peekable();
+        waiting.peek()?;
+        if waiting.clone().any(|p| !p.phantom) {
+            return None;
+        }
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Some(waiting.map(|p| p.lag).sum::<f64>() as u64)
     }
 
     /// Drops partitions that no observation has named for long: the Consumer no longer reads their topic.

@@ -15,6 +15,9 @@ const IMPOSSIBLE_POLLS: u32 = 3;
 /// Seconds after which a log end that fell and stands is the truth after all.
 const FALLEN_IS_TRUE: f64 = 3_600.0;
 
+/// Fewer messages than this at once are no leap, however slow the group is.
+const FEW: f64 = 100.0;
+
 /// What is remembered of a partition.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[allow(clippy::struct_excessive_bools)] // independent facts, not a state
@@ -39,6 +42,9 @@ pub(in crate::scaling) struct Track {
     fallen: Option<(u32, i64, f64)>,
     /// Polls for which the commit has been beyond the end.
     beyond: u32,
+    /// When the commit was read, and whether it last went further than anyone can work.
+    read_at: f64,
+    leapt: bool,
     /// Index of the member that has it.
     pub owner: Option<usize>,
     /// Given to a member that was not there before the last change.
@@ -96,8 +102,16 @@ impl Track {
         self.usable = false;
     }
 
-    /// Takes in offsets: committed ones read at `committed_at`, end offsets at `end_at`.
-    pub fn observe(&mut self, seen: &Partition, reset: OffsetReset, committed_at: f64, end_at: f64) -> Event {
+    /// Takes in offsets: committed ones read at `committed_at`, end offsets at `end_at`. `possible`: messages/s that
+    /// no consumer does.
+    pub fn observe(
+        &mut self,
+        seen: &Partition,
+        reset: OffsetReset,
+        committed_at: f64,
+        end_at: f64,
+        possible: f64,
+    ) -> Event {
         let mut event = Event::Ordinary;
         self.named_at = end_at;
         let other_topic = matches!((&self.topic_id, &seen.topic_id), (Some(a), Some(b)) if a != b);
@@ -123,10 +137,10 @@ impl Track {
         }
         self.fallen = None;
         self.arrivals(end, seen.hw, end_at);
-        let Some(position) = self.position(seen, reset, end, committed_at, &mut event) else {
+        let Some(position) = self.position(seen, reset, end, (committed_at, possible), &mut event) else {
             return event;
         };
-        self.usable = true;
+        (self.usable, self.read_at) = (true, committed_at);
         #[allow(clippy::cast_precision_loss)]
         {
             self.lag = end.saturating_sub(position).max(0) as f64;
@@ -175,7 +189,7 @@ impl Track {
         seen: &Partition,
         reset: OffsetReset,
         end: i64,
-        at: f64,
+        (at, possible): (f64, f64),
         event: &mut Event,
     ) -> Option<i64> {
         let start = seen.start.unwrap_or(0).max(0);
@@ -193,19 +207,50 @@ impl Track {
             return from_reset();
         };
         let before = self.committed.replace(committed);
-        if committed > end {
+        // Beyond the last stable offset and not beyond the log: the application reads open transactions, too, and
+        // nothing that is counted here waits for it.
+        if committed > end && seen.hw.is_none_or(|hw| committed > hw) {
             self.beyond += 1;
             return if self.beyond < IMPOSSIBLE_POLLS { None } else { from_reset() };
         }
         self.beyond = 0;
         match before {
             Some(before) if committed < before => *event = Event::Discontinuity,
-            // What retention removed was not worked on.
-            #[allow(clippy::cast_precision_loss)]
-            Some(before) => self.progressed = committed.saturating_sub(before.max(start)).max(0) as f64,
+            Some(before) => {
+                // What retention removed was not worked on.
+                #[allow(clippy::cast_precision_loss)]
+                let progress = committed.saturating_sub(before.max(start)).max(0) as f64;
+                if self.leaps(progress, at, possible) {
+                    *event = Event::Discontinuity;
+                    (self.moved_at, self.waiting_since) = (at, None);
+                } else {
+                    self.progressed = progress;
+                }
+            }
             None => self.moved_at = at,
         }
         Some(committed.max(start))
+    }
+
+    /// Whether a commit went further than anyone can work: a seek or a skip. Twice in a row it is how fast this group
+    /// is now.
+    fn leaps(&mut self, progress: f64, at: f64, possible: f64) -> bool {
+        if progress <= 0.0 {
+            return false;
+        }
+        // What it is about may have been waiting for up to a poll when that was seen.
+        let seconds = 2.0 * at - self.waiting_since.unwrap_or(self.read_at).min(self.read_at) - self.read_at;
+        let far = progress >= FEW && progress > possible * seconds;
+        let again = std::mem::replace(&mut self.leapt, far);
+        far && !again
+    }
+
+    /// Takes what waits for no message: an earlier leader has seen it stand for long.
+    pub fn known_phantom(&mut self, now: f64) {
+        /// Longer than anything is asked to stand.
+        const LONG: f64 = 1e6;
+        self.phantom = true;
+        (self.moved_at, self.end_moved.0) = (now - LONG, now - LONG);
     }
 
     fn restart(&mut self) {

@@ -22,6 +22,8 @@ const EVIDENCE: f64 = 3.0;
 const MEDIAN_AFTER: usize = 5;
 /// A sample above this many medians is no work: compaction and transaction markers skip offsets.
 const CLAMP: f64 = 3.0;
+/// A group that did this many times what it can had its offsets moved by hand.
+pub(in crate::scaling) const BY_HAND: f64 = 10.0;
 /// Messages/s of a replica about which nothing at all is known: 100 ms a message, the slow end of what
 /// consumers do. A first flood is then met in full, and the first commits put it right.
 pub(in crate::scaling) const UNMEASURED: f64 = 10.0;
@@ -34,6 +36,11 @@ pub(in crate::scaling) struct Rate {
     progress: f64,
     seconds: f64,
     prior: Option<f64>,
+    /// The prior is what was measured before, not a guess.
+    prior_measured: bool,
+    /// What the configuration said last, and whether it has said anything yet.
+    configured: Option<f64>,
+    heard: bool,
     /// Progress and seconds of the last moments.
     moment: (f64, f64),
     recent: Ring,
@@ -48,19 +55,28 @@ pub(in crate::scaling) struct Rate {
 }
 
 impl Rate {
-    /// Starts from what a person or an earlier leader says, unless something is known already.
+    /// Starts from what an earlier leader measured.
     pub fn suppose(&mut self, rate: f64) {
-        if self.prior.is_none() && self.seconds <= 0.0 && rate.is_finite() && rate > 0.0 {
-            self.prior = Some(rate.max(SLOWEST));
+        if rate.is_finite() && rate > 0.0 {
+            (self.prior, self.prior_measured) = (Some(rate.max(SLOWEST)), true);
+        }
+    }
+
+    /// Follows what a person says, a first guess. What was measured before outranks the first word that is heard;
+    /// an edit replaces any prior.
+    pub fn configured(&mut self, rate: Option<f64>) {
+        let rate = rate.filter(|rate| rate.is_finite() && *rate > 0.0).map(|rate| rate.max(SLOWEST));
+        let edited = std::mem::replace(&mut self.configured, rate) != rate;
+        let first = !std::mem::replace(&mut self.heard, true);
+        let replaces = if rate.is_some() && !first { edited } else { edited && !self.prior_measured };
+        if replaces {
+            (self.prior, self.prior_measured) = (rate, false);
         }
     }
 
     /// Takes in the saturated members of one poll: each one's messages and seconds between two commits.
     pub fn measured(&mut self, now: f64, samples: impl Iterator<Item = (f64, f64)>) {
-        let limit = (self.recent.len() >= MEDIAN_AFTER)
-            .then(|| self.recent.quantile(0.5))
-            .flatten()
-            .map_or(f64::INFINITY, |median| CLAMP * median);
+        let limit = self.median().map_or(f64::INFINITY, |median| CLAMP * median);
         let (mut progress, mut seconds, mut count) = (0.0, 0.0, 0.0);
         for (messages, duration) in samples {
             let rate = messages / duration;
@@ -87,6 +103,23 @@ impl Rate {
         }
     }
 
+    /// The median of what saturated members did lately, once that says something.
+    fn median(&self) -> Option<f64> {
+        (self.recent.len() >= MEDIAN_AFTER).then(|| self.recent.quantile(0.5)).flatten()
+    }
+
+    /// Messages/s beyond which no replica works: its offsets were moved. Infinite until enough was measured.
+    pub fn possible(&self) -> f64 {
+        let earlier = self.prior.filter(|_| self.prior_measured);
+        let usual = self.median().or(earlier);
+        usual.map_or(f64::INFINITY, |rate| BY_HAND * rate.max(self.mean().unwrap_or_default()))
+    }
+
+    /// A member did this much between two commits without being saturated: a lower bound, within what can be.
+    pub fn did(&mut self, rate: f64) {
+        self.at_least(self.median().map_or(rate, |median| rate.min(CLAMP * median)));
+    }
+
     /// Members that keep up do this much each: a lower bound.
     pub fn at_least(&mut self, rate: f64) {
         if rate.is_finite() && rate > self.floor {
@@ -106,6 +139,13 @@ impl Rate {
             }
             _ => (self.seconds >= EVIDENCE).then(|| self.progress / self.seconds),
         }
+    }
+
+    /// μ as measured, by this leader or an earlier one: what outlives it. A guess is not.
+    pub fn learned(&self) -> Option<f64> {
+        let guessed = self.prior.is_some() && !self.prior_measured;
+        let measured = self.prior_measured || self.seconds >= if guessed { PRIOR_WEIGHT } else { EVIDENCE };
+        measured.then(|| self.known()).flatten()
     }
 
     /// Members are known to have been unchanged until now.
@@ -132,7 +172,7 @@ impl Rate {
 
     /// μ that three in four samples stay below: what a good member does.
     pub fn good(&self) -> Option<f64> {
-        let p75 = (self.recent.len() >= MEDIAN_AFTER).then(|| self.recent.quantile(0.75)).flatten();
+        let p75 = self.median().and_then(|_| self.recent.quantile(0.75));
         self.known().map(|mean| p75.unwrap_or(mean).max(mean))
     }
 
@@ -156,6 +196,7 @@ impl Rate {
 
     /// After a discontinuity: what was measured counts as a prior. Other code may be slower: no floor.
     pub fn demote(&mut self, other_code: bool) {
+        self.prior_measured = self.learned().is_some();
         self.prior = self.mean();
         (self.progress, self.seconds, self.sure) = (0.0, 0.0, None);
         if other_code {
@@ -191,9 +232,41 @@ mod tests {
     #[test]
     fn evidence_soon_outweighs_a_prior() {
         let mut rate = Rate::default();
-        rate.suppose(1_000.0);
+        rate.configured(Some(1_000.0));
         (0..30).for_each(|i| rate.measured(f64::from(i), [(10.0, 1.0)].into_iter()));
         assert!((rate.known().unwrap() - 10.0).abs() < 0.5);
+    }
+
+    #[test]
+    fn an_edited_guess_replaces_the_old_one_and_a_guess_is_not_learned() {
+        let mut rate = Rate::default();
+        rate.configured(Some(100.0));
+        assert_eq!((rate.known(), rate.learned()), (Some(100.0), None));
+        rate.configured(Some(20.0));
+        assert_eq!((rate.known(), rate.learned()), (Some(20.0), None));
+        rate.configured(None);
+        assert_eq!(rate.known(), None);
+        rate.configured(Some(20.0));
+        rate.measured(1.0, [(60.0, 6.0)].into_iter());
+        assert_eq!(rate.learned(), Some(10.0));
+    }
+
+    #[test]
+    fn what_an_earlier_leader_measured_outranks_a_guess_until_that_is_edited() {
+        let mut rate = Rate::default();
+        rate.suppose(10.0);
+        rate.configured(Some(100.0));
+        assert_eq!((rate.known(), rate.learned()), (Some(10.0), Some(10.0)));
+        rate.configured(Some(50.0));
+        assert_eq!((rate.known(), rate.learned()), (Some(50.0), None));
+    }
+
+    #[test]
+    fn a_skip_to_the_end_is_not_what_a_member_did() {
+        let mut rate = Rate::default();
+        (0..10).for_each(|i| rate.measured(f64::from(i), [(10.0, 1.0)].into_iter()));
+        rate.did(500_000.0);
+        assert!(rate.known().unwrap() <= 30.0, "{:?}", rate.known());
     }
 
     #[test]

@@ -94,7 +94,7 @@ impl Memory {
         let half_open =
             quiet >= settings.window && open.step_at.is_none_or(|at| scene.now - at >= settings.window);
         if half_open {
-            verdict.at_most(scene.fleet.class_above(scene.spec.max(1), u32::MAX));
+            verdict.at_most(if scene.spec == 0 { 1 } else { scene.fleet.class_above(scene.spec, u32::MAX) });
         } else {
             verdict.no_up = true;
         }

@@ -40,7 +40,7 @@ impl Memory {
     /// Who undoes a patch at once, as tools do that keep what Git says, is seen by this only: the count is what it was before.
     pub fn saw(&mut self, now: f64, before: Option<u32>, target: &Target) {
         let patched = target.accepted > std::mem::replace(&mut self.accepted, target.accepted);
-        let was = if patched { self.asked.back().copied() } else { before };
+        let was = if patched { target.asked.or_else(|| self.asked.back().copied()) } else { before };
         // Where own patches are not counted, one may become visible late.
         let ours = target.accepted == 0 && self.asked.contains(&target.spec);
         if was.is_some_and(|was| was != target.spec) && !ours {
@@ -91,6 +91,17 @@ mod tests {
             memory.saw(f64::from(patch) + 0.5, Some(1), &target(1, patch.into()));
             assert_eq!(memory.foreign.len(), usize::from(patch));
         }
+    }
+
+    #[test]
+    fn a_decision_that_was_not_sent_made_an_own_patch_of_before_a_foreign_write() {
+        let mut memory = Memory::default();
+        memory.saw(0.0, None, &target(1, 0));
+        // While the patch for 3 is under way, 6 is decided; it waits for the answer.
+        memory.asks(3);
+        memory.asks(6);
+        memory.saw(1.0, Some(1), &Target { asked: Some(3), ..target(3, 1) });
+        assert_eq!(memory.foreign.len(), 0);
     }
 
     #[test]

@@ -7,7 +7,8 @@ use super::super::estimate::Data;
 use super::super::estimate::kafka::Group;
 use super::{Scene, Verdict};
 
-/// No usable data: hold, and after `onUnknown.after` raise to `onUnknown.replicas`. Part of it: never lower.
+/// No usable data since `known_at` (or the start): hold, and after `onUnknown.after` raise to `onUnknown.replicas`.
+/// Part of it: never lower.
 pub(in crate::scaling) fn known(scene: &Scene<'_>, known_at: Option<f64>, verdict: &mut Verdict) {
     match scene.signals.data {
         Data::Full => {}

@@ -7,6 +7,8 @@ use super::{Scene, Verdict};
 
 /// Cold starts after which a pod that is not ready will not be soon.
 const STARTS: f64 = 2.0;
+/// The same in a rollout, which keeps some pods from being ready all the time: a quarter of them for each cold start.
+const STARTS_OF_A_ROLLOUT: f64 = 10.0;
 /// Rebalances after which one that still runs is no ordinary one, and seconds that it must have run at least:
 /// pods that start one by one prolong it, and the group is not described at every poll.
 const REBALANCES: f64 = 3.0;
@@ -18,7 +20,8 @@ pub(in crate::scaling) const DOWN_ANYWAY: f64 = 600.0;
 pub(in crate::scaling) fn pods(scene: &Scene<'_>, pending_since: Option<f64>, verdict: &mut Verdict) {
     let Some(since) = pending_since else { return };
     let lasted = scene.now - since;
-    if lasted <= STARTS * scene.timing.cold_start(scene.config) {
+    let starts = if scene.seen.target.updating { STARTS_OF_A_ROLLOUT } else { STARTS };
+    if lasted <= starts * scene.timing.cold_start(scene.config) {
         return;
     }
     verdict.no_up = true;

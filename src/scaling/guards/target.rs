@@ -15,6 +15,11 @@ pub(in crate::scaling) struct Memory {
 }
 
 impl Memory {
+    /// There has been no replica since then.
+    pub fn at_zero_since(&mut self, at: f64) {
+        self.zero_since = Some(at);
+    }
+
     pub fn check(&mut self, scene: &Scene<'_>, min_above_cap: bool, verdict: &mut Verdict) {
         let config = scene.config;
         self.zero_since = (scene.spec == 0).then(|| self.zero_since.unwrap_or(scene.now));

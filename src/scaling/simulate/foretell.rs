@@ -1,5 +1,7 @@
 //! What the simulator says of a group that exists, so that it can be held against what really happens.
 
+use std::rc::Rc;
+
 use super::super::Config;
 use super::plant::{Design, Event, Protocol};
 use super::run::run;
@@ -45,7 +47,7 @@ pub fn foretell(group: &Group, arrivals: impl Fn(f64) -> f64 + 'static, seed: u6
         name: String::new(),
         seconds: group.seconds,
         peak_end: group.seconds,
-        rate: Box::new(arrivals),
+        rate: Rc::new(arrivals),
         design: Design {
             partitions: group.partitions,
             rate: group.rate,
@@ -53,6 +55,7 @@ pub fn foretell(group: &Group, arrivals: impl Fn(f64) -> f64 + 'static, seed: u6
             cold_start: group.cold_start,
             pause: group.rebalance,
             protocol: Protocol::Eager,
+            static_members: false,
             prefetch: None,
             leave: group.cold_start / 4.0,
             weights: Vec::new(),

@@ -13,8 +13,30 @@ pub(super) struct Meter {
     replica_seconds: f64,
     paused: f64,
     pub rebalances: u32,
-    events: Vec<(f64, u32, u32)>,
+    /// Patches: (when, from, to).
+    pub events: Vec<(f64, u32, u32)>,
+    /// Times that zero was written while messages waited or came.
+    pub false_zeros: u32,
     pub trace: Vec<Point>,
+    /// Where more replicas would have helped, by second.
+    pub strain: Vec<Strain>,
+    /// Late messages, and the longest delay, of the turn that goes on.
+    turn: (u64, f64),
+}
+
+/// One second in which a replica that could have shared its work was busy throughout, with a backlog.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Strain {
+    /// Messages that it did too late.
+    pub late: u64,
+    /// When the oldest of them arrived.
+    pub since: f64,
+    /// It had such a replica at all.
+    pub short: bool,
+}
+
+impl Strain {
+    const NONE: Self = Self { late: 0, since: f64::INFINITY, short: false };
 }
 
 /// One second of a run, for the plot.
@@ -49,12 +71,16 @@ pub struct Score {
     pub paused: f64,
     /// Most replicas wanted at once.
     pub peak: f64,
+    /// Times that zero was written while messages waited or came.
+    pub false_zeros: f64,
 }
 
 impl Meter {
     const BUCKETS: usize = 6_000;
     /// Seconds within which an up and a down are one flip.
     const FLIP: f64 = 600.0;
+    /// A replica that does messages older than this has a backlog, seconds.
+    const BACKLOG: f64 = 2.0;
 
     pub fn new(target_delay: f64) -> Self {
         Self {
@@ -66,7 +92,10 @@ impl Meter {
             paused: 0.0,
             rebalances: 0,
             events: Vec::new(),
+            false_zeros: 0,
             trace: Vec::new(),
+            strain: Vec::new(),
+            turn: (0, 0.0),
         }
     }
 
@@ -75,8 +104,32 @@ impl Meter {
         let bucket = ((delay.max(0.0) * 10.0) as usize).min(Self::BUCKETS - 1);
         self.delays[bucket] += messages;
         self.done += messages;
+        self.turn.1 = self.turn.1.max(delay);
         if delay > self.target_delay {
             self.late += messages;
+            self.turn.0 += messages;
+        }
+    }
+
+    /// A replica begins its share of a step.
+    pub fn begin_turn(&mut self) {
+        self.turn = (0, 0.0);
+    }
+
+    /// A replica ends its share of a step. `strained`: it was busy throughout, and others could have helped.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    pub fn end_turn(&mut self, now: f64, strained: bool) {
+        let (late, longest) = self.turn;
+        if !strained || longest < Self::BACKLOG {
+            return;
+        }
+        let second = now as usize;
+        self.strain.resize(self.strain.len().max(second + 1), Strain::NONE);
+        let strain = &mut self.strain[second];
+        strain.short = true;
+        if late > 0 {
+            strain.late += late;
+            strain.since = strain.since.min(now - longest);
         }
     }
 
@@ -122,6 +175,7 @@ impl Meter {
             rebalances: f64::from(self.rebalances),
             paused: self.paused,
             peak: f64::from(self.trace.iter().map(|p| p.replicas).max().unwrap_or(0)),
+            false_zeros: f64::from(self.false_zeros),
         }
     }
 }

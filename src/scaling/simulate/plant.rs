@@ -14,6 +14,9 @@ use super::random::Random;
 /// Seconds of one step.
 pub(super) const STEP: f64 = 0.1;
 
+/// Seconds for which a group keeps the partitions of a static member that left: Kafka's `session.timeout.ms`.
+const SESSION: f64 = 45.0;
+
 /// How members share partitions when some come or go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Protocol {
@@ -38,6 +41,8 @@ pub(super) struct Design {
     /// Seconds that a rebalance stops partitions for.
     pub pause: f64,
     pub protocol: Protocol,
+    /// Members have a `group.instance.id`: nobody gets the partitions of one that left until its session ends.
+    pub static_members: bool,
     /// A queue instead of a topic: how many messages a consumer holds at a time. `partitions` is then the most
     /// replicas.
     pub prefetch: Option<u64>,
@@ -63,6 +68,8 @@ pub(super) enum Event {
     Downstream(f64),
     /// This share of messages ends as dead letters.
     Poison(f64),
+    /// This share of messages is rejected to a retry queue, and comes back after so many seconds.
+    Retry(f64, f64),
     /// No more pods than this find a node.
     Nodes(u32),
     /// New pods never become ready, or do again.
@@ -124,6 +131,13 @@ pub(super) struct Pod {
     held: VecDeque<(usize, f64, u64)>,
 }
 
+impl Pod {
+    /// A member that works. A static one that left is a member for a while, and does nothing.
+    fn works(&self, now: f64) -> bool {
+        self.joined && self.leaving_at.is_none_or(|at| at > now)
+    }
+}
+
 /// A running plant.
 #[allow(clippy::struct_excessive_bools)] // independent facts, not a state
 pub(super) struct Plant {
@@ -146,6 +160,12 @@ pub(super) struct Plant {
     pace: f64,
     downstream: f64,
     poison: f64,
+    retry: Option<(f64, f64)>,
+    /// Of a queue: messages in the retry queue, each with when it comes back.
+    away: VecDeque<(f64, u64)>,
+    /// Of a queue: messages that came back.
+    returned: u64,
+    last_arrival: f64,
     nodes: u32,
     crash_loop: bool,
     rollout: bool,
@@ -172,6 +192,10 @@ impl Plant {
             pace: 1.0,
             downstream: f64::INFINITY,
             poison: 0.0,
+            retry: None,
+            away: VecDeque::new(),
+            returned: 0,
+            last_arrival: f64::NEG_INFINITY,
             nodes: u32::MAX,
             crash_loop: false,
             rollout: false,
@@ -210,8 +234,23 @@ impl Plant {
         self.pods.iter().filter(|p| !p.foreign && p.leaving_at.is_none())
     }
 
+    /// Messages wait, or came a moment ago: no time to go to zero.
+    fn has_work(&self) -> bool {
+        /// Seconds.
+        const MOMENT: f64 = 30.0;
+        self.waiting() > 0 || self.now - self.last_arrival < MOMENT
+    }
+
+    /// Messages/s of one replica, and how many messages/s all together can do at most.
+    pub fn pace(&self) -> (f64, f64) {
+        (self.design.rate * self.pace, self.downstream)
+    }
+
     /// Someone patches the count.
     pub fn scale(&mut self, replicas: u32) {
+        if replicas == 0 && self.spec > 0 && self.has_work() {
+            self.meter.false_zeros += 1;
+        }
         self.meter.scaled(self.now, self.spec, replicas);
         self.spec = replicas;
         let mut extra = count(self.ours()).saturating_sub(replicas);
@@ -263,9 +302,10 @@ impl Plant {
             self.work();
             self.commit();
         }
-        let paused =
-            self.partitions.iter().filter(|p| p.paused_until > self.now || p.owner.is_none()).count();
-        self.meter.tick(STEP, count(self.ours()), paused);
+        let idle = self.partitions.iter().filter(|p| p.paused_until > self.now || p.owner.is_none()).count();
+        let orphaned: usize =
+            self.pods.iter().filter(|p| p.joined && !p.works(self.now)).map(|p| p.mine.len()).sum();
+        self.meter.tick(STEP, count(self.ours()), idle + orphaned);
     }
 
     fn arrive(&mut self, rate: f64) {
@@ -276,9 +316,16 @@ impl Plant {
             let share = self.design.weights.get(i).map_or(even, |w| w / total);
             let messages = self.random.poisson(rate * share * STEP);
             if messages > 0 {
+                self.last_arrival = self.now;
                 partition.end += messages.cast_signed();
                 partition.queue.push_back((self.now, messages));
             }
+        }
+        while let Some(&(_, messages)) = self.away.front().filter(|m| m.0 <= self.now) {
+            self.away.pop_front();
+            self.returned += messages;
+            self.partitions[0].end += messages.cast_signed();
+            self.partitions[0].queue.push_back((self.now, messages));
         }
     }
 
@@ -309,7 +356,8 @@ impl Plant {
         }
         let before = self.pods.len();
         let joined = self.pods.iter().filter(|p| p.joined).count();
-        self.pods.retain(|p| p.leaving_at.is_none_or(|at| at > now));
+        let session = if self.design.static_members { SESSION } else { 0.0 };
+        self.pods.retain(|p| p.leaving_at.is_none_or(|at| at + session > now));
         let mut changed = self.pods.len() < before && self.pods.iter().filter(|p| p.joined).count() < joined;
         for pod in &mut self.pods {
             if !pod.joined && pod.leaving_at.is_none() && pod.ready_at.is_some_and(|at| at <= now) {
@@ -412,13 +460,15 @@ impl Plant {
     fn work(&mut self) {
         let now = self.now;
         let wanted: f64 =
-            self.pods.iter().filter(|p| p.joined).map(|p| self.design.rate * self.pace * p.factor).sum();
+            self.pods.iter().filter(|p| p.works(now)).map(|p| self.design.rate * self.pace * p.factor).sum();
         let share = if wanted > self.downstream { self.downstream / wanted } else { 1.0 };
         for i in 0..self.pods.len() {
             let pod = &mut self.pods[i];
-            if !pod.joined {
+            if !pod.works(now) {
                 continue;
             }
+            let divisible = share >= 1.0 && pod.mine.len() > 1;
+            self.meter.begin_turn();
             let mine = &pod.mine;
             pod.credit += self.design.rate * self.pace * pod.factor * share * STEP;
             let mut budget = pod.credit.floor() as u64;
@@ -435,6 +485,7 @@ impl Plant {
                         self.random.poisson(done as f64 * self.poison).min(done).cast_signed();
                 }
             }
+            self.meter.end_turn(now, divisible && budget == 0);
         }
     }
 
@@ -460,6 +511,7 @@ impl Plant {
             Event::Stuck(p, stuck) => self.partitions[p].stuck = stuck,
             Event::Downstream(limit) => self.downstream = limit,
             Event::Poison(share) => self.poison = share,
+            Event::Retry(share, after) => self.retry = Some((share, after)),
             Event::Nodes(nodes) => self.nodes = nodes,
             Event::CrashLoop(on) => self.crash_loop = on,
             Event::Rollout => {

@@ -1,7 +1,5 @@
 //! Who decides in a simulation: our `decide`, and what it is compared with.
 
-use std::collections::VecDeque;
-
 use super::super::state::State;
 use super::super::{Config, Decision, decide};
 use super::plant::Plant;
@@ -61,70 +59,6 @@ impl Scaler for Ours {
     }
 }
 
-/// KEDA's Kafka scaler and the HPA behind it, by their published formula.
-pub(super) struct Keda {
-    threshold: f64,
-    most: u32,
-    least: u32,
-    next: f64,
-    /// (when, what the metric wanted) of the downscale window.
-    wanted: VecDeque<(f64, u32)>,
-    /// (when, count) before each change of the last 15 s.
-    before: VecDeque<(f64, u32)>,
-}
-
-impl Keda {
-    /// HPA sync period, and the period of its default scale-up policies.
-    const SYNC: f64 = 15.0;
-    /// Share by which the metric may be off before the HPA acts.
-    const TOLERANCE: f64 = 0.1;
-    /// Seconds of the downscale stabilization window.
-    const WINDOW: f64 = 300.0;
-
-    pub fn new(threshold: f64, least: u32, most: u32, phase: f64) -> Self {
-        Self { threshold, most, least, next: phase, wanted: VecDeque::new(), before: VecDeque::new() }
-    }
-}
-
-impl Scaler for Keda {
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    fn poll(&mut self, plant: &Plant) -> Option<u32> {
-        if plant.now + 1e-6 < self.next {
-            return None;
-        }
-        self.next += Self::SYNC;
-        let now = plant.now;
-        // The lag that KEDA reports is capped at partitions × threshold, so that it never wants more.
-        let lag: i64 = plant.partitions.iter().map(|p| p.end - p.committed).sum();
-        #[allow(clippy::cast_precision_loss)]
-        let metric = (lag as f64).min(self.threshold * plant.partitions.len() as f64);
-        let ready = plant.ready().max(1);
-        let current = plant.spec;
-        let per_pod = metric / (self.threshold * f64::from(ready));
-        let wanted = if (per_pod - 1.0).abs() <= Self::TOLERANCE {
-            current
-        } else {
-            (metric / self.threshold).ceil() as u32
-        };
-        let wanted = wanted.clamp(self.least.max(1), self.most);
-        self.wanted.push_back((now, wanted));
-        self.wanted.retain(|&(at, _)| now - at <= Self::WINDOW);
-        let stable = self.wanted.iter().map(|&(_, n)| n).max().unwrap_or(wanted);
-        let next = if wanted > current {
-            self.before.retain(|&(at, _)| now - at < Self::SYNC);
-            let start = self.before.front().map_or(current, |&(_, n)| n);
-            wanted.min((start + 4).max(start * 2))
-        } else {
-            stable.min(current)
-        };
-        if next == current {
-            return None;
-        }
-        self.before.push_back((now, current));
-        Some(next)
-    }
-}
-
 /// A fixed count.
 pub(super) struct Static(pub u32);
 
@@ -134,55 +68,13 @@ impl Scaler for Static {
     }
 }
 
-/// Knows what will arrive, what a replica does and how long it takes to start.
-pub(super) struct Oracle {
+/// Follows a plan.
+pub(super) struct Planned<'a> {
     /// The count for each second.
-    pub counts: Vec<u32>,
+    pub counts: &'a [u32],
 }
 
-impl Oracle {
-    /// Seconds over which the oracle keeps a count rather than move partitions.
-    const KEEP: usize = 60;
-
-    /// `rate(t)`: messages/s that arrive; `each`: of one replica; `lead`: seconds until a patch helps.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss)]
-    pub fn new(
-        seconds: usize,
-        rate: &dyn Fn(f64) -> f64,
-        each: f64,
-        partitions: u32,
-        lead: f64,
-        delay: f64,
-        least: u32,
-    ) -> Self {
-        let classes = |need: f64| -> u32 {
-            let k = (f64::from(partitions) / need.max(1e-9)).floor().clamp(1.0, f64::from(partitions)) as u32;
-            partitions.div_ceil(k)
-        };
-        // What must be done per second so that nothing waits longer than the target: the mean over any window
-        // of that length that begins or ends here, and enough for ρ = 1.
-        let window = (delay.round() as usize).max(1);
-        let arrivals: Vec<f64> = (0..seconds + window).map(|t| rate(t as f64)).collect();
-        let needs: Vec<u32> = (0..seconds)
-            .map(|t| {
-                let mean = arrivals[t..t + window].iter().sum::<f64>() / window as f64;
-                let back = arrivals[(t + 1).saturating_sub(window)..=t].iter().sum::<f64>() / window as f64;
-                classes(mean.max(back) / each).max(least)
-            })
-            .collect();
-        let lead = lead.ceil() as usize;
-        let counts = (0..seconds)
-            .map(|t| {
-                let from = t.saturating_sub(Self::KEEP);
-                let to = (t + lead + 1).min(seconds);
-                needs[from..to].iter().copied().max().unwrap_or(least)
-            })
-            .collect();
-        Self { counts }
-    }
-}
-
-impl Scaler for Oracle {
+impl Scaler for Planned<'_> {
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     fn poll(&mut self, plant: &Plant) -> Option<u32> {
         let wanted = *self.counts.get(plant.now as usize).or(self.counts.last())?;

@@ -1,5 +1,8 @@
 //! What decisions must do to a plant.
 
+mod oracle;
+mod shows;
+
 use super::run::{run, watch};
 use super::scalers::Ours;
 use super::workload::{constant, queue, step};

@@ -78,7 +78,7 @@ impl View {
             .map(|pod| Member {
                 id: format!("member-{}", pod.id).into(),
                 pod: if pod.foreign { Pod::Foreign } else { Pod::Known(format!("pod-{}", pod.id).into()) },
-                is_static: false,
+                is_static: plant.design.static_members,
                 partitions: (0..plant.partitions.len())
                     .filter(|&p| plant.partitions[p].owner.is_some_and(|o| o as u64 == pod.id))
                     .map(|p| self.names[p].clone())

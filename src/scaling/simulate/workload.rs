@@ -1,15 +1,20 @@
 //! Named workloads: what arrives, at what kind of plant, and what happens to it.
 
-use super::super::Config;
+use std::rc::Rc;
+
+use super::super::{Config, Isolation};
 use super::plant::{Design, Event, Protocol};
+use super::random::Random;
+use super::trace::Trace;
 
 /// What a scaler is put through.
+#[derive(Clone)]
 pub(super) struct Workload {
     pub name: String,
     pub seconds: f64,
     /// When the last peak is over.
     pub peak_end: f64,
-    pub rate: Box<dyn Fn(f64) -> f64>,
+    pub rate: Rc<dyn Fn(f64) -> f64>,
     pub design: Design,
     pub config: Config,
 }
@@ -23,6 +28,7 @@ pub(super) fn ordinary() -> Design {
         cold_start: 10.0,
         pause: 3.0,
         protocol: Protocol::Cooperative,
+        static_members: false,
         prefetch: None,
         leave: 0.5,
         weights: Vec::new(),
@@ -37,7 +43,7 @@ impl Workload {
             name: name.to_owned(),
             seconds,
             peak_end: seconds,
-            rate: Box::new(rate),
+            rate: Rc::new(rate),
             design: ordinary(),
             config: Config::default(),
         }
@@ -50,6 +56,12 @@ impl Workload {
 
     fn with(mut self, change: impl FnOnce(&mut Design)) -> Self {
         change(&mut self.design);
+        self
+    }
+
+    /// May go to zero.
+    fn down_to_zero(mut self) -> Self {
+        self.config.min_replicas = 0;
         self
     }
 
@@ -76,6 +88,36 @@ pub(super) fn step(cold_start: f64) -> Workload {
     .with(|d| d.cold_start = cold_start)
 }
 
+/// A trace that a person brought, at an ordinary consumer with so many partitions and messages/s of one replica.
+pub(super) fn traced(trace: &Trace, partitions: usize, rate: f64) -> Workload {
+    let seconds = trace.seconds();
+    let trace = trace.clone();
+    Workload::new("trace", seconds, move |t| trace.rate(t))
+        .with(|d| (d.partitions, d.rate) = (partitions, rate))
+}
+
+/// A day of a queue in four hours, after what is published of a large cloud's functions: Shahrad et al., "Serverless in
+/// the Wild", USENIX ATC 2020, figure 4 has a constant half of the peak under a daily wave. Ours are a dip at noon,
+/// 15 % noise and eight bursts to twice the rate.
+fn day() -> Workload {
+    const HOURS: f64 = 4.0;
+    const PEAK: f64 = 800.0;
+    let mut random = Random::new(2_020);
+    let noise: Vec<f64> = (0..1_440).map(|_| random.between(0.85, 1.15)).collect();
+    let bursts: Vec<(f64, f64)> = (0..8)
+        .map(|i| (f64::from(i) * 1_800.0 + random.between(0.0, 1_500.0), random.between(20.0, 90.0)))
+        .collect();
+    Workload::new("day of a queue", HOURS * 3_600.0, move |t| {
+        let hour = t / (HOURS * 3_600.0) * 24.0;
+        let bump = |at: f64, width: f64| (-((hour - at) / width).powi(2)).exp();
+        let people = (bump(10.5, 3.0) + bump(15.5, 3.5)).min(1.0) - 0.2 * bump(12.75, 0.7);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let noise = noise.get((t / 10.0) as usize).copied().unwrap_or(1.0);
+        let burst = bursts.iter().any(|&(from, seconds)| (from..from + seconds).contains(&t));
+        PEAK * (0.5 + 0.5 * people) * noise * if burst { 2.0 } else { 1.0 }
+    })
+}
+
 /// All workloads of the report.
 pub(super) fn all() -> Vec<Workload> {
     let mut list = loads();
@@ -98,6 +140,13 @@ fn loads() -> Vec<Workload> {
     list.push(Workload::new("diurnal", 4.0 * hour, |t| {
         500.0 - 450.0 * (t / (4.0 * 3_600.0) * std::f64::consts::TAU).cos()
     }));
+    list.push(day());
+    list.push(
+        Workload::new("to zero and back", hour, |t| {
+            if (900.0..960.0).contains(&t) || (2_400.0..2_460.0).contains(&t) { 200.0 } else { 0.0 }
+        })
+        .down_to_zero(),
+    );
     list.push(
         Workload::new(
             "flash x5",
@@ -113,7 +162,7 @@ fn loads() -> Vec<Workload> {
         (300.0 + 90.0 * wave).max(0.0)
     }));
     list.push(Workload::new("batch each 60 s", hour, |t| if t % 60.0 < 1.0 { 6_000.0 } else { 0.0 }));
-    for commit in [5.0, 30.0, 50.0] {
+    for commit in [1.0, 5.0, 30.0, 50.0] {
         list.push(
             Workload::new(&format!("commit {commit:.0}s"), hour, |t| if t > 1_200.0 { 450.0 } else { 150.0 })
                 .with(|d| d.commit = commit),
@@ -152,13 +201,17 @@ fn mishaps() -> Vec<Workload> {
                 .events(&[(580.0, Event::Poison(share)), (1_200.0, Event::Poison(0.0))]),
         );
     }
-    for (name, protocol) in [("eager", Protocol::Eager), ("kip-848", Protocol::Consumer)] {
+    for (name, protocol, fixed) in [
+        ("eager", Protocol::Eager, false),
+        ("kip-848", Protocol::Consumer, false),
+        ("static members", Protocol::Cooperative, true),
+    ] {
         list.push(
             Workload::new(&format!("step {name}"), 1_800.0, |t| {
                 if (600.0..1_200.0).contains(&t) { 900.0 } else { 50.0 }
             })
             .peak_end(1_200.0)
-            .with(|d| d.protocol = protocol),
+            .with(|d| (d.protocol, d.static_members) = (protocol, fixed)),
         );
     }
     list.push(
@@ -199,24 +252,21 @@ fn mishaps() -> Vec<Workload> {
     list
 }
 
-/// Offsets that do not continue.
+/// Offsets that do not continue, where zero is allowed and would be wrong.
 fn discontinuities() -> Vec<Workload> {
     let hour = 3_600.0;
-    let mut list = Vec::new();
-    list.push(
+    let mut list = [
         Workload::new("hand reset", hour, |_| 300.0)
             .events(&[(900.0, Event::Rewind(5_000)), (2_000.0, Event::SkipToEnd)]),
-    );
-    list.push(Workload::new("recreated topic", hour, |_| 300.0).events(&[(900.0, Event::Recreate)]));
-    list.push(
+        Workload::new("recreated topic", hour, |_| 300.0).events(&[(900.0, Event::Recreate)]),
         Workload::new("more partitions", hour, |t| if t > 1_000.0 { 1_500.0 } else { 300.0 })
             .events(&[(900.0, Event::Grow(12))]),
-    );
-    list.push(
+        // It hangs for longer than a group must be idle to go to zero.
         Workload::new("hanging transaction", hour, |_| 300.0)
-            .events(&[(900.0, Event::HoldTransaction(true)), (1_200.0, Event::HoldTransaction(false))]),
-    );
-    list
+            .events(&[(900.0, Event::HoldTransaction(true)), (1_500.0, Event::HoldTransaction(false))]),
+    ];
+    list[3].config.isolation = Isolation::ReadCommitted;
+    list.into_iter().map(Workload::down_to_zero).collect()
 }
 
 /// Queues of RabbitMQ, twelve replicas at most.
@@ -231,9 +281,16 @@ fn queues() -> Vec<Workload> {
         );
     }
     list.push(
-        queue("rabbitmq poison 30%", 20, hour, |t| if (600.0..900.0).contains(&t) { 800.0 } else { 100.0 })
+        queue("rabbitmq rejects 30%", 20, hour, |t| if (600.0..900.0).contains(&t) { 800.0 } else { 100.0 })
             .peak_end(900.0)
             .events(&[(580.0, Event::Poison(0.3)), (1_200.0, Event::Poison(0.0))]),
+    );
+    list.push(
+        queue("rabbitmq dead-letter retry", 20, hour, |t| {
+            if (600.0..900.0).contains(&t) { 500.0 } else { 100.0 }
+        })
+        .peak_end(900.0)
+        .events(&[(0.0, Event::Retry(0.3, 20.0))]),
     );
     list.push(queue("rabbitmq constant", 20, hour, |_| 450.0));
     list

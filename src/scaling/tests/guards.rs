@@ -2,20 +2,20 @@
 
 use super::super::{
     Bound, Committed, Condition, ConditionKind, Config, DeadLetter, Decision, GroupRead, GroupState,
-    Isolation, OffsetReset, Pod, RabbitMq, Retry,
+    Isolation, OffsetReset, Pod, RabbitMq, Retry, State,
 };
 use super::world::World;
 
-fn named(decision: &Decision, kind: ConditionKind) -> Option<&Condition> {
+pub fn named(decision: &Decision, kind: ConditionKind) -> Option<&Condition> {
     decision.conditions.iter().find(|c| c.kind == kind)
 }
 
-fn has(decision: &Decision, kind: ConditionKind) -> bool {
+pub fn has(decision: &Decision, kind: ConditionKind) -> bool {
     named(decision, kind).is_some()
 }
 
 /// A world with 12 partitions that has learned 10 messages/s and rests at `replicas`.
-fn settled(replicas: u32, rate: i64) -> World {
+pub fn settled(replicas: u32, rate: i64) -> World {
     let mut world = World::new(12, Config { min_replicas: replicas, ..Config::default() });
     world.spec = replicas;
     world.ready = replicas;
@@ -49,6 +49,28 @@ fn nothing_known_for_long_raises_to_what_was_asked_and_never_lowers() {
     assert_eq!(world.run(20, 0).replicas, 8);
     world.config.unknown_replicas = Some(2);
     assert_eq!(world.run(20, 0).replicas, 8);
+}
+
+#[test]
+fn a_leader_that_never_knew_anything_raises_to_what_was_asked_too() {
+    for (most, raised) in [(None, 8), (Some(5), 5)] {
+        let config = Config { unknown_replicas: Some(8), max_replicas: most, ..Config::default() };
+        let mut world = World::new(12, config);
+        (world.spec, world.ready) = (3, 3);
+        world.edit = |seen| seen.kafka = None;
+        assert_eq!(world.run(290, 0).replicas, 3);
+        let decision = world.run(20, 0);
+        assert_eq!(decision.replicas, raised, "{}", decision.message);
+        assert!(named(&decision, ConditionKind::DataUnknown).unwrap().detail.contains("30"));
+    }
+}
+
+#[test]
+fn a_maximum_below_the_count_is_known_whatever_is_not() {
+    let mut world = settled(6, 30);
+    world.edit = |seen| seen.kafka = None;
+    world.config.max_replicas = Some(4);
+    assert_eq!(world.run(3, 0).replicas, 4);
 }
 
 #[test]
@@ -140,6 +162,72 @@ fn a_transaction_marker_is_not_lag() {
     // At zero, a message beside the marker wakes one.
     world.arrive(1);
     assert_eq!(world.second().replicas, 1);
+}
+
+#[test]
+fn a_new_leader_at_zero_is_not_woken_by_transaction_markers() {
+    let mut world = settled(1, 0);
+    world.config.min_replicas = 0;
+    world.edit = |seen| {
+        for part in &mut seen.kafka.as_mut().unwrap().partitions {
+            part.end = part.end.map(|e| e + 1);
+            part.hw = part.end;
+        }
+    };
+    let learned = world.run(700, 0).status.learned.rounded();
+    assert_eq!((world.spec, learned.phantom_lag), (0, Some(12)));
+    world.state = State::seeded(&learned);
+    let decision = world.run(100, 0);
+    assert_eq!(
+        (decision.replicas, decision.status.learned.phantom_lag),
+        (0, Some(12)),
+        "{}",
+        decision.message
+    );
+    // One that came while nobody looked is one more than there were.
+    world.state = State::seeded(&learned);
+    world.arrive(1);
+    assert_eq!(world.second().replicas, 1);
+}
+
+#[test]
+fn a_commit_beyond_the_last_stable_offset_does_not_make_the_whole_log_lag() {
+    let mut world = World::new(12, Config { isolation: Isolation::ReadCommitted, ..Config::default() });
+    (world.spec, world.ready) = (3, 3);
+    // A transaction is open from offset 200 on; the application reads what is in it all the same.
+    world.edit = |seen| {
+        for part in &mut seen.kafka.as_mut().unwrap().partitions {
+            part.end = part.end.map(|e| e.min(200));
+        }
+    };
+    for _ in 0..300 {
+        world.arrive(20);
+        let decision = world.second();
+        assert!(decision.replicas <= 3, "{}", decision.message);
+    }
+    assert_eq!(world.second().inputs.lag, Some(0));
+    assert!(world.committed[0] > 400);
+}
+
+#[test]
+fn a_skip_to_the_end_is_no_rate_and_lowers_nothing_at_first() {
+    let mut world = settled(6, 30);
+    world.arrive(20_000);
+    world.run(20, 30);
+    assert_eq!(world.spec, 12);
+    world.committed.clone_from(&world.ends);
+    let mut lowest = 12;
+    for _ in 0..170 {
+        let decision = world.run(1, 30);
+        lowest = lowest.min(decision.replicas);
+        assert!(decision.inputs.mu.unwrap() < 35.0, "{}", decision.message);
+    }
+    assert_eq!(lowest, 12, "not within a stabilization");
+    // And what comes next is met by the rate that was known.
+    world.scale(6);
+    world.run(60, 30);
+    world.run(60, 95);
+    assert_eq!(world.spec, 12);
 }
 
 #[test]
@@ -239,6 +327,36 @@ fn pods_that_do_not_become_ready_stop_ups_and_not_downs() {
 }
 
 #[test]
+fn a_rollout_is_not_pods_that_are_not_ready() {
+    let mut world = settled(6, 30);
+    world.edit = |seen| (seen.target.updating, seen.target.ready) = (true, Some(seen.target.spec - 1));
+    for _ in 0..60 {
+        let decision = world.run(1, 30);
+        assert!(!has(&decision, ConditionKind::PodsNotReady), "{}", decision.message);
+    }
+    world.arrive(3_000);
+    assert_eq!(world.run(3, 30).replicas, 12);
+    // One that stands still is.
+    assert!(has(&world.run(600, 30), ConditionKind::PodsNotReady));
+}
+
+#[test]
+fn pods_of_a_second_scale_up_have_a_cold_start_of_their_own() {
+    let mut world = settled(3, 20);
+    world.start = f64::INFINITY;
+    world.arrive(500);
+    world.run(3, 20);
+    let first = world.spec;
+    assert!((4..12).contains(&first), "{first}");
+    world.run(25, 20);
+    world.arrive(4_000);
+    world.run(3, 20);
+    assert_eq!(world.spec, 12);
+    assert!(!has(&world.run(25, 20), ConditionKind::PodsNotReady), "of {first} it would have been");
+    assert!(has(&world.run(30, 20), ConditionKind::PodsNotReady));
+}
+
+#[test]
 fn a_group_that_does_not_rest_gets_no_more_members() {
     let mut world = settled(3, 20);
     world.edit = |seen| {
@@ -296,9 +414,35 @@ fn the_breaker_never_keeps_a_consumer_at_zero() {
         let end = (seen.now * 20.0) as i64;
         seen.dead_letter = Some(DeadLetter { end: Some(end) });
     };
-    world.run(100, 5);
+    assert!(has(&world.run(100, 5), ConditionKind::BreakerOpen));
     world.scale(0);
-    assert_eq!(world.run(2, 5).replicas.max(world.spec), 1);
+    world.arrive(5_000);
+    let woken = world.second();
+    assert_eq!((woken.replicas, has(&woken, ConditionKind::BreakerOpen)), (1, true), "{}", woken.message);
+    assert_eq!(world.run(30, 5).replicas, 1, "and one it is");
+}
+
+#[test]
+fn a_wake_from_zero_is_bound_by_what_brought_nothing() {
+    let mut world = settled(3, 20);
+    world.config.min_replicas = 0;
+    world.arrive(3_000);
+    let mut limit = None;
+    for _ in 0..300 {
+        world.rate = 30.0 / f64::from(world.ready.max(1));
+        if has(&world.run(1, 40), ConditionKind::DownstreamBound) {
+            limit = Some(world.spec);
+        }
+    }
+    let limit = limit.expect("bound");
+    world.scale(0);
+    world.arrive(3_000);
+    let woken = world.second();
+    assert!(
+        has(&woken, ConditionKind::DownstreamBound) && (1..=limit).contains(&woken.replicas),
+        "{}",
+        woken.message
+    );
 }
 
 #[test]
@@ -425,6 +569,18 @@ fn offsets_about_to_be_forgotten_wake_one_replica() {
         woken |= world.second().replicas == 1;
     }
     assert!(woken);
+}
+
+#[test]
+fn with_each_new_leader_the_wait_for_offsets_to_be_forgotten_began_anew() {
+    let mut world = settled(1, 0);
+    world.config.min_replicas = 0;
+    world.edit = |seen| seen.offsets_retention = Some(10_000.0);
+    assert_eq!(world.run(700, 0).replicas, 0);
+    world.state = State::default();
+    assert_eq!(world.look().replicas, 0);
+    world.state = State::default().at_zero_since(world.now - 8_500.0);
+    assert_eq!(world.run(2, 0).replicas, 1);
 }
 
 #[test]

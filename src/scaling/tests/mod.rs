@@ -4,6 +4,7 @@ mod guards;
 mod limits;
 mod properties;
 mod reaction;
+mod ways_out;
 mod world;
 
 use std::path::{Path, PathBuf};

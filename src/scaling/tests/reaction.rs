@@ -57,6 +57,16 @@ fn a_flood_that_arrives_while_it_is_looked_at_is_met_in_one_patch() {
 }
 
 #[test]
+fn an_edited_rate_per_replica_counts_and_is_not_learned() {
+    let mut world = World::new(12, Config { rate_per_replica: Some(100.0), ..target(30.0) });
+    let decision = world.run(20, 5);
+    assert_eq!((decision.inputs.mu, decision.status.learned.rate_per_replica), (Some(100.0), None));
+    world.config.rate_per_replica = Some(40.0);
+    let decision = world.run(1, 5);
+    assert_eq!((decision.inputs.mu, decision.status.learned.rate_per_replica), (Some(40.0), None));
+}
+
+#[test]
 fn three_messages_are_no_flood() {
     let mut world = World::new(12, target(30.0));
     world.run(20, 0);

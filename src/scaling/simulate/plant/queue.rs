@@ -46,6 +46,7 @@ impl Plant {
             if !self.pods[i].joined {
                 continue;
             }
+            self.meter.begin_turn();
             self.pods[i].credit += self.design.rate * self.pace * self.pods[i].factor * share * STEP;
             let mut budget = self.pods[i].credit.floor() as u64;
             self.pods[i].credit -= budget as f64;
@@ -71,13 +72,21 @@ impl Plant {
                     self.dead_letters +=
                         self.random.poisson(done as f64 * self.poison).min(done).cast_signed();
                 }
+                if let Some((share, after)) = self.retry {
+                    let rejected = self.random.poisson(done as f64 * share).min(done);
+                    if rejected > 0 {
+                        self.away.push_back((self.now + after, rejected));
+                    }
+                }
             }
+            self.meter.end_turn(self.now, share >= 1.0 && budget == 0);
         }
         if self.now - self.statistics.at >= INTERVAL {
             let sum = |of: fn(&super::Partition) -> i64| {
                 self.partitions.iter().map(of).sum::<i64>().max(0).cast_unsigned()
             };
-            let (publish, ack) = (sum(|p| p.end), sum(|p| p.position));
+            // What comes back as a dead letter of the retry queue is not counted as published.
+            let (publish, ack) = (sum(|p| p.end).saturating_sub(self.returned), sum(|p| p.position));
             self.statistics = Statistics { at: self.now, unacked: self.held(), publish, ack };
         }
     }

@@ -1,0 +1,201 @@
+//! What guards do after they have been entered: when they try again, and how they are left.
+
+use super::super::{Committed, ConditionKind, Config, GroupRead, GroupState, OffsetReset, Pod, RabbitMq};
+use super::guards::{has, named, settled};
+use super::world::World;
+
+/// Twelve replicas after a slow spell under 30 messages/s, which six would do at the old rate.
+fn slowed() -> World {
+    let mut world = settled(6, 30);
+    world.rate = 4.0;
+    world.run(300, 30);
+    assert_eq!(world.spec, 12);
+    world
+}
+
+#[test]
+fn replicas_that_were_slow_once_are_tried_one_size_lower_and_stay_there() {
+    let mut world = slowed();
+    world.rate = 10.0;
+    let mut lowered = None;
+    for second in 0..3_600 {
+        if world.run(1, 30).replicas < 12 {
+            lowered.get_or_insert((second, world.spec));
+        }
+    }
+    let (at, to) = lowered.expect("it was probed");
+    assert!((200..1_500).contains(&at) && to == 6, "{at} s, {to}");
+    assert!(world.spec <= 6);
+}
+
+#[test]
+fn a_probe_that_fails_is_taken_back_and_the_next_one_waits_longer() {
+    let mut world = slowed();
+    let (mut lowered, mut before) = (Vec::new(), 12);
+    for second in 0..14_400 {
+        let replicas = world.run(1, 30).replicas;
+        if replicas < before {
+            lowered.push(second);
+        }
+        before = replicas;
+    }
+    assert!((2..=6).contains(&lowered.len()) && world.lag() < 3_000, "{lowered:?}, {} wait", world.lag());
+    let waits: Vec<i32> = lowered.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(waits.windows(2).all(|pair| pair[1] > pair[0]), "{lowered:?}");
+}
+
+#[test]
+fn a_group_without_a_first_commit_is_doubled_once_per_cold_start() {
+    let config = Config { cold_start: Some(20.0), rebalance: Some(3.0), ..Config::default() };
+    let mut world = World::new(12, config);
+    world.rate = 0.0;
+    world.run(20, 0);
+    world.arrive(200);
+    let mut ups = vec![(0, 1)];
+    for second in 1..150 {
+        let decision = world.second();
+        if decision.patch {
+            ups.push((second, decision.replicas));
+        }
+    }
+    assert!(ups.len() >= 4, "{ups:?}");
+    for pair in ups.windows(2).skip(1) {
+        assert!(pair[1].1 >= 2 * pair[0].1 && pair[1].0 - pair[0].0 >= 20, "{ups:?}");
+    }
+}
+
+#[test]
+fn a_group_that_does_not_rest_may_lose_replicas_after_ten_minutes() {
+    let mut world = settled(6, 30);
+    world.edit = |seen| {
+        if let GroupRead::Known(group) = &mut seen.kafka.as_mut().unwrap().group {
+            group.state = GroupState::PreparingRebalance;
+        }
+    };
+    assert_eq!(world.run(590, 2).replicas, 6);
+    let decision = world.run(900, 2);
+    assert!(decision.replicas < 6 && has(&decision, ConditionKind::GroupUnstable), "{}", decision.message);
+}
+
+#[test]
+fn unacknowledged_messages_keep_the_consumers_that_hold_them() {
+    fn queue(unacked: u64) -> RabbitMq {
+        RabbitMq { kind: "quorum".into(), ready: Some(0), unacked: Some(unacked), ..RabbitMq::default() }
+    }
+    let config = Config { max_replicas: Some(20), rate_per_replica: Some(10.0), ..Config::default() };
+    let mut world = World::new(1, config);
+    (world.spec, world.ready) = (10, 10);
+    world.edit = |seen| (seen.kafka, seen.rabbitmq) = (None, Some(queue(5_000)));
+    let decision = world.run(2_000, 0);
+    assert_eq!((decision.replicas, has(&decision, ConditionKind::PrefetchBound)), (10, true));
+    world.edit = |seen| (seen.kafka, seen.rabbitmq) = (None, Some(queue(0)));
+    assert!(world.run(2_000, 0).replicas < 10);
+}
+
+#[test]
+fn what_is_full_downstream_is_tried_again_after_ever_longer_up_to_an_hour() {
+    let mut world = settled(3, 20);
+    world.arrive(3_000);
+    let (mut waits, mut left) = (Vec::new(), 0);
+    for _ in 0..12_000 {
+        world.rate = 30.0 / f64::from(world.ready.max(1));
+        let decision = world.run(1, 40);
+        let next = named(&decision, ConditionKind::DownstreamBound).map_or(0, |condition| {
+            let words = condition.detail.trim_end_matches(" s");
+            words.rsplit(' ').next().unwrap().parse::<i32>().unwrap()
+        });
+        if next > left {
+            waits.push(next);
+        }
+        left = next;
+    }
+    assert!(waits.starts_with(&[600, 1_200, 2_400]), "{waits:?}");
+    assert!(waits.iter().all(|&wait| wait <= 3_600), "{waits:?}");
+}
+
+/// Six replicas, of which three would do as soon as nothing speaks against it.
+fn resting() -> World {
+    let mut world = settled(6, 30);
+    world.config.min_replicas = 6;
+    world.run(1_000, 20);
+    world.config.min_replicas = 1;
+    world
+}
+
+#[test]
+fn nothing_speaks_against_fewer() {
+    assert!(resting().run(5, 20).replicas < 6);
+}
+
+#[test]
+fn other_code_is_given_a_stabilization_before_a_replica_goes() {
+    let mut world = resting();
+    world.edit = |seen| seen.target.revision = "b".into();
+    assert_eq!(world.run(170, 20).replicas, 6);
+    assert!(world.run(300, 20).replicas < 6);
+}
+
+#[test]
+fn more_partitions_are_a_new_beginning() {
+    let mut world = resting();
+    world.ends.resize(16, 0);
+    world.committed.resize(16, 0);
+    let decision = world.run(170, 20);
+    assert_eq!((decision.replicas, decision.inputs.cap), (6, Some(16)));
+    assert!(world.run(300, 20).replicas < 6);
+}
+
+#[test]
+fn a_deleted_group_is_a_new_beginning() {
+    let mut world = resting();
+    world.config.offset_reset = OffsetReset::Latest;
+    world.edit = |seen| {
+        for part in &mut seen.kafka.as_mut().unwrap().partitions {
+            part.committed = Committed::None;
+        }
+    };
+    assert_eq!(world.run(170, 20).replicas, 6);
+    assert!(world.run(300, 20).replicas < 6);
+}
+
+#[test]
+fn consumers_per_replica_are_learned_from_members_of_one_pod() {
+    let mut world = World::new(12, Config::default());
+    (world.spec, world.ready) = (4, 4);
+    world.edit = |seen| {
+        if let GroupRead::Known(group) = &mut seen.kafka.as_mut().unwrap().group {
+            for (number, member) in group.members.iter_mut().enumerate() {
+                member.pod = Pod::Known(format!("orders-{}", number / 2).into());
+            }
+        }
+    };
+    let decision = world.run(20, 20);
+    assert_eq!(
+        (decision.status.learned.consumers_per_replica, decision.inputs.cap),
+        (Some(2), Some(6)),
+        "{}",
+        decision.message
+    );
+    world.config.consumers_per_replica = Some(3);
+    assert_eq!(world.run(1, 20).inputs.cap, Some(4), "what is set outranks it");
+}
+
+#[test]
+fn static_members_are_not_measured_until_the_session_of_one_that_left_is_over() {
+    fn fresh_after(edit: fn(&mut super::super::Observation)) -> u32 {
+        let mut world = settled(6, 30);
+        world.edit = edit;
+        world.run(60, 30);
+        world.arrive(20_000);
+        world.scale(3);
+        world.apply = false;
+        (1..200).find(|_| world.run(1, 30).inputs.mu_age.is_some_and(|age| age < 1.0)).unwrap()
+    }
+    let dynamic = fresh_after(|_| {});
+    let fixed = fresh_after(|seen| {
+        if let GroupRead::Known(group) = &mut seen.kafka.as_mut().unwrap().group {
+            group.members.iter_mut().for_each(|member| member.is_static = true);
+        }
+    });
+    assert!(dynamic < 20 && (45..70).contains(&fixed), "{dynamic} s, {fixed} s");
+}

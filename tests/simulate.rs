@@ -1,0 +1,90 @@
+//! The autoscaler under every simulated workload, three seeds each: nothing may become worse than its bound.
+//!
+//! Fifty hours of simulated time thrice over take a minute when optimised, and ten when not: `make test-simulate` runs it.
+//! With `SPILLWAY_WRITE_BOUNDS=1` it writes the bounds anew, with some room; look at the difference.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::Mutex;
+
+use serde::{Deserialize, Serialize};
+use spillway_operator::scaling::simulate::{self, Score};
+
+const BOUNDS: &str = "tests/simulate-bounds.json";
+const SEEDS: u64 = 3;
+
+/// The most that the median over the seeds may be.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Bound {
+    /// Messages later than the target delay, percent.
+    late: f64,
+    /// Replica-seconds.
+    cost: f64,
+    /// Changes of direction within ten minutes.
+    flips: f64,
+}
+
+impl Bound {
+    /// Room for what is no regression: a point and a tenth of the late messages, a twelfth of the cost, one flip.
+    fn above(score: &Score) -> Self {
+        let round = |number: f64| (number * 10.0).ceil() / 10.0;
+        Self {
+            late: round(score.late * 1.1 + 1.0),
+            cost: (score.cost * 1.08 / 10.0).ceil() * 10.0,
+            flips: score.flips + 1.0,
+        }
+    }
+
+    fn broken_by(&self, score: &Score) -> Vec<String> {
+        [
+            ("late %", self.late, score.late),
+            ("replica-seconds", self.cost, score.cost),
+            ("flips", self.flips, score.flips),
+        ]
+        .into_iter()
+        .filter(|(_, most, is)| is > most)
+        .map(|(what, most, is)| format!("{what} {is:.1}, at most {most:.1}"))
+        .collect()
+    }
+}
+
+/// Medians of all workloads.
+fn measured() -> BTreeMap<String, Score> {
+    let open = Mutex::new(simulate::names());
+    let done = Mutex::new(BTreeMap::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let Some(name) = open.lock().unwrap().pop() else { return };
+                    let row = simulate::ours(&name, SEEDS).unwrap();
+                    done.lock().unwrap().insert(name, row.score);
+                }
+            });
+        }
+    });
+    done.into_inner().unwrap()
+}
+
+#[test]
+#[cfg_attr(debug_assertions, ignore = "takes ten minutes without optimisation: make test-simulate")]
+fn no_workload_is_worse_than_its_bound() {
+    let measured = measured();
+    if std::env::var_os("SPILLWAY_WRITE_BOUNDS").is_some() {
+        let bounds: BTreeMap<_, _> =
+            measured.iter().map(|(name, score)| (name, Bound::above(score))).collect();
+        fs::write(BOUNDS, serde_json::to_string_pretty(&bounds).unwrap() + "\n").unwrap();
+    }
+    let bounds: BTreeMap<String, Bound> = serde_json::from_str(&fs::read_to_string(BOUNDS).unwrap()).unwrap();
+    let names: Vec<_> = bounds.keys().collect();
+    assert_eq!(names, measured.keys().collect::<Vec<_>>(), "{BOUNDS} has other workloads");
+    let mut worse = Vec::new();
+    for (name, score) in &measured {
+        worse.extend(bounds[name].broken_by(score).into_iter().map(|what| format!("{name}: {what}")));
+        if score.false_zeros > 0.0 {
+            worse.push(format!("{name}: zero was written while messages waited"));
+        }
+    }
+    assert!(worse.is_empty(), "{worse:#?}");
+}
