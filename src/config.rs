@@ -59,6 +59,7 @@ impl From<RunArgs> for RunConfig {
         watch_namespaces.retain(|namespace| !namespace.is_empty());
         watch_namespaces.sort();
         watch_namespaces.dedup();
+        lease.watches.clone_from(&watch_namespaces);
         Self { watch_namespaces, lease, identity, http_address: args.http_address }
     }
 }

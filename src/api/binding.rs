@@ -210,6 +210,6 @@ pub struct AppliedBinding {
     pub routing_key: String,
     /// Its arguments.
     #[serde(default, skip_serializing_if = "Arguments::is_empty")]
-    #[schemars(schema_with = "arguments::schema")]
+    #[schemars(schema_with = "arguments::seen")]
     pub arguments: Arguments,
 }

@@ -283,6 +283,7 @@ pub struct AllowedNamespaces {
     pub from: AllowedFrom,
     /// The labels that a namespace must have, with from: Selector.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::schema::label_selector")]
     pub selector: Option<LabelSelector>,
 }
 
@@ -345,6 +346,10 @@ pub struct BrokerStatus {
     /// The cluster's id, as it says itself. A change of it stops all writes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster_id: Option<String>,
+    /// Since when the Broker has been on that cluster. Of several Brokers of one cluster, the one that has been on it for
+    /// the longest time decides whose namespaces may come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_since: Option<String>,
     /// RabbitMQ's version, as it says itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,

@@ -204,8 +204,9 @@ pub struct Scaling {
     #[serde(default = "one")]
     #[schemars(range(min = 0, max = 10_000))]
     pub min_replicas: u32,
-    /// The most replicas. Default: as many as the partitions allow; more could not work. Required
-    /// for a RabbitMQ queue, which has no partitions.
+    /// The most replicas; a lower one counts at once, also while nothing is known of the load.
+    /// Default: as many as the partitions allow; more could not work. Required for a RabbitMQ
+    /// queue, which has no partitions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_replicas: Option<u32>,
@@ -437,6 +438,9 @@ pub struct ConsumerStatus {
     /// How many of them are ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
+    /// Since when the workload is to have none (RFC 3339). Left out: it is to have some.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zero_since: Option<String>,
     /// How many there should be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub desired_replicas: Option<i32>,
@@ -523,4 +527,7 @@ pub struct LearnedStatus {
     /// Group members per replica.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub consumers_per_replica: Option<u32>,
+    /// Messages that seem to wait and are none, where nothing else waits: transaction markers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phantom_lag: Option<i64>,
 }

@@ -50,7 +50,7 @@ pub const FINALIZER: &str = "spillway.dev/topology";
 pub mod annotation {
     /// `"true"` freezes one object: nothing is written to its broker.
     pub const PAUSED: &str = "spillway.dev/paused";
-    /// Approves the plan whose hash is given, once.
+    /// Approves the plan whose hash is given: the very steps, as long as it stays on, and no others.
     pub const APPROVE_PLAN: &str = "spillway.dev/approve-plan";
     /// `"true"` lets a deleted object go without touching the broker.
     pub const FORCE_RELEASE: &str = "spillway.dev/force-release";
@@ -58,6 +58,14 @@ pub mod annotation {
     pub const ACCEPT_CLUSTER: &str = "spillway.dev/accept-cluster";
     /// `"true"` clears the `DataLost` condition.
     pub const ACKNOWLEDGE_DATA_LOSS: &str = "spillway.dev/acknowledge-data-loss";
+    /// Spillway's own note on a Binding of what it is about to make; of no meaning once the status says what was made.
+    pub const CLAIM: &str = "spillway.dev/claim";
+}
+
+/// Annotations that Spillway sets itself.
+pub mod own_annotation {
+    /// On the operator's Lease: the namespaces that it watches, with commas between; `*` for all.
+    pub const WATCHES: &str = "spillway.dev/watches";
 }
 
 /// Labels that Spillway sets.

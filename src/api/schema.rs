@@ -15,6 +15,47 @@ pub fn config_map(_: &mut SchemaGenerator) -> Schema {
     })
 }
 
+/// A label selector: at most 64 labels, 64 expressions, and 64 values in each.
+#[must_use]
+pub fn label_selector(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "object",
+        "nullable": true,
+        "properties": {
+            "matchLabels": {
+                "description": "Labels that it must have, with these values.",
+                "type": "object",
+                "maxProperties": 64,
+                "additionalProperties": {"type": "string", "maxLength": 63},
+            },
+            "matchExpressions": {
+                "description": "Further requirements, all of which must hold.",
+                "type": "array",
+                "maxItems": 64,
+                "items": {
+                    "description": "One requirement.",
+                    "type": "object",
+                    "required": ["key", "operator"],
+                    "properties": {
+                        "key": {"description": "The label's key.", "type": "string", "maxLength": 317},
+                        "operator": {
+                            "description": "In, NotIn, Exists or DoesNotExist.",
+                            "type": "string",
+                            "enum": ["In", "NotIn", "Exists", "DoesNotExist"],
+                        },
+                        "values": {
+                            "description": "The values, for In and NotIn.",
+                            "type": "array",
+                            "maxItems": 64,
+                            "items": {"type": "string", "maxLength": 63},
+                        },
+                    },
+                },
+            },
+        },
+    })
+}
+
 /// A pod template, carried as it is: the API server checks it when the Deployment is made.
 #[must_use]
 pub fn pod_template(_: &mut SchemaGenerator) -> Schema {

@@ -1,5 +1,6 @@
 //! Topics: looking, rehearsing, taking steps, looking again.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::brokers::kafka::{
@@ -138,46 +139,51 @@ fn reached(steps: &[Step], partitions: i32) -> bool {
     })
 }
 
-/// Asks the broker whether it would take every step, before the first one is taken. A creation is
-/// not rehearsed: it is refused or done as a whole.
-pub async fn rehearse(client: &KafkaClient, name: &str, steps: &[Step]) -> Result<(), KafkaError> {
+/// Asks the broker whether it would take every step, before the first one is taken.
+pub async fn rehearse(kafka: &KafkaHandle, name: &str, steps: &[Step], lane: Lane) -> Result<(), KafkaError> {
     for step in steps {
-        let answers = match step {
-            Step::Create { .. } => continue,
+        match step {
+            Step::Create { partitions, replication_factor, config } => {
+                let topic = new_topic(name, *partitions, *replication_factor, config);
+                kafka.batcher.rehearse_creation(topic, lane).await?;
+            }
             Step::Grow { to, .. } => {
-                client.create_partitions(&[(name.to_owned(), *to)], true, TIMEOUT).await?
+                let grown = [(name.to_owned(), *to)];
+                for (_, answer) in kafka.client.create_partitions(&grown, true, TIMEOUT).await? {
+                    answer?;
+                }
             }
             Step::Configure { .. } => {
-                let (set, delete) = step.config_change();
-                let change = TopicConfigChange { topic: name.to_owned(), set, delete };
-                client.incremental_alter_configs(&[change], true, TIMEOUT).await?
+                kafka.batcher.rehearse_configs(config_change(name, step), lane).await?;
             }
-        };
-        for (_, answer) in answers {
-            answer?;
         }
     }
     Ok(())
+}
+
+fn new_topic(
+    name: &str,
+    partitions: Option<i32>,
+    replication_factor: Option<i16>,
+    config: &BTreeMap<String, String>,
+) -> NewTopic {
+    NewTopic { name: name.to_owned(), partitions, replication_factor, config: config.clone() }
+}
+
+fn config_change(name: &str, step: &Step) -> TopicConfigChange {
+    let (set, delete) = step.config_change();
+    TopicConfigChange { topic: name.to_owned(), set, delete }
 }
 
 /// Takes one step.
 pub async fn take(kafka: &KafkaHandle, name: &str, step: &Step, lane: Lane) -> Result<(), KafkaError> {
     match step {
         Step::Create { partitions, replication_factor, config } => {
-            let topic = NewTopic {
-                name: name.to_owned(),
-                partitions: *partitions,
-                replication_factor: *replication_factor,
-                config: config.clone(),
-            };
+            let topic = new_topic(name, *partitions, *replication_factor, config);
             kafka.batcher.create_topic(topic, lane).await
         }
         Step::Grow { to, .. } => kafka.batcher.create_partitions(name.to_owned(), *to, lane).await,
-        Step::Configure { .. } => {
-            let (set, delete) = step.config_change();
-            let change = TopicConfigChange { topic: name.to_owned(), set, delete };
-            kafka.batcher.alter_configs(change, lane).await
-        }
+        Step::Configure { .. } => kafka.batcher.alter_configs(config_change(name, step), lane).await,
     }
 }
 

@@ -3,8 +3,10 @@
 use crate::brokers::lane::Lane;
 use crate::brokers::rabbitmq::{
     BindingInfo, ErrorKind, ExchangeDeclaration, ExchangeInfo, Policy, QueueDeclaration, QueueInfo,
-    QueueStatistics, RabbitClient, RabbitError, RabbitHandle, Target as At, VhostPolicies as Policies,
+    QueueStatistics, RabbitClient, RabbitError, RabbitHandle, Renewal, Target as At,
+    VhostPolicies as Policies,
 };
+use crate::topology::rabbitmq::deletion::Renewed;
 use crate::topology::rabbitmq::{
     BindingId, ObservedExchange, ObservedPolicy, ObservedQueue, Step, Target, VhostPolicies,
 };
@@ -88,7 +90,8 @@ pub fn at(target: &Target) -> At {
 }
 
 /// What a queue holds, asked of the broker, of its statistics and, where there is an AMQP address,
-/// over AMQP: what none of them knows is unknown, and the largest count is believed.
+/// over AMQP: what none of them knows is unknown, and the largest count is believed. It is also a look
+/// at how often statistics are [`renewed`].
 pub async fn weigh(
     rabbit: &RabbitHandle,
     vhost: &str,
@@ -98,6 +101,7 @@ pub async fn weigh(
     let client = rabbit.client.on(lane);
     let (live, late) = (client.queue(vhost, name).await?, client.queue_statistics(vhost, name).await?);
     let Some(live) = live else { return Ok(None) };
+    client.nodes().await?;
     let larger = |a: Option<u64>, b: Option<u64>| a.zip(b).map(|(a, b)| a.max(b)).or(a).or(b);
     let (messages, unacked) = match &late {
         Some(QueueStatistics { messages, unacked, .. }) => {
@@ -118,6 +122,16 @@ pub async fn weigh(
         seen.consumers = seen.consumers.map(|consumers| consumers.max(depth.consumers.into()));
     }
     Ok(Some(seen))
+}
+
+/// How often the statistics are renewed, for the planner.
+#[must_use]
+pub fn renewed(rabbit: &RabbitHandle) -> Renewed {
+    match rabbit.client.renewal() {
+        Renewal::Off => Renewed::Never,
+        Renewal::Unseen => Renewed::Unseen,
+        Renewal::Every(interval) => Renewed::Every(interval.as_secs_f64()),
+    }
 }
 
 /// Takes one step. False: what was to be declared was there already, and equal.
@@ -163,7 +177,7 @@ pub async fn take(client: &RabbitClient, vhost: &str, step: &Step) -> Result<boo
             let BindingId { source, target, routing_key, arguments } = binding;
             client.unbind(vhost, source, &at(target), routing_key, arguments).await.map(|_| true)
         }
-        Step::DeleteQueue { name, classic } => {
+        Step::DeleteQueue { name, classic, .. } => {
             client.delete_queue(vhost, name, *classic, *classic).await.map(|_| true)
         }
     }

@@ -6,12 +6,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
 use super::cache::Cache;
+use super::claim::Claim;
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
 use super::rabbitmq::{self, Claimants, Look, Ours, Rabbit};
 use super::reconciler::{Outcome, Pass, Rival, TopologyKind, last_written};
 use super::wake::Wake;
-use super::{references, status};
+use super::{finalizer, references, status};
 use crate::api::binding::AppliedBinding;
 use crate::api::conditions::{self, Reason};
 use crate::api::policy::PolicyDefaults;
@@ -34,12 +35,9 @@ impl TopologyKind for Binding {
 
     /// The destination: that is what a binding floods.
     fn broker_name(&self) -> String {
-        match (named(self), &self.status) {
-            (Some(binding), _) => binding.target.name().to_owned(),
-            (None, Some(BindingStatus { applied: Some(applied), .. })) => {
-                BindingId::from(applied).target.name().to_owned()
-            }
-            _ => self.name_any(),
+        match named(self).or_else(|| made(self).first().map(BindingId::from)) {
+            Some(binding) => binding.target.name().to_owned(),
+            None => self.name_any(),
         }
     }
 
@@ -56,8 +54,7 @@ impl TopologyKind for Binding {
     }
 
     fn identity(&self) -> String {
-        let applied = self.status.as_ref().and_then(|status| status.applied.as_ref()).map(BindingId::from);
-        match named(self).or(applied) {
+        match named(self).or_else(|| made(self).first().map(BindingId::from)) {
             Some(binding) => rabbitmq::binding_key(&self.spec.vhost, &binding),
             None => format!("u\0{}", self.uid().unwrap_or_default()),
         }
@@ -67,9 +64,8 @@ impl TopologyKind for Binding {
         let vhost = &self.spec.vhost;
         let namespace = self.namespace().unwrap_or_default();
         let mut keys = vec![self.identity()];
-        let status = self.status.iter();
-        let applied = status.flat_map(|status| status.applied.iter().chain(&status.stale));
-        keys.extend(applied.map(|binding| rabbitmq::binding_key(vhost, &BindingId::from(binding))));
+        let made = made(self);
+        keys.extend(made.iter().map(|binding| rabbitmq::binding_key(vhost, &BindingId::from(binding))));
         let destination = &self.spec.destination;
         let ends = [(&self.spec.source, 'x'), (&destination.queue, 'q'), (&destination.exchange, 'x')];
         keys.extend(
@@ -131,19 +127,28 @@ impl TopologyKind for Binding {
         rabbitmq::wake_heirs(ctx, object, given_up.map(BindingId::from));
     }
 
+    fn note(pass: &Pass<'_, Self>) -> Result<Option<finalizer::Note>, Failure> {
+        // On a Broker of another kind there is nothing to be made, and nothing to hold a deletion up for.
+        pass.link.rabbitmq()?;
+        let binding = AppliedBinding::from(&resolved(pass.ctx, pass.object)?);
+        Ok(Claim::of(pass, binding)?.map(|claim| (annotation::CLAIM, claim)))
+    }
+
+    fn recall(&self, status: &mut BindingStatus) {
+        Claim::recall(self, status);
+    }
+
     async fn work(pass: &Pass<'_, Self>, status: &mut BindingStatus) -> Result<Outcome, Failure> {
         rabbitmq::converge(pass, status).await
     }
 
     async fn remove(pass: &Pass<'_, Self>) -> Result<deletion::Verdict, Failure> {
         let vhost = &pass.object.spec.vhost;
-        let status = pass.object.status.iter();
-        let made: Vec<_> = status.flat_map(|status| status.applied.iter().chain(&status.stale)).collect();
+        let made = made(pass.object);
         // Each by itself: what was made may be something else than what the spec says now, and so
         // may be those who take it over.
         let claimed = |binding: &BindingId| rabbitmq::claimed_by_others(pass, binding);
-        let goes: Vec<_> =
-            made.iter().map(|made| BindingId::from(*made)).filter(|made| !claimed(made)).collect();
+        let goes: Vec<_> = made.iter().map(BindingId::from).filter(|made| !claimed(made)).collect();
         let input =
             planner::deletion::Input { heir: !made.is_empty() && goes.is_empty(), ..rabbitmq::removal(pass) };
         let verdict = planner::deletion::decide_binding(&input, !made.is_empty());
@@ -156,6 +161,15 @@ impl TopologyKind for Binding {
         }
         Ok(verdict)
     }
+}
+
+/// What was made, or may have been: by the status, or by what so far only the object's note knows.
+fn made(binding: &Binding) -> Vec<AppliedBinding> {
+    if let Some(claim) = Claim::on(binding) {
+        return vec![claim.binding];
+    }
+    let status = binding.status.iter();
+    status.flat_map(|status| status.applied.iter().chain(&status.stale)).cloned().collect()
 }
 
 /// The binding, where the spec names both of its ends.
@@ -254,7 +268,7 @@ impl Rabbit for Binding {
         status.stale.retain(|stale| *stale != new);
         status.applied = Some(new);
         status.cluster_id = Some(pass.link.cluster_id.clone());
-        let claims = rabbitmq::claim_first(pass, plan, status);
+        let claims = rabbitmq::claim_first(pass, plan, status) && !noted(pass, status);
         if claims || (!status.stale.is_empty() && !plan.steps.is_empty()) {
             let before = last_written(pass.ctx, pass.object);
             let after = BindingStatus {
@@ -285,6 +299,16 @@ impl Rabbit for Binding {
         status.stale.clear();
         Ok(())
     }
+}
+
+/// Whether the note that went on with the finalizer says what is about to be made.
+fn noted(pass: &Pass<'_, Binding>, status: &BindingStatus) -> bool {
+    let newest = pass.ctx.since(pass.object, &pass.ctx.bindings);
+    let claim = Claim::on(newest.as_deref().unwrap_or(pass.object));
+    let covers = |claim: Claim| {
+        status.applied.as_ref().is_some_and(|binding| claim.covers(binding, &pass.link.cluster_id))
+    };
+    claim.is_some_and(covers)
 }
 
 /// All bindings between the two ends; waits for an end that does not exist.

@@ -14,7 +14,7 @@ use kube::{Resource as _, ResourceExt as _};
 use super::context::{BrokerKey, Context};
 use super::dependents::KINDS;
 use super::failure::Failure;
-use super::guard::{labels, oldest_broker};
+use super::guard::{self, labels, oldest_broker};
 use super::links::{Endpoint, Link, LinkState};
 use super::passes::Again;
 use super::rabbitmq::PolicyCache;
@@ -26,6 +26,7 @@ use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{Broker, BrokerStatus, annotation};
 use crate::brokers::kafka::{BrokerKey as PoolKey, Observer};
 use crate::topology::access::{self, Asking};
+use crate::topology::seniority;
 
 /// How long the cluster may take to say who it is.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,6 +36,7 @@ const VERIFIED_FOR: Duration = Duration::from_secs(1);
 /// What a good pass found.
 struct Found {
     cluster: Cluster,
+    since: Timestamp,
     swept: Result<Counts, Failure>,
 }
 
@@ -81,8 +83,9 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Again, Failure> {
     });
     let paused = annotated(broker, annotation::PAUSED);
     let (verdicts, again) = match &result {
-        Ok(Found { cluster, swept: Err(failure) }) => {
+        Ok(Found { cluster, since, swept: Err(failure) }) => {
             after.cluster_id = Some(cluster.id.clone());
+            after.cluster_since = Some(since.to_string());
             let message = ctx.secrets.redact(&failure.to_string());
             let ready = Verdict::new(conditions::READY, false, failure.reason(), message);
             (vec![ready], Some(failure.retry_after(failures.max(3))))
@@ -143,7 +146,7 @@ async fn look(
     let link = Arc::new(Link {
         key: key.clone(),
         uid,
-        created: broker.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        since: on_cluster_since(broker, before, &cluster.id),
         spec: broker.spec.clone(),
         cluster_id: cluster.id.clone(),
         paused: annotated(broker, annotation::PAUSED),
@@ -166,7 +169,7 @@ async fn look(
         Endpoint::Kafka(kafka) => sweep::run(ctx, &link, kafka).await,
         Endpoint::Rabbitmq(rabbit) => sweep_rabbitmq::run(ctx, &link, rabbit).await,
     };
-    Ok(Found { cluster, swept })
+    Ok(Found { cluster, since: link.since, swept })
 }
 
 /// The clients for what the spec says.
@@ -264,11 +267,21 @@ pub async fn verify(ctx: &Context, link: &Link) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Two Brokers for one cluster: the oldest decides whose namespaces may come.
+/// Since when a Broker has been on the cluster that answers.
+fn on_cluster_since(broker: &Broker, before: &BrokerStatus, cluster_id: &str) -> Timestamp {
+    let known = seniority::Known {
+        cluster_id: before.cluster_id.as_deref(),
+        since: before.cluster_since.as_ref().and_then(|since| since.parse().ok()),
+    };
+    let created = broker.metadata.creation_timestamp.as_ref().map(|time| time.0);
+    seniority::since(known, cluster_id, created, Timestamp::now())
+}
+
+/// Two Brokers for one cluster: the one that has been on it for longer decides whose namespaces may come.
 async fn claimed(ctx: &Context, link: &Link) -> Result<(), Failure> {
     let Some(oldest) = oldest_broker(ctx, &link.cluster_id) else { return Ok(()) };
-    let rank = (oldest.metadata.creation_timestamp.as_ref().map(|time| time.0), oldest.uid());
-    if rank >= (link.created, Some(link.uid.clone())) {
+    let rank = (guard::on_cluster_since(ctx, &oldest), oldest.uid());
+    if rank >= (Some(link.since), Some(link.uid.clone())) {
         return Ok(());
     }
     let home = BrokerKey::from_broker(&oldest);
@@ -292,6 +305,7 @@ async fn claimed(ctx: &Context, link: &Link) -> Result<(), Failure> {
 fn tell(found: &Found, status: &mut BrokerStatus) {
     let number = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     status.cluster_id = Some(found.cluster.id.clone());
+    status.cluster_since = Some(found.since.to_string());
     status.version.clone_from(&found.cluster.version);
     status.nodes = Some(number(found.cluster.nodes));
     if let Ok(counts) = &found.swept {

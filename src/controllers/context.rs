@@ -16,6 +16,7 @@ use super::consumer::registry::Registry;
 use super::consumer::targets::Targets;
 use super::dependents::KINDS;
 use super::events::Events;
+use super::labels::Labels;
 use super::links::Links;
 use super::secrets::Secrets;
 use super::wake::Wake;
@@ -107,7 +108,12 @@ impl Notes {
 
     /// Remembers what a look found, to be compared with the next one.
     pub fn saw(&mut self, empty: bool) {
-        if !empty || self.empty_for().is_some_and(|seconds| seconds > LOOKS_WITHIN) {
+        self.saw_within(empty, LOOKS_WITHIN);
+    }
+
+    /// As [`Self::saw`], where a first look is good for so many seconds.
+    pub fn saw_within(&mut self, empty: bool, within: f64) {
+        if !empty || self.empty_for().is_some_and(|seconds| seconds > within) {
             self.empty_since = None;
         }
         if empty {
@@ -165,6 +171,8 @@ pub struct Context {
     pub consumers: Cache<Consumer>,
     /// All namespaces, for their labels; none where the operator may not look beyond its own.
     pub namespaces: Option<Cache<Namespace>>,
+    /// The labels of those that are watched, where there is no such cache.
+    pub labels: Labels,
     /// Connections.
     pub links: Links,
     /// Kafka's clients.
@@ -216,6 +224,11 @@ impl Context {
         let turn = self.writers.acquire().await.ok();
         self.may_write()?;
         Ok(turn)
+    }
+
+    /// Whether all turns to write are taken: thousands of objects come together.
+    pub fn is_crowded(&self) -> bool {
+        self.writers.available_permits() == 0
     }
 
     /// Works on the notes of an object.

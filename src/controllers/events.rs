@@ -13,10 +13,12 @@ use crate::api::conditions::cut;
 
 /// How many events may wait to be written.
 const WAITING: usize = 256;
-/// At most this many are written in a second, after a burst of [`BURST`].
-const PER_SECOND: u32 = 20;
+/// At most this many are written in a second, after a burst of [`BURST`]: each is a write that a crowd of objects waits for.
+const PER_SECOND: u32 = 5;
 /// So many may be written at once after some time without any.
-const BURST: u32 = 256;
+const BURST: u32 = 100;
+/// What is left of [`WAITING`] for warnings alone.
+const FOR_WARNINGS: usize = 64;
 /// Longest note that the API server takes, in bytes.
 const MAX_NOTE: usize = 1024;
 
@@ -54,7 +56,8 @@ impl Events {
             action: action.to_owned(),
             secondary: None,
         };
-        if self.0.try_send((event, about)).is_err() {
+        let room = warning || self.0.capacity() > FOR_WARNINGS;
+        if !room || self.0.try_send((event, about)).is_err() {
             tracing::debug!(reason, note, "an event was dropped: too many wait");
         }
     }
@@ -92,7 +95,7 @@ mod tests {
         let waits: Vec<_> = (0..BURST + 2).map(|_| pace.take(later)).collect();
         let (burst, rest) = waits.split_at(BURST as usize);
         assert!(burst.iter().all(Duration::is_zero), "{burst:?}");
-        assert_eq!(rest, [Duration::from_millis(50), Duration::from_millis(100)]);
+        assert_eq!(rest, [Duration::from_millis(200), Duration::from_millis(400)]);
         assert_eq!(pace.take(later + Duration::from_secs(1)), Duration::ZERO, "the wait was over long ago");
     }
 }

@@ -107,7 +107,12 @@ impl TopologyKind for Exchange {
         };
         let input = rabbitmq::removal(pass);
         let uses = planner::deletion::Uses { from, to, policies: Some(&policies) };
-        let verdict = planner::deletion::decide_exchange(&input, name, observed.as_ref(), &uses);
+        let verdict = planner::deletion::decide_exchange(
+            &input,
+            (name, &pass.object.spec.kind),
+            observed.as_ref(),
+            &uses,
+        );
         if verdict == deletion::Verdict::Delete {
             rabbitmq::may_write(pass).await?;
             let only_unused = pass.policies.deletion == DeletionPolicy::DeleteIfEmpty;

@@ -75,6 +75,7 @@ impl Failure {
             Self::Kafka(error) => match error.code {
                 ErrorCode::Authentication => Reason::AuthenticationFailed,
                 ErrorCode::Authorization | ErrorCode::GroupAuthorization => Reason::AuthorizationFailed,
+                _ if error.is_name_collision() => Reason::NameCollision,
                 _ if refused(error) => Reason::BrokerRefused,
                 _ if error.is_unreachable() => Reason::BrokerUnreachable,
                 _ => Reason::Failed,
@@ -170,6 +171,21 @@ mod tests {
         });
         assert!(failure.retry_after(0) < Duration::from_secs(1));
         assert_eq!(failure.retry_after(99), Duration::from_secs(15));
+    }
+
+    #[test]
+    fn a_name_that_collides_is_told_from_one_that_is_not_allowed() {
+        let refused = |message: &str| {
+            Failure::Kafka(KafkaError {
+                operation: "create topic".into(),
+                code: ErrorCode::InvalidTopic,
+                message: message.into(),
+            })
+        };
+        let collides = refused("Topic 'orders_v1' collides with existing topic: orders.v1");
+        assert_eq!(collides.reason(), Reason::NameCollision);
+        assert!(collides.stalled() && collides.to_string().ends_with("orders.v1"));
+        assert_eq!(refused("Topic name is invalid").reason(), Reason::BrokerRefused);
     }
 
     #[test]

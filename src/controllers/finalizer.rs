@@ -15,6 +15,9 @@ use crate::api::conditions::Reason;
 use crate::api::policy::{ManagementPolicy, Policies};
 use crate::api::{Broker, FINALIZER};
 
+/// An annotation: its key and value.
+pub type Note = (&'static str, String);
+
 /// Whether an object with these policies needs the finalizer.
 #[must_use]
 pub const fn wanted(policies: Policies) -> bool {
@@ -26,14 +29,19 @@ pub fn is_on<K: Resource>(object: &K) -> bool {
     object.finalizers().iter().any(|name| name == FINALIZER)
 }
 
-/// Brings the finalizer in step with the policies.
-pub async fn keep<K: TopologyKind>(ctx: &Context, object: &K, policies: Policies) -> Result<(), Failure> {
+/// Brings the finalizer in step with the policies. `note`: an annotation that goes on in the same write.
+pub async fn keep<K: TopologyKind>(
+    ctx: &Context,
+    object: &K,
+    policies: Policies,
+    note: Option<Note>,
+) -> Result<(), Failure> {
     if wanted(policies) {
         // The way to the broker must outlive what has to be deleted there.
         hold_broker(ctx, &BrokerKey::of(object.broker_ref(), &object.namespace().unwrap_or_default()))
             .await?;
     }
-    set(ctx, object, wanted(policies)).await
+    write(ctx, object, wanted(policies), note).await
 }
 
 async fn hold_broker(ctx: &Context, key: &BrokerKey) -> Result<(), Failure> {
@@ -58,6 +66,13 @@ pub async fn set<K>(ctx: &Context, object: &K, wanted: bool) -> Result<(), Failu
 where
     K: Cached + Resource<Scope = NamespaceResourceScope> + Serialize,
 {
+    write(ctx, object, wanted, None).await
+}
+
+async fn write<K>(ctx: &Context, object: &K, wanted: bool, note: Option<Note>) -> Result<(), Failure>
+where
+    K: Cached + Resource<Scope = NamespaceResourceScope> + Serialize,
+{
     let mut finalizers = object.finalizers().to_vec();
     let has = finalizers.iter().any(|name| name == FINALIZER);
     if has == wanted {
@@ -71,9 +86,12 @@ where
     let _turn = ctx.turn_to_write().await?;
     let api: Api<K> = Api::namespaced(ctx.client.clone(), &object.namespace().unwrap_or_default());
     // The resource version keeps a finalizer that somebody else added meanwhile.
-    let patch = json!({"metadata": {
+    let mut patch = json!({"metadata": {
         "uid": object.uid(), "resourceVersion": object.resource_version(), "finalizers": finalizers,
     }});
+    if let Some((key, value)) = note {
+        patch["metadata"]["annotations"] = json!({key: value});
+    }
     let answer = api.patch(&object.name_any(), &PatchParams::default(), &Patch::Merge(&patch)).await;
     ctx.metrics.api_write("patch", "finalizers");
     match answer {

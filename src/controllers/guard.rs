@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use kube::Api;
 use kube::ResourceExt as _;
 
@@ -26,18 +27,23 @@ use crate::topology::ownership::Claim;
 pub struct Claims {
     /// Those on the same cluster, the asking one included.
     pub same: Vec<Claim>,
-    /// Those on a cluster that is not known yet: perhaps the same.
-    pub unknown: usize,
+    /// Those on a cluster that is not known yet, in words: perhaps the same.
+    pub unknown: Vec<String>,
 }
 
 /// Every CR that claims the same broker object as `object`. One that its Broker refuses claims
 /// nothing: nobody may block or redirect another's object by naming a Broker that is not theirs.
 pub fn claims<K: TopologyKind>(ctx: &Context, object: &K, cluster_id: &str) -> Claims {
-    let mut claims = Claims { same: vec![Rival::of(ctx, object).claim], unknown: 0 };
+    let mut claims = Claims { same: vec![Rival::of(ctx, object).claim], unknown: Vec::new() };
     for rival in object.rivals(ctx) {
         match standing(ctx, &rival, cluster_id) {
             Standing::Same => claims.same.push(rival.claim),
-            Standing::Unknown => claims.unknown += 1,
+            // Two that go together would wait for each other, or both for a Broker that is away.
+            Standing::Unknown if rival.going => {}
+            Standing::Unknown => {
+                let Claim { kind, namespace, name, .. } = &rival.claim;
+                claims.unknown.push(format!("{kind} {namespace}/{name} on Broker {}", rival.broker));
+            }
             Standing::None => {}
         }
     }
@@ -76,18 +82,24 @@ pub fn standing(ctx: &Context, rival: &Rival, cluster_id: &str) -> Standing {
     if policies.management == ManagementPolicy::Observe || claimed || refused(&broker) {
         return Standing::None;
     }
-    match ctx.cluster_id(&rival.broker) {
-        Some(id) if id == cluster_id => {}
-        Some(_) => return Standing::None,
-        None => return Standing::Unknown,
+    let known = ctx.cluster_id(&rival.broker);
+    if known.as_deref().is_some_and(|id| id != cluster_id) {
+        return Standing::None;
     }
-    // The oldest Broker's guard rails hold for every other of its cluster: see `permit`.
+    // The oldest Broker's guard rails hold for every other of its cluster: see `permit`. One that comes
+    // to the cluster later would not be the oldest, so nobody waits for what they would stop.
     let outranked = oldest_broker(ctx, cluster_id).filter(|oldest| oldest.uid() != broker.uid());
     let stopped = outranked.is_some_and(|oldest| {
         let home = oldest.namespace().unwrap_or_default();
-        known_to_be_refused(ctx, &oldest.spec, &home, &rival.broker.namespace) || refused(&oldest)
+        known_to_be_refused(ctx, &oldest.spec, &home, &rival.broker.namespace)
+            || refused(&oldest)
+            || oldest.spec.kafka.is_some() != broker.spec.kafka.is_some()
     });
-    if stopped { Standing::None } else { Standing::Same }
+    match known {
+        _ if stopped => Standing::None,
+        Some(_) => Standing::Same,
+        None => Standing::Unknown,
+    }
 }
 
 /// What a CR asks of the rules.
@@ -103,20 +115,41 @@ fn asked<'a>(rival: &'a Rival, refers_to: &'a [&'a str], policies: Policies) -> 
 
 /// Whether a Broker does not allow a namespace. Labels that are not known here refuse nobody.
 fn known_to_be_refused(ctx: &Context, spec: &BrokerSpec, home: &str, namespace: &str) -> bool {
-    let found = ctx.namespaces.as_ref().and_then(|all| all.get("", namespace));
-    if spec.allowed_namespaces.from == AllowedFrom::Selector && found.is_none() {
-        return false;
+    let mut labels = None;
+    if spec.allowed_namespaces.from == AllowedFrom::Selector {
+        labels = match &ctx.namespaces {
+            Some(all) => all.get("", namespace).map(|found| found.labels().clone()),
+            None => ctx.labels.get(namespace),
+        };
+        if labels.is_none() {
+            return false;
+        }
     }
-    let asking = Asking { namespace, labels: found.as_ref().map(|found| found.labels()) };
-    access::namespace_allowed(spec, home, asking).is_err()
+    access::namespace_allowed(spec, home, Asking { namespace, labels: labels.as_ref() }).is_err()
 }
 
-/// The oldest Broker of a cluster: its guard rails hold for every other.
+/// Learns what has to be known of other namespaces before claims are judged: where there is no cache
+/// of them, their labels, if any Broker asks for such.
+pub async fn learn(ctx: &Context) {
+    let by_label = |broker: &Arc<Broker>| broker.spec.allowed_namespaces.from == AllowedFrom::Selector;
+    if ctx.namespaces.is_none() && ctx.brokers.all().iter().any(by_label) {
+        ctx.labels.learn(&ctx.client).await;
+    }
+}
+
+/// The oldest Broker of a cluster, which has been on it for the longest time: its guard rails hold for
+/// every other.
 pub fn oldest_broker(ctx: &Context, cluster_id: &str) -> Option<Arc<Broker>> {
     let mut same = ctx.brokers.all();
     same.retain(|broker| ctx.cluster_id(&BrokerKey::from_broker(broker)).as_deref() == Some(cluster_id));
-    same.into_iter()
-        .min_by_key(|broker| (broker.metadata.creation_timestamp.as_ref().map(|time| time.0), broker.uid()))
+    same.into_iter().min_by_key(|broker| (on_cluster_since(ctx, broker), broker.uid()))
+}
+
+/// Since when a Broker has been on its cluster: as its link says, or, before there is one, its status.
+pub fn on_cluster_since(ctx: &Context, broker: &Broker) -> Option<Timestamp> {
+    let noted = broker.status.as_ref().and_then(|status| status.cluster_since.as_ref()?.parse().ok());
+    let linked = ctx.links.since(&BrokerKey::from_broker(broker));
+    linked.or(noted).or(broker.metadata.creation_timestamp.as_ref().map(|time| time.0))
 }
 
 /// Whether the Broker, and the oldest Broker of the same cluster, permit the object.

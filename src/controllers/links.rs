@@ -42,8 +42,8 @@ pub struct Link {
     pub key: BrokerKey,
     /// The Broker's UID.
     pub uid: String,
-    /// When the Broker was created.
-    pub created: Option<Timestamp>,
+    /// Since when the Broker has been on its cluster.
+    pub since: Timestamp,
     /// The Broker's spec, as it was when the link was made.
     pub spec: BrokerSpec,
     /// The cluster's id.
@@ -128,6 +128,14 @@ impl Links {
             Some(LinkState::Up(link)) => Some(link.cluster_id.clone()),
             Some(LinkState::Down { cluster_id, .. }) => cluster_id.clone(),
             None => None,
+        }
+    }
+
+    /// Since when a Broker that answers has been on its cluster.
+    pub fn since(&self, key: &BrokerKey) -> Option<Timestamp> {
+        match self.0.read().unwrap_or_else(PoisonError::into_inner).get(key) {
+            Some(LinkState::Up(link)) => Some(link.since),
+            _ => None,
         }
     }
 

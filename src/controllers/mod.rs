@@ -12,17 +12,18 @@
 //! * [`cache`] with its [`index`], [`written`], [`context`]: what is known, what was written since, what all share
 //! * [`wake`], [`worklist`], [`passes`]: who has to look again, who comes first, and that it is done
 //! * [`reconciler`]: one pass for any topology kind, with [`guard`] (who may), [`finalizer`] and
-//!   [`removal`]; [`topic`] is such a kind
+//!   [`removal`]; [`topic`] is such a kind; [`claim`]: what a Binding notes beforehand
 //! * [`broker`], [`sweep`]: connections and drift
 //! * [`consumer`] and its folder: workloads and scaling
 //! * [`failure`], [`status`], [`events`]: how a pass reports; [`guarded`], [`unreadable`]: objects
 //!   that cannot be read
-//! * [`secrets`], [`links`]: what Brokers need
+//! * [`secrets`], [`links`]: what Brokers need; [`labels`]: what is known of namespaces without a watch on them
 //! * [`start`]: all of it together
 
 pub mod binding;
 pub mod broker;
 pub mod cache;
+pub mod claim;
 pub mod companions;
 pub mod consumer;
 pub mod context;
@@ -35,7 +36,8 @@ pub mod gate;
 pub mod guard;
 pub mod guarded;
 pub mod index;
-pub mod links;
+pub mod labels;
+mod links;
 pub mod passes;
 pub mod queue;
 pub mod rabbitmq;

@@ -20,16 +20,18 @@ use crate::api::policy::{Adoption, DeletionPolicy, PolicyDefaults};
 use crate::api::queue::{QueuePending, QueueType};
 use crate::api::{BrokerRef, Queue, QueueStatus, annotation};
 use crate::apply::rabbitmq as apply;
-use crate::brokers::rabbitmq::{ErrorKind, RabbitHandle};
+use crate::brokers::rabbitmq::{ErrorKind, RabbitHandle, Target as At};
 use crate::topology::Rejection;
 use crate::topology::deletion::{self, Verdict as Removal};
 use crate::topology::rabbitmq::{
     self as planner, BindingId, DesiredQueue, Plan, QueueInput, QueueMemory, Step, Target,
-    companions as wanted, companions::Role,
+    companions as wanted, companions::Role, deletion::Renewed,
 };
 
 /// How soon to look at a companion that is not ready; the pause doubles, up to 32 s.
 const COMPANION_LOOK: Duration = Duration::from_millis(500);
+/// How soon to plan again where the bindings of a queue changed: later than any look that may have missed it is good.
+const BINDINGS_LOOK: Duration = Duration::from_millis(1_500);
 
 impl TopologyKind for Queue {
     const KIND: &'static str = "Queue";
@@ -112,6 +114,10 @@ impl TopologyKind for Queue {
         &mut status.owned_since
     }
 
+    fn owned(status: &QueueStatus) -> Option<String> {
+        status.owned_since.as_ref().map(|_| status.cluster_id.clone().unwrap_or_default())
+    }
+
     fn cache(ctx: &Context) -> &Cache<Self> {
         &ctx.queues
     }
@@ -151,8 +157,10 @@ impl TopologyKind for Queue {
         };
         let input = rabbitmq::removal(pass);
         let kind = pass.object.spec.kind;
-        let verdict = planner::deletion::decide_queue(&input, kind, observed.as_ref(), empty_for(pass));
-        remember_empty(pass, matches!(verdict, Removal::LookAgain));
+        let renewed = apply::renewed(rabbit);
+        let verdict =
+            planner::deletion::decide_queue(&input, kind, observed.as_ref(), empty_for(pass), renewed);
+        remember_empty(pass, matches!(verdict, Removal::LookAgain), renewed);
         if verdict == deletion::Verdict::Delete {
             rabbitmq::may_write(pass).await?;
             // RabbitMQ knows the condition of classic queues only.
@@ -186,9 +194,9 @@ fn empty_for(pass: &Pass<'_, Queue>) -> Option<f64> {
     pass.ctx.note(&uid, |notes| notes.empty_for())
 }
 
-fn remember_empty(pass: &Pass<'_, Queue>, empty: bool) {
+fn remember_empty(pass: &Pass<'_, Queue>, empty: bool, renewed: Renewed) {
     let uid = pass.object.uid().unwrap_or_default();
-    pass.ctx.note(&uid, |notes| notes.saw(empty));
+    pass.ctx.note(&uid, |notes| notes.saw_within(empty, renewed.within()));
 }
 
 impl Rabbit for Queue {
@@ -269,12 +277,24 @@ impl Rabbit for Queue {
     }
 
     async fn still_may(pass: &Pass<'_, Self>, step: &Step) -> Result<(), Failure> {
-        let Step::DeleteQueue { name, .. } = step else { return Ok(()) };
-        let seen = apply::weigh(pass.link.rabbitmq()?, &pass.object.spec.vhost, name, pass.lane).await?;
-        match seen.as_ref().and_then(planner::deletion::in_use) {
-            Some(why) => Err(Rejection::new(Reason::NotRecreated, why).into()),
-            None => Ok(()),
+        let Step::DeleteQueue { name, bindings, .. } = step else { return Ok(()) };
+        let (rabbit, vhost) = (pass.link.rabbitmq()?, &pass.object.spec.vhost);
+        let seen = apply::weigh(rabbit, vhost, name, pass.lane).await?;
+        if let Some(why) = seen.as_ref().and_then(planner::deletion::in_use) {
+            return Err(Rejection::new(Reason::NotRecreated, why).into());
         }
+        // What was bound since would go with the queue and not be made again.
+        let target = At::Queue(name.clone());
+        let now = rabbit.client.on(pass.lane).bindings_to(vhost, &target).await?;
+        if now.iter().map(apply::seen_binding).collect::<BTreeSet<_>>() != *bindings {
+            return Err(Failure::Soon {
+                reason: Reason::Progressing,
+                message: "the queue's bindings changed while it was about to be made anew; looking again"
+                    .into(),
+                after: BINDINGS_LOOK,
+            });
+        }
+        Ok(())
     }
 
     fn take_back(before: &QueueStatus, status: &mut QueueStatus, refused: bool) {
@@ -409,8 +429,9 @@ async fn may_recreate(pass: &Pass<'_, Queue>) -> Result<(), Failure> {
     let rabbit = pass.link.rabbitmq()?;
     let observed = apply::weigh(rabbit, &pass.object.spec.vhost, pass.object.queue_name(), pass.lane).await?;
     let Some(observed) = observed else { return Ok(()) };
-    let verdict = planner::deletion::may_recreate(&observed, empty_for(pass));
-    remember_empty(pass, matches!(verdict, Removal::LookAgain));
+    let renewed = apply::renewed(rabbit);
+    let verdict = planner::deletion::may_recreate(&observed, empty_for(pass), renewed);
+    remember_empty(pass, matches!(verdict, Removal::LookAgain), renewed);
     match verdict {
         Removal::Delete => Ok(()),
         Removal::LookAgain => Err(Failure::Soon {

@@ -22,6 +22,7 @@ use crate::apply::rabbitmq as apply;
 use crate::brokers::rabbitmq::{ErrorKind, RabbitError, RabbitHandle, VhostPolicies as Policies};
 use crate::topology::Rejection;
 use crate::topology::gate::Gate;
+use crate::topology::ownership::Holding;
 use crate::topology::rabbitmq::deletion::{self, Owned};
 use crate::topology::rabbitmq::{BindingId, Plan, Step, Target, VhostPolicies};
 
@@ -288,7 +289,10 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
     let begun = Instant::now();
     let (mut since, mut rounds, mut lost) = (fresh(pass), 0, None);
     loop {
-        if pass.inherits() && pass.policies.management == ManagementPolicy::Manage {
+        if pass.policies.management == ManagementPolicy::Manage
+            && let Holding::This(cluster) = pass.inherited()
+            && (cluster.is_empty() || *cluster == pass.link.cluster_id)
+        {
             K::owned_since(status).get_or_insert_with(|| Timestamp::now().to_string());
         }
         let ours = if rounds > 0 { Ours::Here } else { remembered(pass, status) };
@@ -584,6 +588,7 @@ pub fn claim_first<K: Rabbit>(pass: &Pass<'_, K>, plan: &Plan, status: &mut K::S
 #[must_use]
 pub fn removal<K: Rabbit>(pass: &Pass<'_, K>) -> deletion::Input {
     let mut status = pass.object.status().cloned().unwrap_or_default();
+    pass.object.recall(&mut status);
     // What is there under the name of what was owned on another cluster is somebody else's.
     let owned =
         (K::owned_since(&mut status).is_some() || K::was_begun(&status)) && !is_elsewhere(pass, &mut status);

@@ -38,16 +38,16 @@ use super::passes::Again;
 use super::wake::Wake;
 use super::{finalizer, removal, status};
 use crate::api::conditions::{self, Reason, Verdict};
-use crate::api::policy::{Policies, PolicyDefaults};
+use crate::api::policy::{ManagementPolicy, Policies, PolicyDefaults};
 use crate::api::{BrokerRef, annotation, label};
 use crate::brokers::lane::Lane;
 use crate::topology::deletion;
-use crate::topology::ownership::{self, Claim};
+use crate::topology::ownership::{self, Claim, Holding};
 
-/// For how long an object waits for another one without a word.
-const PATIENCE: Duration = Duration::from_secs(3);
-/// How soon an object that waits looks again, if nothing wakes it before.
-const LOOK: Duration = Duration::from_secs(1);
+/// For how long an object waits for another one without a word, and how soon it looks again if nothing wakes it before.
+const PATIENCE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(1));
+/// The same in a crowd: every word is a write that what it waits for has to wait for.
+const PATIENCE_IN_A_CROWD: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(3));
 
 /// A kind of object that lives at a broker.
 pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Serialize {
@@ -79,7 +79,8 @@ pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Seri
         let same = Self::cache(ctx).find(&self.identity());
         same.iter()
             .filter(|other| other.uid() != self.meta().uid)
-            .map(|other| Rival::of(ctx, other.as_ref()))
+            // What one of them owns may have been written just now.
+            .map(|other| Rival::of(ctx, ctx.newest(other.clone()).as_ref()))
             .collect()
     }
     /// The three choices as the object gives them.
@@ -92,6 +93,11 @@ pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Seri
     fn set_conditions(status: &mut Self::Status, conditions: Vec<Condition>, generation: Option<i64>);
     /// Since when the object owns what it declares.
     fn owned_since(status: &mut Self::Status) -> &mut Option<String>;
+    /// What a status proves to be the object's own: the topic with this id; a queue on the cluster with this id (empty:
+    /// its Broker's). None: nothing, or a kind that is never a companion's.
+    fn owned(_status: &Self::Status) -> Option<String> {
+        None
+    }
     /// Where a status keeps the plan in words, and its hash.
     fn plan_mut(status: &mut Self::Status) -> (&mut Vec<String>, &mut Option<String>);
     /// All objects of the kind.
@@ -108,6 +114,15 @@ pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Seri
 
     /// How far apart the two looks at an empty object are at least, in seconds.
     const SECOND_LOOK: f64;
+
+    /// What has to be known before anything is made, where a status of its own would be one write too many: an
+    /// annotation that goes on with the finalizer.
+    fn note(_pass: &Pass<'_, Self>) -> Result<Option<finalizer::Note>, Failure> {
+        Ok(None)
+    }
+
+    /// Puts into a status what so far only that annotation knows.
+    fn recall(&self, _status: &mut Self::Status) {}
 
     /// Called when a pass has written its status.
     fn wrote(_ctx: &Context, _object: &Self, _before: &Self::Status, _after: &Self::Status) {}
@@ -134,6 +149,8 @@ pub struct Rival {
     pub policies: PolicyDefaults,
     /// The claim.
     pub claim: Claim,
+    /// It is being deleted: it takes nothing over any more.
+    pub going: bool,
 }
 
 impl Rival {
@@ -146,12 +163,19 @@ impl Rival {
     /// What an object claims under its own name.
     pub fn of<K: TopologyKind>(ctx: &Context, object: &K) -> Self {
         let namespace = object.namespace().unwrap_or_default();
+        let said = object.status().is_some_and(|status| K::conditions(status).1.is_some());
+        let holding = match object.status().and_then(K::owned) {
+            Some(owned) => Holding::This(owned),
+            None if said || object.meta().deletion_timestamp.is_some() => Holding::Nothing,
+            None => Holding::Unsaid,
+        };
         Self {
             broker: BrokerKey::of(object.broker_ref(), &namespace),
             broker_name: object.broker_name(),
             vhost: object.vhost().map(str::to_owned),
             refers_to: object.refers_to(ctx),
             policies: object.policies(),
+            going: object.meta().deletion_timestamp.is_some(),
             claim: Claim {
                 companion: object.labels().contains_key(label::COMPANION),
                 kind: K::KIND,
@@ -159,6 +183,7 @@ impl Rival {
                 uid: object.uid().unwrap_or_default(),
                 namespace,
                 name: object.name_any(),
+                holding,
             },
         }
     }
@@ -233,13 +258,15 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Again, 
     }
     let before = object.status().cloned().unwrap_or_default();
     let mut after = before.clone();
+    object.recall(&mut after);
     let result = attempt(ctx, object, &mut after).await;
     let result = match result {
         Err(failure) if !failure.for_the_author() => return Err(failure),
         result => result,
     };
     let uid = object.uid().unwrap_or_default();
-    if let Some(again) = ctx.note(&uid, |notes| patience(notes, &result)) {
+    let patience = if ctx.is_crowded() { PATIENCE_IN_A_CROWD } else { PATIENCE };
+    if let Some(again) = ctx.note(&uid, |notes| waits_silently(notes, &result, patience)) {
         return Ok(Some(again));
     }
     let failures = ctx.note(&uid, |notes| {
@@ -249,7 +276,7 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Again, 
     });
     // A loss may have been written down on the way.
     let before = last_written(ctx, object);
-    let (verdicts, again) = report::<K>(ctx, object, &before, &result, failures);
+    let (verdicts, again) = report::<K>(ctx, object, &before, &after, &result, failures);
     let (previous, _) = K::conditions(&before);
     let merged = conditions::merge(previous, &verdicts, object.meta().generation, Timestamp::now());
     announce(ctx, object, previous, &merged);
@@ -280,13 +307,17 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Again, 
 
 /// When to look again at an object that has not waited for another one for long: what is on its way is not worth a
 /// word, and thousands that come together would write two statuses each instead of one.
-fn patience(notes: &mut Notes, result: &Result<Outcome, Failure>) -> Again {
+fn waits_silently(
+    notes: &mut Notes,
+    result: &Result<Outcome, Failure>,
+    (patience, look): (Duration, Duration),
+) -> Again {
     let waits = result.as_ref().is_err_and(|failure| failure.reason() == Reason::DependencyNotReady);
     if !waits {
         notes.waits_no_more();
         return None;
     }
-    (notes.waits() < PATIENCE).then_some(LOOK)
+    (notes.waits() < patience).then_some(look)
 }
 
 /// The status as it was written last, in this pass or before it.
@@ -319,6 +350,7 @@ async fn attempt<K: TopologyKind>(
             finalizer::set(ctx, object, false).await?;
         }
     }
+    guard::learn(ctx).await;
     let pass = gather(ctx, object)?;
     if pass.link.paused || annotated(object, annotation::PAUSED) {
         return Err(Failure::waiting(
@@ -329,10 +361,22 @@ async fn attempt<K: TopologyKind>(
     guard::permit(&pass).await?;
     if let Err(failure) = guard::owned(&pass) {
         // Only here: another conflict, as over a companion's name, takes nothing away.
-        *K::owned_since(status) = None;
+        if !pass.bequeaths() {
+            *K::owned_since(status) = None;
+        }
         return Err(failure);
     }
-    finalizer::keep(ctx, object, pass.policies).await?;
+    if pass.policies.management == ManagementPolicy::Manage && *pass.inherited() == Holding::Unsaid {
+        let message = "waiting for what becomes of the companion whose place this object takes";
+        return Err(Failure::Soon {
+            reason: Reason::Progressing,
+            message: message.into(),
+            after: PATIENCE.1,
+        });
+    }
+    let begins = finalizer::wanted(pass.policies) && !finalizer::is_on(object);
+    let note = if begins { K::note(&pass)? } else { None };
+    finalizer::keep(ctx, object, pass.policies, note).await?;
     K::work(&pass, status).await
 }
 
@@ -423,32 +467,52 @@ impl<K: TopologyKind> Pass<'_, K> {
         self.owner().is_some_and(|owner| Some(&owner.uid) == self.object.meta().uid.as_ref())
     }
 
-    /// Whether what is at the broker was made for a companion that this CR takes the place of.
-    #[must_use]
-    pub fn inherits(&self) -> bool {
-        let own = self.claims.same.iter().find(|claim| Some(&claim.uid) == self.object.meta().uid.as_ref());
-        own.is_some_and(|own| ownership::replaces_a_companion(&self.claims.same, own))
+    fn own(&self) -> Option<&Claim> {
+        self.claims.same.iter().find(|claim| Some(&claim.uid) == self.object.meta().uid.as_ref())
     }
 
-    /// Whether another CR takes over, or may take over, when this one goes.
+    /// What this CR has from a companion that it takes the place of.
+    #[must_use]
+    pub fn inherited(&self) -> &Holding {
+        self.own().map_or(&Holding::Nothing, |own| match own.holding {
+            // It has it.
+            Holding::This(_) => &Holding::Nothing,
+            _ => ownership::inherited(&self.claims.same, own),
+        })
+    }
+
+    /// Whether this is a companion, and what it owned is about to be taken over by a person's CR.
+    fn bequeaths(&self) -> bool {
+        self.own().is_some_and(|own| ownership::bequeaths(&self.claims.same, own))
+    }
+
+    /// Whether another CR takes over when this one goes.
     #[must_use]
     pub fn has_heir(&self) -> bool {
-        self.claims.same.len() > 1 || self.claims.unknown > 0
+        self.claims.same.len() > 1
     }
 }
 
-/// Step 6: the conditions that a result stands for, and when to look again.
+fn told(conditions: &[Condition]) -> Option<&Condition> {
+    conditions::find(conditions, conditions::DATA_LOST).filter(|lost| lost.status == "True")
+}
+
+/// Step 6: the conditions that a result stands for, and when to look again. `after`: the status that the work left, with
+/// a loss in it that came to light before it failed.
 pub(super) fn report<K: TopologyKind>(
     ctx: &Context,
     object: &K,
     before: &K::Status,
+    after: &K::Status,
     result: &Result<Outcome, Failure>,
     failures: u32,
 ) -> (Vec<Verdict>, Again) {
     let (previous, _) = K::conditions(before);
     let lost = |verdict: Option<Verdict>| {
         verdict.or_else(|| {
-            let old = conditions::find(previous, conditions::DATA_LOST).filter(|c| c.status == "True")?;
+            let began = object.status().map(K::conditions).unwrap_or_default().0;
+            let noted = told(K::conditions(after).0).filter(|noted| told(began) != Some(*noted));
+            let old = noted.or_else(|| told(previous))?;
             let reason =
                 if old.reason == Reason::Replaced.as_str() { Reason::Replaced } else { Reason::Vanished };
             Some(Verdict::new(conditions::DATA_LOST, true, reason, old.message.clone()))

@@ -7,14 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, ResourceExt as _};
 
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
 use super::passes::Again;
-use super::reconciler::{TopologyKind, annotated, announce, gather, report};
+use super::reconciler::{Pass, TopologyKind, annotated, announce, gather, report};
 use super::{broker, finalizer, guard, status};
 use crate::api::annotation;
 use crate::api::conditions::{self, Reason};
@@ -24,6 +24,9 @@ use crate::topology::deletion;
 
 /// How long an object that is kept because it holds messages is left alone.
 const KEPT: Duration = Duration::from_secs(15);
+
+/// For how long a namespace's deletion waits for a Broker that never said which cluster it is.
+const UNKNOWN_FOR: SignedDuration = SignedDuration::from_mins(10);
 
 /// One pass over an object that is being deleted.
 pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Again, Failure> {
@@ -49,7 +52,7 @@ pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<A
             return Ok(None);
         }
         Ok(deletion::Verdict::LookAgain) => {
-            let message = "it looks empty; looking once more before it is deleted";
+            let message = "it looks empty, or gone; looking once more";
             (Failure::waiting(Reason::Progressing, message), Duration::from_secs_f64(K::SECOND_LOOK))
         }
         Ok(deletion::Verdict::Keep(why)) => (Failure::waiting(Reason::NotEmpty, why), KEPT),
@@ -78,7 +81,9 @@ pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<A
     };
     let before = object.status().cloned().unwrap_or_default();
     let mut after = before.clone();
-    let (verdicts, _) = report::<K>(ctx, object, &before, &Err(failure), 0);
+    // A status makes the note on the object void, so it has to know what that knew.
+    object.recall(&mut after);
+    let (verdicts, _) = report::<K>(ctx, object, &before, &before, &Err(failure), 0);
     let (previous, _) = K::conditions(&before);
     let merged = conditions::merge(previous, &verdicts, object.meta().generation, Timestamp::now());
     announce(ctx, object, previous, &merged);
@@ -103,6 +108,13 @@ fn at_once<K: TopologyKind>(ctx: &Context, object: &K) -> Option<&'static str> {
 }
 
 async fn removal<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<deletion::Verdict, Failure> {
+    let key = BrokerKey::of(object.broker_ref(), &object.namespace().unwrap_or_default());
+    if ctx.links.is_claimed(&key) {
+        return Ok(deletion::Verdict::Release(
+            "an older Broker of the cluster does not allow this one's namespace; it stays at the broker",
+        ));
+    }
+    guard::learn(ctx).await;
     let pass = gather(ctx, object)?;
     if pass.link.paused || annotated(object, annotation::PAUSED) {
         return Err(Failure::waiting(Reason::Paused, "paused by annotation: the deletion waits"));
@@ -113,6 +125,9 @@ async fn removal<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<dele
             return Ok(deletion::Verdict::Release("the Broker's rules do not permit its deletion; it stays"));
         }
         other => other?,
+    }
+    if let Some(verdict) = another_may_own_it(&pass).await? {
+        return Ok(verdict);
     }
     // What another cluster does not have is not gone.
     broker::verify(ctx, &pass.link).await?;
@@ -129,8 +144,37 @@ async fn removal<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<dele
     }
 }
 
+/// Whether the object may be another's, too, whose Broker never said which cluster it is: then it waits
+/// until that is known, or the other one is gone. Who holds up a namespace that is on its way out holds
+/// it up for [`UNKNOWN_FOR`] only; the object stays at the broker then.
+async fn another_may_own_it<K: TopologyKind>(
+    pass: &Pass<'_, K>,
+) -> Result<Option<deletion::Verdict>, Failure> {
+    let Some(other) = pass.claims.unknown.first() else { return Ok(None) };
+    // A known heir takes over in any case.
+    if !finalizer::wanted(pass.policies) || pass.has_heir() {
+        return Ok(None);
+    }
+    let since = pass.object.meta().deletion_timestamp.as_ref().map(|time| time.0);
+    let long = since.is_some_and(|since| Timestamp::now().duration_since(since) > UNKNOWN_FOR);
+    if long && namespace_terminating(pass.ctx, pass.object).await {
+        return Ok(Some(deletion::Verdict::Release(
+            "another object may own it, whose Broker's cluster is not known; it stays at the broker",
+        )));
+    }
+    Err(Failure::waiting(
+        Reason::DependencyNotReady,
+        format!(
+            "the deletion waits: {other} may be about the same, and that Broker's cluster is not known yet. It ends when that Broker connects, when the other object is deleted, or with the annotation {}=true, which leaves it at the broker",
+            annotation::FORCE_RELEASE
+        ),
+    ))
+}
+
 fn never_owned<K: TopologyKind>(object: &K) -> bool {
-    object.status().is_none_or(|status| K::owned_since(&mut status.clone()).is_none())
+    let mut status = object.status().cloned().unwrap_or_default();
+    object.recall(&mut status);
+    K::owned_since(&mut status).is_none()
 }
 
 /// Whether the namespace of the object, or of its Broker, is on its way out.

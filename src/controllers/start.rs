@@ -17,6 +17,7 @@ use super::consumer::targets::Targets;
 use super::context::{BrokerKey, Context, WRITERS};
 use super::dependents::KINDS;
 use super::events::Events;
+use super::labels::Labels;
 use super::links::Links;
 use super::passes::{self, Work};
 use super::reconciler::TopologyKind;
@@ -49,6 +50,7 @@ pub struct Caches {
     bindings: Cache<Binding>,
     consumers: Cache<Consumer>,
     namespaces: Option<Cache<Namespace>>,
+    labels: Labels,
     targets: Targets,
 }
 
@@ -74,6 +76,7 @@ impl Caches {
                     },
                 )
             }),
+            labels: Labels::of(namespaces.to_vec()),
             targets: Targets::start(client, namespaces),
         }
     }
@@ -119,6 +122,7 @@ pub async fn run(
         bindings: caches.bindings,
         consumers: caches.consumers,
         namespaces: caches.namespaces,
+        labels: caches.labels,
         links: Links::default(),
         kafka: KafkaPool::new(BROKER_TIMEOUT, fence.clone()),
         rabbitmq: RabbitPool::new(fence.clone()),

@@ -17,6 +17,7 @@ use super::context::Context;
 use super::dependents;
 use super::failure::Failure;
 use super::links::Link;
+use super::topic::loss::Lost;
 use super::topic::{remembered, words};
 use crate::api::conditions;
 use crate::api::policy::Policies;
@@ -262,15 +263,14 @@ fn compare(
     let own_pass_is_coming = status.observed_generation != topic.metadata.generation
         || topic.metadata.deletion_timestamp.is_some();
     let ready = conditions::is_true(&status.conditions, conditions::READY);
+    let lost = Lost::of(&desired.name, &memory, observed);
+    let said = lost.as_ref().is_none_or(|lost| lost.is_said(&status.conditions));
     let (matches, known) = match plan {
         Ok(plan) => {
             let same = observed.is_none_or(|seen| status.partitions == Some(seen.partitions));
-            (
-                plan.steps.is_empty() && plan.loss.is_none(),
-                words(&plan) == status.plan && same && plan.loss.is_none(),
-            )
+            (plan.steps.is_empty() && lost.is_none(), words(&plan) == status.plan && same && said)
         }
-        Err(_) => (false, !ready),
+        Err(_) => (false, !ready && said),
     };
     (matches, !known && !own_pass_is_coming)
 }

@@ -21,7 +21,7 @@ use super::sweep::{Counts, Swept};
 use crate::api::conditions::{self, Reason};
 use crate::api::{Binding, Exchange, Queue};
 use crate::brokers::lane::Lane;
-use crate::brokers::rabbitmq::{RabbitError, RabbitHandle};
+use crate::brokers::rabbitmq::{RabbitError, RabbitHandle, Sweep};
 
 /// The result of a request, as metrics name it.
 pub fn outcome<T>(result: &Result<T, RabbitError>) -> &'static str {
@@ -43,9 +43,9 @@ pub async fn run(ctx: &Arc<Context>, link: &Link, rabbit: &RabbitHandle) -> Resu
     }
     let seen = seen?;
     let mut counts = Counts { kind: Swept::Queues, ..Counts::default() };
-    compare::<Exchange>(ctx, link, rabbit, seen.begun, &mut counts).await;
-    compare::<Queue>(ctx, link, rabbit, seen.begun, &mut counts).await;
-    compare::<Binding>(ctx, link, rabbit, seen.begun, &mut counts).await;
+    compare::<Exchange>(ctx, link, rabbit, &seen, &mut counts).await;
+    compare::<Queue>(ctx, link, rabbit, &seen, &mut counts).await;
+    compare::<Binding>(ctx, link, rabbit, &seen, &mut counts).await;
     let declared: HashSet<String> =
         dependents::on::<Queue>(ctx, &link.key).iter().map(|queue| queue.identity()).collect();
     let foreign = seen.queues.iter().filter(|queue| !queue.exclusive && !queue.auto_delete);
@@ -61,9 +61,10 @@ async fn compare<K: Rabbit>(
     ctx: &Arc<Context>,
     link: &Link,
     rabbit: &RabbitHandle,
-    since: Instant,
+    seen: &Sweep,
     counts: &mut Counts,
 ) {
+    let vhosts = seen.vhosts();
     for object in dependents::on::<K>(ctx, &link.key) {
         counts.managed += 1;
         let object = ctx.newest(object);
@@ -75,8 +76,11 @@ async fn compare<K: Rabbit>(
         let own_pass_is_coming =
             observed != object.meta().generation || object.meta().deletion_timestamp.is_some();
         let ready = conditions::find(conditions, conditions::READY).cloned();
-        let (matches, known) = match K::look(&pass, rabbit, since, ours, &status).await {
-            Ok(Look { plan, .. }) => {
+        // Of a virtual host that was not listed, nothing was: each look would be a request of its own.
+        let listed = pass.object.vhost().is_none_or(|vhost| vhosts.contains(vhost));
+        let look = if listed { K::look(&pass, rabbit, seen.begun, ours, &status).await.ok() } else { None };
+        let (matches, known) = match look {
+            Some(Look { plan, .. }) => {
                 let obstacle = ready.as_ref().is_some_and(|ready| {
                     [Reason::PolicyShadowed, Reason::ArgumentOverrides]
                         .iter()
@@ -86,7 +90,7 @@ async fn compare<K: Rabbit>(
                     && plan.obstacles.is_empty() != obstacle;
                 (plan.steps.is_empty() && plan.obstacles.is_empty(), said)
             }
-            Err(_) => (false, ready.is_some_and(|ready| ready.status != "True")),
+            None => (false, ready.is_some_and(|ready| ready.status != "True")),
         };
         if matches {
             counts.in_sync += 1;

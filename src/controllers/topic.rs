@@ -1,29 +1,31 @@
 //! Topics: what the generic pass needs to know of Kafka.
 
-use std::collections::BTreeSet;
+pub mod loss;
+mod steps;
+
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::broker;
 use super::cache::Cache;
 use super::companions::{self, Parent, Wanted};
 use super::context::Context;
 use super::failure::Failure;
 use super::gate::{self, Planned};
-use super::reconciler::{self, Outcome, Pass, TopologyKind, last_written};
+use super::reconciler::{self, Outcome, Pass, TopologyKind};
 use super::status;
 use super::wake::Wake;
 use crate::api::conditions::{self, Reason, Verdict};
-use crate::api::policy::{Adoption, DeletionPolicy, PolicyDefaults};
+use crate::api::policy::{DeletionPolicy, ManagementPolicy, PolicyDefaults};
 use crate::api::{BrokerRef, Topic, TopicSpec, TopicStatus, annotation};
 use crate::apply::kafka::{self as apply, Shape};
 use crate::brokers::kafka::ErrorCode;
 use crate::brokers::lane::Lane;
 use crate::topology::kafka::companions as wanted;
-use crate::topology::kafka::{self, DesiredTopic, Gate, Loss, Memory, ObservedTopic, Plan, Step, deletion};
+use crate::topology::kafka::{self, DesiredTopic, Gate, Memory, ObservedTopic, Plan, deletion};
+use crate::topology::ownership::Holding;
 
 /// `status.pending` while a creation is under way.
 const CREATE: &str = "create";
@@ -72,6 +74,14 @@ impl TopologyKind for Topic {
         &mut status.owned_since
     }
 
+    fn owned(status: &TopicStatus) -> Option<String> {
+        status.topic_id.clone()
+    }
+
+    fn wrote(ctx: &Context, object: &Self, before: &TopicStatus, after: &TopicStatus) {
+        loss::tell(ctx, object, before, after);
+    }
+
     fn cache(ctx: &Context) -> &Cache<Self> {
         &ctx.topics
     }
@@ -84,12 +94,20 @@ impl TopologyKind for Topic {
         let uid = pass.object.uid().unwrap_or_default();
         let desired = DesiredTopic::of(pass.object)?;
         let companions = wanted::of(pass.object)?;
-        let mut memory = remembered(status);
-        memory.creating |= pass.inherits();
+        if let Holding::This(id) = pass.inherited()
+            && pass.policies.management == ManagementPolicy::Manage
+        {
+            status.topic_id = Some(id.clone());
+        }
+        let memory = remembered(status);
         let observed = match swept(pass, &desired, &memory).await {
             Some(observed) => Some(observed),
             None => apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?,
         };
+        let loss = loss::Lost::of(&desired.name, &memory, observed.as_ref());
+        if let Some(lost) = &loss {
+            lost.note(pass.object.meta().generation, status);
+        }
         let plan = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
         let plan = plan.inspect_err(|_| reconciler::no_plan::<Topic>(status))?;
         show(&plan, status);
@@ -105,8 +123,8 @@ impl TopologyKind for Topic {
             words: &status.plan,
             hash: &plan.hash,
             exists: observed.is_some(),
-            drift: drift(pass, &plan, status),
-            data_lost: lost(&plan, &desired.name),
+            drift: steps::drift(pass, &plan, status),
+            data_lost: loss.as_ref().map(|lost| lost.verdict(false)),
         };
         if let Some(outcome) = gate::hold(pass, &planned)? {
             return Ok(outcome);
@@ -118,12 +136,17 @@ impl TopologyKind for Topic {
             .iter()
             .map(|c| Wanted { role: c.role, object: Topic::new(&c.metadata_name, c.spec.clone()) })
             .collect();
+        // One step before which nothing is written is refused or done as a whole.
+        let many = plan.steps.len() > 1 || !all.is_empty();
+        if !plan.steps.is_empty() && (many || steps::notes(pass, &plan)) {
+            steps::rehearse(pass, &desired.name, &plan.steps, status).await?;
+        }
         let missing = companions::keep(pass, &all).await?;
         status.dead_letter.clone_from(&companions.dead_letter);
         status.retries.clone_from(&companions.retries);
         let shape = match observed {
             Some(observed) if plan.steps.is_empty() => Shape::of(&observed),
-            observed => carry_out(pass, &desired, &plan, observed.as_ref(), status).await?,
+            observed => steps::carry_out(pass, &desired.name, &plan, observed.as_ref(), status).await?,
         };
         reconciler::no_plan::<Topic>(status);
         status.pending = None;
@@ -131,7 +154,7 @@ impl TopologyKind for Topic {
         describe(&shape, status);
         status.owned_since.get_or_insert_with(|| Timestamp::now().to_string());
         let mut outcome = Outcome::in_step(format!("topic {:?} is as declared", desired.name));
-        outcome.data_lost = lost(&plan, &desired.name);
+        outcome.data_lost = loss.map(|lost| lost.verdict(true));
         if missing.is_empty() {
             pass.ctx.note(&uid, |notes| notes.looks = 0);
         } else {
@@ -166,10 +189,11 @@ impl TopologyKind for Topic {
             forced: false,
             known_id: known_id(pass.object.status.as_ref(), observed.as_ref()),
             observed: observed.as_ref(),
+            may_appear: may_appear(pass),
             extent: extent.as_ref(),
             empty_for,
         });
-        pass.ctx.note(&uid, |notes| notes.saw(verdict == deletion::Verdict::LookAgain));
+        pass.ctx.note(&uid, |notes| notes.saw(verdict == deletion::Verdict::LookAgain && observed.is_some()));
         if verdict == deletion::Verdict::Delete {
             pass.ctx.may_write()?;
             match pass.link.kafka()?.batcher.delete_topic(name, pass.lane).await {
@@ -212,6 +236,21 @@ fn known_id<'a>(status: Option<&'a TopicStatus>, observed: Option<&'a ObservedTo
         return observed.map(|observed| observed.id.as_str());
     }
     status.topic_id.as_deref()
+}
+
+/// Whether the topic was made moments ago, or may have been: then a broker that does not know it proves nothing.
+fn may_appear(pass: &Pass<'_, Topic>) -> bool {
+    let Some(status) = &pass.object.status else { return false };
+    let recent = |then: Timestamp| {
+        Timestamp::now().duration_since(then) < SignedDuration::from_secs(deletion::APPEARS_WITHIN)
+    };
+    // No creation is begun after the deletion.
+    let begun = || pass.object.meta().deletion_timestamp.as_ref().is_none_or(|asked| recent(asked.0));
+    let owned = || status.owned_since.as_ref().and_then(|since| since.parse().ok()).is_some_and(recent);
+    let made = || pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| notes.wrote);
+    (status.pending.as_deref() == Some(CREATE) && begun())
+        || owned()
+        || made().is_some_and(|made| made.elapsed().as_secs() < deletion::APPEARS_WITHIN.unsigned_abs())
 }
 
 /// The topic as the sweep saw it, where that is enough: nobody edited the Topic, and nothing is to be done.
@@ -269,97 +308,4 @@ fn describe(shape: &Shape, status: &mut TopicStatus) {
     status.topic_id = (!shape.id.is_empty()).then(|| shape.id.clone());
     status.partitions = Some(shape.partitions);
     status.replication_factor = Some(shape.replication_factor);
-}
-
-/// Whether the steps undo what somebody else did, and not what the author wants.
-fn drift(pass: &Pass<'_, Topic>, plan: &Plan, status: &TopicStatus) -> bool {
-    status.topic_id.is_some() && !pass.edited && !plan.steps.is_empty()
-}
-
-/// Takes the steps, and reads back what came of them.
-async fn carry_out(
-    pass: &Pass<'_, Topic>,
-    desired: &DesiredTopic,
-    plan: &Plan,
-    before: Option<&ObservedTopic>,
-    status: &mut TopicStatus,
-) -> Result<Shape, Failure> {
-    let name = &desired.name;
-    let drifted = drift(pass, plan, status);
-    remember(pass, plan, status).await?;
-    if !plan.steps.is_empty() {
-        broker::verify(pass.ctx, &pass.link).await?;
-    }
-    if plan.steps.len() > 1 {
-        apply::rehearse(&pass.link.kafka()?.client, name, &plan.steps).await?;
-    }
-    for step in &plan.steps {
-        pass.ctx.may_write()?;
-        apply::take(pass.link.kafka()?, name, step, pass.lane).await?;
-        tracing::info!(
-            kind = Topic::KIND, namespace = pass.object.namespace(), name = pass.object.name_any(), topic = name,
-            step = %step, "done"
-        );
-        pass.ctx.events.publish(pass.object.object_ref(&()), false, step.event(), "Apply", &step.to_string());
-    }
-    if drifted {
-        let (now, uid) = (pass.ctx.now(), pass.object.uid().unwrap_or_default());
-        pass.ctx.note(&uid, |notes| notes.reverts.record(now));
-        pass.ctx.metrics.drift_corrected(Topic::KIND);
-        let words = words(plan).join("; ");
-        pass.ctx.events.publish(pass.object.object_ref(&()), true, "DriftCorrected", "Apply", &words);
-    }
-    if plan.loss == Some(Loss::Vanished) {
-        pass.ctx.metrics.vanished(Topic::KIND);
-    }
-    if let Some(verdict) = lost(plan, name) {
-        pass.ctx.events.publish(pass.object.object_ref(&()), true, "DataLost", "Observe", &verdict.message);
-    }
-    let settled = apply::settled(pass.link.kafka()?, name, &plan.steps, before, pass.lane).await?;
-    settled.ok_or_else(|| {
-        let message = format!("topic {name:?} was changed; the broker does not show it yet");
-        Failure::waiting(Reason::Progressing, message)
-    })
-}
-
-/// What a crash in between would make ambiguous is written down first: keys that were never
-/// Spillway's and are about to be set, and a creation whose topic could later look like somebody
-/// else's. (An ordinary new topic needs no such note: it is identical, and adopted silently.)
-async fn remember(pass: &Pass<'_, Topic>, plan: &Plan, status: &mut TopicStatus) -> Result<(), Failure> {
-    let known: BTreeSet<String> = status.applied_config_keys.iter().cloned().collect();
-    let before = last_written(pass.ctx, pass.object);
-    let mut after = before.clone();
-    for step in &plan.steps {
-        match step {
-            Step::Configure { .. } => {
-                after.applied_config_keys = known.union(&plan.applied_keys).cloned().collect();
-            }
-            Step::Create { .. } => {
-                let ambiguous = plan.loss.is_some()
-                    || pass.policies.adoption != Adoption::IfIdentical
-                    || pass.policies.deletion != DeletionPolicy::Retain;
-                if ambiguous {
-                    after.pending = Some(CREATE.into());
-                }
-            }
-            Step::Grow { .. } => {}
-        }
-    }
-    status::write(pass.ctx, pass.object, &before, &after).await?;
-    status.applied_config_keys = after.applied_config_keys;
-    status.pending = after.pending;
-    Ok(())
-}
-
-/// What to say of a topic that is not the one that is remembered.
-fn lost(plan: &Plan, name: &str) -> Option<Verdict> {
-    let (reason, what) = match plan.loss? {
-        Loss::Vanished => (Reason::Vanished, "vanished from the broker and was made again, empty"),
-        Loss::Replaced => (Reason::Replaced, "was deleted at the broker and made again by somebody else"),
-    };
-    let message = format!(
-        "topic {name:?} {what}; its messages are gone. Acknowledge with the annotation {}=true",
-        annotation::ACKNOWLEDGE_DATA_LOSS
-    );
-    Some(Verdict::new(conditions::DATA_LOST, true, reason, message))
 }

@@ -191,6 +191,35 @@ mod tests {
     }
 
     #[test]
+    fn each_operator_of_a_selector_s_expressions_means_what_kubernetes_says() {
+        let allows = |expressions: serde_json::Value, labels: &[(&str, &str)]| {
+            let spec = broker(json!({
+                "allowedNamespaces": {"from": "Selector", "selector": {"matchExpressions": expressions}}
+            }));
+            let labels = labels.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            namespace_allowed(&spec, "kafka", Asking { namespace: "team-a", labels: Some(&labels) }).is_ok()
+        };
+        let one = |operator: &str, values: &[&str]| json!([{"key": "tier", "operator": operator, "values": values}]);
+        for (operator, values, gold, tin, without) in [
+            ("In", &["gold", "silver"][..], true, false, false),
+            ("NotIn", &["gold", "silver"], false, true, true),
+            ("Exists", &[], true, true, false),
+            ("DoesNotExist", &[], false, false, true),
+            ("Like", &["gold"], false, false, false),
+        ] {
+            let expressions = one(operator, values);
+            assert_eq!(allows(expressions.clone(), &[("tier", "gold")]), gold, "{operator}");
+            assert_eq!(allows(expressions.clone(), &[("tier", "tin")]), tin, "{operator}");
+            assert_eq!(allows(expressions, &[("team", "a")]), without, "{operator}");
+        }
+        let both = json!([
+            {"key": "tier", "operator": "Exists"}, {"key": "team", "operator": "In", "values": ["a"]}
+        ]);
+        assert!(allows(both.clone(), &[("tier", "gold"), ("team", "a")]));
+        assert!(!allows(both, &[("tier", "gold"), ("team", "b")]));
+    }
+
+    #[test]
     fn with_rules_an_object_needs_one_that_fits_in_full() {
         let rules =
             [rule(json!({"namespaces": ["team-a"], "names": ["team-a.*"], "deletionPolicies": ["Retain"]}))];

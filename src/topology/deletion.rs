@@ -8,10 +8,6 @@ use crate::api::policy::{DeletionPolicy, ManagementPolicy};
 /// How far apart the two looks at a Kafka topic are at least, in seconds.
 pub const SECOND_LOOK: f64 = 3.0;
 
-/// How far apart the two looks at a RabbitMQ queue are at least, in seconds: further than the
-/// interval of 5 s in which RabbitMQ renews its statistics.
-pub const SECOND_LOOK_RABBIT: f64 = 7.0;
-
 /// How far apart the two looks are at most, in seconds: an earlier one belongs to another attempt,
 /// and the broker may have been away since.
 pub const LOOKS_WITHIN: f64 = 60.0;
@@ -33,7 +29,7 @@ pub enum Verdict {
     Release(&'static str),
     /// Delete the object, then let the CR go.
     Delete,
-    /// Look again after [`SECOND_LOOK`] or [`SECOND_LOOK_RABBIT`].
+    /// Look again after [`SECOND_LOOK`], or what RabbitMQ needs.
     LookAgain,
     /// The object holds something, or may: keep the CR and say so.
     Keep(String),

@@ -11,6 +11,7 @@
 //!
 //! * [`access`]: may this namespace declare this object on that Broker?
 //! * [`ownership`]: which of several CRs owns one broker object?
+//! * [`seniority`]: which of several Brokers of one cluster decides?
 //! * [`kafka`]: topics, their companions, their deletion
 //! * [`rabbitmq`]: exchanges, queues, bindings, their policies and companions, their deletion
 //! * [`gate`]: are the steps of a plan taken now?
@@ -24,6 +25,7 @@ pub mod gate;
 pub mod kafka;
 pub mod ownership;
 pub mod rabbitmq;
+pub mod seniority;
 
 use crate::api::conditions::Reason;
 

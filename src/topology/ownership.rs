@@ -21,6 +21,19 @@ pub struct Claim {
     pub namespace: String,
     /// The CR's name.
     pub name: String,
+    /// What the CR's status says of the broker object.
+    pub holding: Holding,
+}
+
+/// What a CR's status says of the broker object that it claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// Nothing yet: no pass over the CR has come to an end.
+    Unsaid,
+    /// It is not the CR's, or not known to be.
+    Nothing,
+    /// It is the CR's: the topic with this id; a queue on the cluster with this id.
+    This(String),
 }
 
 /// The claim that wins: the oldest; one without a time, which the API server never makes, is last.
@@ -40,10 +53,23 @@ fn rank<'a>(claims: &[Claim], claim: &'a Claim) -> (bool, Option<Timestamp>, boo
     (created.is_none(), created, claim.companion, &claim.uid)
 }
 
-/// Whether a person's claim takes the place of a companion: what that one made is its own.
+/// What a person's claim has from the companion whose place it takes: what that one owned. A companion
+/// that waited for leave to take over what somebody else made has nothing to give.
 #[must_use]
-pub fn replaces_a_companion(claims: &[Claim], claim: &Claim) -> bool {
-    !claim.companion && claims.iter().any(|other| other.companion && other.namespace == claim.namespace)
+pub fn inherited<'a>(claims: &'a [Claim], claim: &Claim) -> &'a Holding {
+    let replaced = |other: &&Claim| !claim.companion && other.companion && other.namespace == claim.namespace;
+    let mut left = claims.iter().filter(replaced).map(|other| &other.holding);
+    left.clone()
+        .find(|holding| matches!(holding, Holding::This(_)))
+        .or_else(|| left.find(|holding| **holding == Holding::Unsaid))
+        .unwrap_or(&Holding::Nothing)
+}
+
+/// Whether a companion's claim still stands for what a person's is about to have from it.
+#[must_use]
+pub fn bequeaths(claims: &[Claim], claim: &Claim) -> bool {
+    let heir = owner(claims).filter(|heir| !heir.companion && heir.namespace == claim.namespace);
+    claim.companion && heir.is_some_and(|heir| !matches!(heir.holding, Holding::This(_)))
 }
 
 #[cfg(test)]
@@ -59,6 +85,7 @@ mod tests {
             uid: uid.into(),
             namespace: "default".into(),
             name: format!("cr-{uid}"),
+            holding: Holding::Nothing,
         }
     }
 
@@ -77,8 +104,36 @@ mod tests {
         let stranger = Claim { namespace: "other".into(), ..person.clone() };
         assert_eq!(owner(&[companion.clone(), stranger.clone()]).unwrap().uid, "a");
         assert_eq!(owner(&[stranger, companion.clone(), person.clone()]).unwrap().uid, "b");
-        assert!(replaces_a_companion(&[companion.clone(), person.clone()], &person));
-        assert!(!replaces_a_companion(&[companion.clone(), person], &companion));
+    }
+
+    #[test]
+    fn a_person_has_from_a_companion_what_that_one_owned_and_nothing_else() {
+        let held = |holding| Claim { companion: true, holding, ..claim(Some(10), "a") };
+        let person = claim(Some(20), "b");
+        let this = Holding::This("id-1".into());
+        let of = |companion: &Claim| inherited(&[companion.clone(), person.clone()], &person).clone();
+        assert_eq!(of(&held(this.clone())), this);
+        assert_eq!(of(&held(Holding::Unsaid)), Holding::Unsaid);
+        // It waits for approval: the topic is somebody else's.
+        assert_eq!(of(&held(Holding::Nothing)), Holding::Nothing);
+        let elsewhere = Claim { namespace: "other".into(), ..held(this.clone()) };
+        assert_eq!(of(&elsewhere), Holding::Nothing);
+        let companion = held(this.clone());
+        assert_eq!(inherited(&[companion.clone(), person.clone()], &companion), &Holding::Nothing);
+        let both = [held(Holding::Unsaid), Claim { uid: "c".into(), ..held(this.clone()) }, person.clone()];
+        assert_eq!(inherited(&both, &person), &this);
+    }
+
+    #[test]
+    fn what_a_companion_owned_is_remembered_until_the_person_has_it() {
+        let companion = Claim { companion: true, ..claim(Some(10), "a") };
+        let person = claim(Some(20), "b");
+        let holds = Claim { holding: Holding::This(String::new()), ..person.clone() };
+        assert!(bequeaths(&[companion.clone(), person.clone()], &companion));
+        assert!(!bequeaths(&[companion.clone(), holds], &companion));
+        assert!(!bequeaths(&[companion.clone(), person.clone()], &person));
+        let stranger = Claim { namespace: "other".into(), ..claim(Some(5), "c") };
+        assert!(!bequeaths(&[companion.clone(), stranger], &companion));
     }
 
     proptest! {

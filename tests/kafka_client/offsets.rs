@@ -70,8 +70,7 @@ async fn consume_in_background(
 }
 
 async fn describe(client: &KafkaClient, group: &str) -> spillway_operator::brokers::kafka::GroupDescription {
-    let mut described = client.describe_groups(&[group.to_owned()], TIMEOUT).await.expect("answered");
-    described.remove(0).1.expect("described")
+    client.describe_group(group, TIMEOUT).await.expect("described")
 }
 
 #[tokio::test]
@@ -191,15 +190,27 @@ async fn the_offsets_of_five_hundred_groups_are_read_in_parallel() {
         assert!(offsets.contains(&(partition(&name, 3), Ok(Some(index)))), "group {index}: {offsets:?}");
     }
     let clock = Instant::now();
-    let described = client.describe_groups(&groups, TIMEOUT).await.expect("answered");
+    let described = groups.iter().map(|group| client.describe_group(group, TIMEOUT));
+    let described = futures::future::try_join_all(described).await.expect("described");
     println!("described {GROUPS} groups in {:?}", clock.elapsed());
-    assert!(
-        described.iter().all(|(_, group)| group.as_ref().is_ok_and(|group| group.state == GroupState::Empty))
-    );
+    assert!(described.iter().all(|group| group.state == GroupState::Empty));
     for (group, deleted) in client.delete_groups(&groups, TIMEOUT).await.expect("answered") {
         deleted.unwrap_or_else(|error| panic!("{group}: {error}"));
     }
     delete(&client, &[name]).await;
+}
+
+#[tokio::test]
+async fn a_broker_tells_for_how_long_it_keeps_offsets() {
+    let client = client();
+    let cluster = client.describe_cluster(TIMEOUT).await.expect("answered");
+    let minutes = client.broker_config(cluster.nodes[0].id, "offsets.retention.minutes", TIMEOUT).await;
+    assert!(
+        minutes.as_ref().is_ok_and(|minutes| minutes.as_deref().is_some_and(|m| m.parse::<u32>().is_ok())),
+        "{minutes:?}"
+    );
+    let unknown = client.broker_config(cluster.nodes[0].id, "no.such.key", TIMEOUT).await;
+    assert_eq!(unknown, Ok(None));
 }
 
 /// Commits the group's own number for partition 3, without members.

@@ -168,6 +168,22 @@ impl KafkaClient {
         self.for_each_of(chunk, words, &queries, |query| &query.topic, check_query, issue, timeout).await
     }
 
+    /// Reads one configuration key of a broker; none where the broker has no such key or does not tell its value.
+    pub async fn broker_config(
+        &self,
+        broker: i32,
+        key: &str,
+        timeout: Duration,
+    ) -> Result<Option<String>, KafkaError> {
+        let operation = || format!("read {key:?} of broker {broker}");
+        check_name(key).map_err(|error| error.of(operation()))?;
+        let reply = self.inner.native.describe_broker_config(broker, key, timeout);
+        let answer = self.answer(reply, timeout).await;
+        let entries = answer.and_then(|mut outcomes| outcomes.pop().ok_or_else(no_outcome)?.1);
+        let entries = entries.map_err(|error| self.explained(error, operation()))?;
+        Ok(entries.into_iter().find(|entry| entry.name == key).and_then(|entry| entry.value))
+    }
+
     /// Creates topics, or with `validate_only` asks whether the broker would.
     pub async fn create_topics(
         &self,
@@ -319,16 +335,26 @@ impl KafkaClient {
         listed.map_err(|error| self.explained(error, "list consumer groups".to_owned()))
     }
 
-    /// Describes consumer groups by id. An id given twice is answered once.
-    pub async fn describe_groups(&self, groups: &[String], timeout: Duration) -> PerObject<GroupDescription> {
-        let words = Words { one: "describe group", many: "describe groups" };
-        let names = distinct(groups);
-        let issue = |chunk: &[&String], _| {
-            let under_way = self.begin(Question::Members, chunk)?;
-            self.inner.native.describe_groups(chunk, under_way)
-        };
-        let check = |group: &String| self.no_call_waits(Question::Members, group);
-        self.for_each(words, &names, |name| name, check, issue, timeout).await
+    /// Describes a consumer group.
+    ///
+    /// One group to a call: librdkafka answers for several when the last of their coordinators has answered, and one
+    /// that cannot be found would leave all of them without an answer for as long as it is away.
+    pub async fn describe_group(
+        &self,
+        group: &str,
+        timeout: Duration,
+    ) -> Result<GroupDescription, KafkaError> {
+        let operation = || format!("describe group {group:?}");
+        check_name(group).map_err(|error| error.of(operation()))?;
+        let reply = self
+            .inner
+            .calls
+            .begin(Question::Members, &[group])
+            .ok_or_else(still_waiting)
+            .and_then(|under_way| self.inner.native.describe_group(group, under_way));
+        let answer = self.answer(reply, timeout).await;
+        let described = answer.and_then(|mut outcomes| outcomes.pop().ok_or_else(no_outcome)?.1);
+        described.map_err(|error| self.explained(error, operation()))
     }
 
     /// Deletes consumer groups with their committed offsets. Only groups without members can be deleted.

@@ -145,6 +145,42 @@ impl KafkaError {
         )
     }
 
+    /// True when the answer to a change proves that the change was not made. Without an answer, or with one about the
+    /// cluster's own trouble, it may have been made, or may be yet.
+    #[must_use]
+    pub fn changed_nothing(&self) -> bool {
+        self.tells_absence()
+            || matches!(
+                self.code,
+                ErrorCode::UnknownTopicOrPartition
+                    | ErrorCode::TopicAlreadyExists
+                    | ErrorCode::InvalidTopic
+                    | ErrorCode::InvalidRequest
+                    | ErrorCode::InvalidInput
+                    | ErrorCode::PolicyViolation
+                    | ErrorCode::Authorization
+                    | ErrorCode::ThrottlingQuota
+                    | ErrorCode::UnsupportedVersion
+            )
+    }
+
+    /// True when the answer to the creation of a topic proves that there is none of its name: the controller looks for
+    /// that before it judges the rest.
+    #[must_use]
+    pub fn tells_absence(&self) -> bool {
+        matches!(
+            self.code,
+            ErrorCode::InvalidPartitions | ErrorCode::InvalidReplicationFactor | ErrorCode::InvalidConfig
+        )
+    }
+
+    /// True when the broker refuses a topic because its name, in metrics, would be that of another one: `.` and `_` are
+    /// the same there.
+    #[must_use]
+    pub fn is_name_collision(&self) -> bool {
+        self.code == ErrorCode::InvalidTopic && self.message.contains("collides")
+    }
+
     /// True when a broker said that it does not know the topic, which it may say of a topic just created.
     #[must_use]
     pub fn is_unknown_topic(&self) -> bool {
@@ -243,6 +279,23 @@ mod tests {
         }
         for code in [17, 36, 37, 38, 40, 42, 44, 29, 58, -181, -186, 35, 9999] {
             assert!(!error(code).is_retriable(), "{code}");
+        }
+    }
+
+    #[test]
+    fn only_an_answer_about_the_request_itself_proves_that_nothing_was_changed() {
+        for code in [3, 17, 29, 31, 35, 36, 37, 38, 40, 42, 44, 89, -186] {
+            assert!(error(code).changed_nothing(), "{code}");
+        }
+        // No answer, one that came from a controller on its way out, or one that nobody knows.
+        for code in [-185, -195, -187, -197, -169, 7, 41, 5, 15, 58, -1, 9999] {
+            assert!(!error(code).changed_nothing(), "{code}");
+        }
+        for code in [37, 38, 40] {
+            assert!(error(code).tells_absence(), "{code}");
+        }
+        for code in [3, 29, 36, 42, 44, 89, -185] {
+            assert!(!error(code).tells_absence(), "{code}");
         }
     }
 

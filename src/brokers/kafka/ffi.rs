@@ -322,6 +322,22 @@ impl Native {
         self.call_with(&options, &resources, sys::rd_kafka_DescribeConfigs, read_configs)
     }
 
+    pub fn describe_broker_config(
+        &self,
+        broker: i32,
+        key: &str,
+        timeout: Duration,
+    ) -> Result<Reply<Outcomes<String, Vec<ConfigEntry>>>, RawError> {
+        let resources = Objects::build(&[key], |key| {
+            let broker =
+                resource(sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_BROKER, &broker.to_string())?;
+            ask_for(&broker, key)?;
+            Ok(broker)
+        })?;
+        let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout);
+        self.call_with(&options, &resources, sys::rd_kafka_DescribeConfigs, read_configs)
+    }
+
     pub fn create_topics(
         &self,
         topics: &[&NewTopic],
@@ -422,21 +438,22 @@ impl Native {
         })
     }
 
-    pub fn describe_groups(
+    /// `under_way` ends when librdkafka answers; see [`super::coordinator`].
+    pub fn describe_group(
         &self,
-        groups: &[&String],
+        group: &str,
         under_way: UnderWay,
     ) -> Result<Reply<Outcomes<String, GroupDescription>>, RawError> {
-        let texts = c_strings(groups)?;
+        let name = c_string(group)?;
         let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS, NATIVE_TIMEOUT);
         let read = move |event: &Event| {
             drop(under_way);
             read_group_descriptions(event)
         };
         self.call(&options, read, |handle, options, queue| {
-            let mut list = pointers(&texts);
+            let mut list = [name.as_ptr()];
             let (names, count) = (list.as_mut_ptr(), list.len());
-            // SAFETY: all are live for the call, which copies the names.
+            // SAFETY: all are live for the call, which copies the name.
             unsafe { sys::rd_kafka_DescribeConsumerGroups(handle, names, count, options, queue) }
         })
     }
@@ -981,31 +998,39 @@ fn new_partitions(topic: &str, total: i32) -> Result<Owned<sys::rd_kafka_NewPart
 }
 
 fn topic_resource(topic: &str) -> Result<Owned<sys::rd_kafka_ConfigResource_t>, RawError> {
-    let name = c_string(topic)?;
+    resource(sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC, topic)
+}
+
+fn resource(
+    kind: sys::rd_kafka_ResourceType_t,
+    name: &str,
+) -> Result<Owned<sys::rd_kafka_ConfigResource_t>, RawError> {
+    let name = c_string(name)?;
     Owned::new(
         // SAFETY: a NUL-terminated string, copied by the call.
-        unsafe {
-            sys::rd_kafka_ConfigResource_new(
-                sys::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC,
-                name.as_ptr(),
-            )
-        },
+        unsafe { sys::rd_kafka_ConfigResource_new(kind, name.as_ptr()) },
         sys::rd_kafka_ConfigResource_destroy,
     )
+}
+
+/// Has one of a resource's keys told.
+fn ask_for(resource: &Owned<sys::rd_kafka_ConfigResource_t>, key: &str) -> Result<(), RawError> {
+    let key = c_string(key)?;
+    // SAFETY: the resource is live; both strings are NUL-terminated and copied by the call. A value is wanted by the
+    // function and not by the request.
+    let code = unsafe { sys::rd_kafka_ConfigResource_set_config(resource.get(), key.as_ptr(), c"".as_ptr()) };
+    if code == sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+        Ok(())
+    } else {
+        Err(RawError::new(LOCAL_INVALID_ARG, "a configuration key is not usable"))
+    }
 }
 
 /// A topic with the keys that are asked for; none: all of them.
 fn queried_resource(query: &ConfigQuery) -> Result<Owned<sys::rd_kafka_ConfigResource_t>, RawError> {
     let resource = topic_resource(&query.topic)?;
     for key in &query.keys {
-        let key = c_string(key)?;
-        // SAFETY: the resource is live; both strings are NUL-terminated and copied by the call. A value is wanted
-        // by the function and not by the request.
-        let code =
-            unsafe { sys::rd_kafka_ConfigResource_set_config(resource.get(), key.as_ptr(), c"".as_ptr()) };
-        if code != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
-            return Err(RawError::new(LOCAL_INVALID_ARG, "a configuration key is not usable"));
-        }
+        ask_for(&resource, key)?;
     }
     Ok(resource)
 }

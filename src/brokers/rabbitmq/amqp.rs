@@ -256,8 +256,8 @@ impl Shared {
     }
 
     fn explain(&self, operation: String, vhost: &str, error: &lapin::Error) -> RabbitError {
-        let words = plain(&words(error), self.password.expose());
-        let said = |text: &str| words.contains(text);
+        let told = words(error);
+        let words = plain(&told, self.password.expose());
         let kind = match code(error) {
             None if error.is_io_error() => ErrorKind::Unreachable,
             None => match error.kind() {
@@ -266,8 +266,8 @@ impl Shared {
                 | lapin::ErrorKind::InvalidChannelState(..) => ErrorKind::Unreachable,
                 _ => ErrorKind::Protocol,
             },
-            Some(530) if said("not found") => return RabbitError::no_vhost(operation, vhost),
-            Some(403) if said("Login was refused") || said("login refused") => ErrorKind::Authentication,
+            Some(530) if no_such_vhost(&told) => return RabbitError::no_vhost(operation, vhost),
+            Some(403) if login_refused(&told) => ErrorKind::Authentication,
             Some(403 | 530) => ErrorKind::Authorization,
             Some(405) => ErrorKind::Locked,
             Some(320 | 506 | 541) => ErrorKind::Unavailable,
@@ -275,6 +275,20 @@ impl Shared {
         };
         RabbitError::new(operation, kind, words)
     }
+}
+
+/// Whether a 530 is about a virtual host that is not there. What the words say between their beginning and their end
+/// are names, which anyone may choose.
+fn no_such_vhost(words: &str) -> bool {
+    words.strip_prefix("NOT_ALLOWED - vhost ").is_some_and(|rest| rest.ends_with(" not found"))
+}
+
+/// Whether a 403 is about wrong credentials: `Login was refused using …`, or `PLAIN login refused: …`.
+fn login_refused(words: &str) -> bool {
+    words.strip_prefix("ACCESS_REFUSED - ").is_some_and(|rest| {
+        let after = rest.split_once(' ').map_or("", |(_, after)| after);
+        rest.starts_with("Login was refused") || after.starts_with("login refused")
+    })
 }
 
 /// AMQP's number of an error that the broker sent.
@@ -291,5 +305,23 @@ fn words(error: &lapin::Error) -> String {
         lapin::ErrorKind::ProtocolError(error) => error.get_message().to_string(),
         lapin::ErrorKind::IOError(error) => error.to_string(),
         _ => error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_says_what_an_error_says_changes_nothing() {
+        assert!(no_such_vhost("NOT_ALLOWED - vhost orders not found"));
+        assert!(no_such_vhost("NOT_ALLOWED - vhost not allowed not found"));
+        assert!(!no_such_vhost("NOT_ALLOWED - access to vhost 'not found' refused for user 'not found'"));
+        assert!(login_refused("ACCESS_REFUSED - Login was refused using authentication mechanism PLAIN."));
+        assert!(login_refused("ACCESS_REFUSED - PLAIN login refused: user 'a' - invalid credentials"));
+        assert!(!login_refused(
+            "ACCESS_REFUSED - read access to queue 'Login was refused' refused for user 'a'"
+        ));
+        assert!(!login_refused("ACCESS_REFUSED - read access to queue 'login refused' refused for user 'a'"));
     }
 }

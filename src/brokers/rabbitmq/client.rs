@@ -1,7 +1,7 @@
 //! The client: one method for one thing that RabbitMQ's management interface can do.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::error::{ErrorKind, RabbitError};
 use super::figures::{self, QueueFigures};
 use super::http::{Call, Http, Terms};
+use super::rhythm::{Renewal, Rhythm};
 use super::settings::RabbitSettings;
 use super::types::{
     BindingInfo, Declared, DeliveryLimit, ExchangeDeclaration, ExchangeInfo, Message, NodeInfo, Overview,
@@ -58,6 +59,7 @@ enum Record<T> {
 pub struct RabbitClient {
     http: Arc<Http>,
     terms: Terms,
+    rhythm: Arc<Mutex<Rhythm>>,
 }
 
 impl RabbitClient {
@@ -75,7 +77,7 @@ impl RabbitClient {
     /// Settings that cannot be used.
     pub fn fenced(settings: &RabbitSettings, fence: Fence) -> Result<Self, RabbitError> {
         let http = Http::connect(settings, fence)?;
-        Ok(Self { http, terms: Terms { lane: Lane::User, timeout: TIMEOUT } })
+        Ok(Self { http, terms: Terms { lane: Lane::User, timeout: TIMEOUT }, rhythm: Arc::default() })
     }
 
     /// The same client for someone else's calls: a quarter of the requests is kept for users.
@@ -114,7 +116,16 @@ impl RabbitClient {
 
     /// The cluster's nodes. The user needs the tag `monitoring` or `administrator`.
     pub async fn nodes(&self) -> Result<Vec<NodeInfo>, RabbitError> {
-        self.read("list nodes", &["nodes"], &[("columns", "name,running")]).await
+        let nodes: Vec<NodeInfo> =
+            self.read("list nodes", &["nodes"], &[("columns", "name,running,uptime")]).await?;
+        self.rhythm.lock().unwrap_or_else(PoisonError::into_inner).saw(&nodes);
+        Ok(nodes)
+    }
+
+    /// How often the cluster renews its statistics, as far as what [`Self::nodes`] listed so far tells.
+    #[must_use]
+    pub fn renewal(&self) -> Renewal {
+        self.rhythm.lock().unwrap_or_else(PoisonError::into_inner).renewal()
     }
 
     /// The virtual hosts that the user may use, or with the tag `monitoring` or `administrator` all.

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use super::reason;
+
 /// A call to RabbitMQ that failed.
 ///
 /// Printed as `failed to <operation>: <message>`; the message is RabbitMQ's own `reason` where it gave one, at most
@@ -93,72 +95,55 @@ impl RabbitError {
 pub(super) fn judge(status: u16, body: &[u8], password: &str) -> (ErrorKind, Option<String>) {
     let refusal = serde_json::from_slice::<Refusal>(body).ok();
     let error = refusal.as_ref().map(|refusal| refusal.error.clone()).unwrap_or_default();
-    let words = refusal.and_then(|refusal| words(&refusal.reason, password));
-    let kind = match status {
+    // Judged before anything is cut or taken out of them.
+    let words = refusal.and_then(|refusal| words(&refusal.reason));
+    let kind = match (status, words.as_deref()) {
         // RabbitMQ says "not_authorized" of wrong credentials, and "not_authorised" of a right that lacks.
-        401 if error == "not_authorised" && !said(words.as_ref(), "login failed") => ErrorKind::Authorization,
-        401 => ErrorKind::Authentication,
-        403 => ErrorKind::Authorization,
-        404 if words.is_some() => ErrorKind::NotFound,
-        405 if error.contains("locked") => ErrorKind::Locked,
-        400 if words.is_some() => bad_request(words.as_ref()),
-        408 | 429 | 500..=599 => ErrorKind::Unavailable,
+        (401, words) if error == "not_authorised" && !words.is_some_and(login_failed) => {
+            ErrorKind::Authorization
+        }
+        (401, _) => ErrorKind::Authentication,
+        (403, _) => ErrorKind::Authorization,
+        (404, Some(words)) => reason::not_found(words),
+        (405, _) if error.contains("locked") => ErrorKind::Locked,
+        (400, Some(words)) => reason::bad_request(words),
+        (408 | 429 | 500..=599, _) => ErrorKind::Unavailable,
         _ => ErrorKind::Protocol,
     };
-    (kind, words)
+    (kind, words.map(|words| cut(without(words, password))))
 }
 
-/// Which kind of 400 it is, by RabbitMQ's words: it has no codes for them.
-fn bad_request(words: Option<&String>) -> ErrorKind {
-    const INVALID: [&str; 8] = [
-        "invalid arg",
-        "invalid property",
-        "invalid exchange type",
-        "unknown exchange type",
-        "validation failed",
-        "not_json",
-        "unsupported",
-        "key_missing",
-    ];
-    const REFUSED: [&str; 4] = ["not empty", "in use", "limit", "not supported"];
-    if said(words, "inequivalent arg") {
-        ErrorKind::Inequivalent
-    } else if INVALID.iter().any(|text| said(words, text)) {
-        ErrorKind::Invalid
-    } else if said(words, "exclusive access to locked") {
-        ErrorKind::Locked
-    } else if REFUSED.iter().any(|text| said(words, text)) {
-        ErrorKind::Refused
-    } else {
-        ErrorKind::Unavailable
-    }
+fn login_failed(words: &str) -> bool {
+    words.to_lowercase().starts_with("login failed")
 }
 
-fn said(words: Option<&String>, text: &str) -> bool {
-    words.is_some_and(|words| words.to_lowercase().contains(text))
-}
-
-fn words(reason: &serde_json::Value, password: &str) -> Option<String> {
+fn words(reason: &serde_json::Value) -> Option<String> {
     let text = match reason {
         serde_json::Value::String(text) => text.clone(),
         serde_json::Value::Null => return None,
         other => other.to_string(),
     };
-    Some(plain(&text, password)).filter(|text| !text.is_empty())
+    Some(one_line(&text)).filter(|text| !text.is_empty())
 }
 
-/// RabbitMQ's words as one short line of plain text (it escapes some for HTML), without the password.
+/// RabbitMQ's words as one short line of plain text, without the password.
 pub(super) fn plain(words: &str, password: &str) -> String {
+    cut(without(one_line(words), password))
+}
+
+/// RabbitMQ's words as one line of plain text: it escapes some for HTML.
+pub(super) fn one_line(words: &str) -> String {
     let mut text = words.split_whitespace().collect::<Vec<_>>().join(" ");
     for (escaped, plain) in
         [("&lt;", "<"), ("&gt;", ">"), ("&quot;", "\""), ("&#39;", "'"), ("&apos;", "'"), ("&amp;", "&")]
     {
         text = text.replace(escaped, plain);
     }
-    if !password.is_empty() {
-        text = text.replace(password, "…");
-    }
-    cut(text)
+    text
+}
+
+fn without(text: String, password: &str) -> String {
+    if password.is_empty() { text } else { text.replace(password, "…") }
 }
 
 fn cut(mut text: String) -> String {
@@ -207,7 +192,7 @@ mod tests {
             (
                 400,
                 "bad_request",
-                "queue.delete operations with if-empty are not supported",
+                "cannot delete queue 'q' in vhost '/'. queue.delete operations with if-empty flag set are not supported by quorum queues",
                 ErrorKind::Refused,
             ),
             (
@@ -230,6 +215,14 @@ mod tests {
         for (status, error, reason, expected) in cases {
             assert_eq!(kind(status, &refused(error, reason)), expected, "{status} {reason}");
         }
+    }
+
+    #[test]
+    fn neither_its_length_nor_the_password_changes_what_an_answer_means() {
+        let reason = format!("queue '{}' in vhost '{}' in use", "q".repeat(1020), "v".repeat(255));
+        let (kind, words) = judge(400, refused("bad_request", &reason).as_bytes(), "in");
+        assert_eq!(kind, ErrorKind::Refused);
+        assert!(words.is_some_and(|words| words.len() <= 1024));
     }
 
     #[test]

@@ -17,6 +17,8 @@ mod http;
 pub mod observer;
 mod path;
 pub mod pool;
+mod reason;
+pub mod rhythm;
 pub mod settings;
 mod slot;
 mod transport;
@@ -28,6 +30,7 @@ pub use error::{ErrorKind, RabbitError};
 pub use figures::QueueFigures;
 pub use observer::{Observer, SeenQueue, SeenRoute, Sweep};
 pub use pool::{RabbitHandle, RabbitPool};
+pub use rhythm::Renewal;
 pub use settings::RabbitSettings;
 pub use types::{
     BindingInfo, Declared, DeliveryLimit, ExchangeDeclaration, ExchangeInfo, Message, NodeInfo, Overview,

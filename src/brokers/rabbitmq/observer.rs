@@ -92,6 +92,14 @@ struct Desk {
     policies: Slot<VhostPolicies>,
 }
 
+impl Sweep {
+    /// The virtual hosts that there are, as far as the user may see them: every one has exchanges.
+    #[must_use]
+    pub fn vhosts(&self) -> HashSet<&str> {
+        self.exchanges.iter().map(|exchange| exchange.vhost.as_str()).collect()
+    }
+}
+
 impl Observer {
     /// An observer on a client.
     #[must_use]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::error::RabbitError;
 
-/// How long an answer is kept.
+/// How long an answer is kept, from when it was there: one that took long is no less an answer.
 pub(super) const KEEP: Duration = Duration::from_secs(10);
 
 /// The place of one answer.
@@ -32,7 +32,7 @@ impl<T> Slot<T> {
     pub fn kept(&self, not_before: Instant) -> Option<Arc<T>> {
         let last = self.last();
         let answer =
-            last.as_ref().filter(|answer| answer.begun >= not_before && answer.begun.elapsed() < KEEP)?;
+            last.as_ref().filter(|answer| answer.begun >= not_before && answer.ended.elapsed() < KEEP)?;
         answer.outcome.as_ref().ok().map(Arc::clone)
     }
 
@@ -71,7 +71,7 @@ impl<T> Slot<T> {
     /// Forgets an answer that is too old. Whether the slot is empty then.
     pub fn tidy(&self) -> bool {
         let mut last = self.last();
-        last.take_if(|answer| answer.begun.elapsed() >= KEEP);
+        last.take_if(|answer| answer.ended.elapsed() >= KEEP);
         last.is_none()
     }
 
@@ -163,10 +163,19 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_that_took_longer_than_it_is_kept_was_never_given() {
+        let slot = Slot::default();
+        let Some(begun) = Instant::now().checked_sub(KEEP * 2) else { return };
+        slot.put(begun, 1);
+        assert_eq!(slot.kept(begun).as_deref(), Some(&1));
+        assert!(!slot.tidy());
+    }
+
+    #[test]
     fn an_answer_that_is_too_old_is_neither_given_nor_kept() {
         let slot = Slot::default();
         let Some(old) = Instant::now().checked_sub(KEEP) else { return };
-        slot.put(old, 1);
+        *slot.last() = Some(Answer { begun: old, ended: old, outcome: Ok(Arc::new(1)) });
         assert_eq!(slot.kept(old), None);
         assert!(slot.tidy());
         slot.put(Instant::now(), 2);

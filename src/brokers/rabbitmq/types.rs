@@ -31,6 +31,9 @@ pub struct NodeInfo {
     pub name: String,
     /// Whether it runs.
     pub running: bool,
+    /// How long it had been running when it last renewed its statistics, in milliseconds. `None`: it tells none.
+    #[serde(default, deserialize_with = "known")]
+    pub uptime: Option<u64>,
 }
 
 /// What a message can be routed to.

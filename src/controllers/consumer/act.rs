@@ -36,6 +36,8 @@ const PATCH_TIMEOUT: Duration = Duration::from_secs(5);
 /// A patch that the API server did not take.
 struct Refused {
     words: String,
+    /// What it asked for.
+    to: u32,
     count: u32,
     at: Instant,
 }
@@ -69,12 +71,19 @@ pub struct Seat {
 impl Seat {
     /// A Consumer that is new here: what the last leader learned is where it goes on.
     #[must_use]
-    pub fn new(registration: &Registration, pen: Arc<Pen>) -> Self {
-        let learned = registration.consumer.status.as_ref().and_then(|status| status.learned.as_ref());
+    pub fn new(registration: &Registration, pen: Arc<Pen>, now: f64) -> Self {
+        let status = registration.consumer.status.as_ref();
+        let learned = status.and_then(|status| status.learned.as_ref());
         let learned = learned.and_then(|learned| serde_json::from_value(json!(learned)).ok());
+        let mut state = learned.map_or_else(State::default, |learned| State::seeded(&learned));
+        let zero_since = status.and_then(|status| status.zero_since.as_ref()?.parse::<Timestamp>().ok());
+        if let Some(since) = zero_since {
+            let ago = Timestamp::now().duration_since(since).as_secs_f64();
+            state = state.at_zero_since(now - ago.max(0.0));
+        }
         Self {
             next: Instant::now(),
-            state: Some(learned.map_or_else(State::default, |learned| State::seeded(&learned))),
+            state: Some(state),
             generation: None,
             source: None,
             front: None,
@@ -186,7 +195,9 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
         .trouble(registration)
         .map(|trouble| Trouble { message: ctx.secrets.redact(&trouble.message), ..trouble });
     let refused = {
-        let refused = seat.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut refused = seat.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        // A patch without an answer may have taken effect, and somebody else may have done the same.
+        refused.take_if(|refused| known.as_ref().is_some_and(|known| known.wanted == refused.to));
         refused.as_ref().map(|refused| refused.words.clone())
     };
     let after = report::status(&report::Input {
@@ -215,6 +226,7 @@ fn target(ctx: &Context, key: &TargetKey, known: &Known, paused: bool) -> Target
         updating: known.updating,
         revision: known.revision.as_str().into(),
         accepted: known.accepted,
+        asked: known.asked,
         paused,
         foreign_scaler: ctx.targets.foreign_scaler(key),
     }
@@ -311,7 +323,7 @@ fn patch(ctx: &Arc<Context>, registration: &Arc<Registration>, seat: &Seat, deci
                     &note,
                 );
                 let count = refused.as_ref().map_or(0, |refused| refused.count.saturating_add(1));
-                *refused = Some(Refused { words, count, at: Instant::now() });
+                *refused = Some(Refused { words, to, count, at: Instant::now() });
             }
         }
         drop(refused);
@@ -323,6 +335,7 @@ async fn scale(ctx: &Context, key: &TargetKey, replicas: u32) -> Result<(), Fail
     ctx.may_write()?;
     let body = Patch::Merge(json!({"spec": {"replicas": replicas}}));
     let params = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+    let ticket = ctx.targets.sends(key, replicas);
     let answer = match key.kind {
         TargetKind::Deployment => {
             Api::<Deployment>::namespaced(ctx.client.clone(), &key.namespace)
@@ -336,9 +349,18 @@ async fn scale(ctx: &Context, key: &TargetKey, replicas: u32) -> Result<(), Fail
         }
     };
     ctx.metrics.api_write("patch", "scale");
-    let answer = answer.map_err(Failure::kube("patch /scale"))?;
-    ctx.targets.note_patch(key, answer.metadata.resource_version.as_deref(), replicas);
-    Ok(())
+    match &answer {
+        Ok(scale) => {
+            let version = scale.metadata.resource_version.as_deref().unwrap_or_default();
+            ctx.targets.answered(key, ticket, Some(version));
+        }
+        Err(kube::Error::Api(status)) if (400..500).contains(&status.code) => {
+            ctx.targets.answered(key, ticket, None);
+        }
+        // It may have taken effect all the same.
+        Err(_) => {}
+    }
+    answer.map(drop).map_err(Failure::kube("patch /scale"))
 }
 
 /// The status as the API server has it, as far as is known.

@@ -60,7 +60,7 @@ async fn poll(ctx: Arc<Context>, broker: BrokerKey, stop: CancellationToken) {
         let due: Vec<Arc<Registration>> = registrations
             .iter()
             .filter(|registration| {
-                let new = || Seat::new(registration, ctx.registry.pen(registration));
+                let new = || Seat::new(registration, ctx.registry.pen(registration), ctx.now());
                 let seat = seats.entry(registration.uid.clone()).or_insert_with(new);
                 seat.due(registration, Instant::now())
             })

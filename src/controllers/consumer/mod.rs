@@ -9,7 +9,7 @@
 //! ```
 //!
 //! * [`workload`]: the Deployment and its injected environment (pure)
-//! * [`targets`]: what is known of Deployments, StatefulSets and autoscalers
+//! * [`targets`]: what is known of Deployments, StatefulSets and autoscalers; [`own`]: of own patches (pure)
 //! * [`registry`]: which Consumers are to be decided for
 //! * [`collector`]: the poll; [`observe`]: from offsets, or the depth of queues, to an observation
 //! * [`report`]: from a decision to status (pure); [`act`]: patch and status; [`pen`]: one hand at a time
@@ -19,6 +19,7 @@ pub mod collector;
 pub mod environment;
 pub mod keys;
 pub mod observe;
+pub mod own;
 pub mod pen;
 pub mod registry;
 pub mod report;
@@ -150,6 +151,7 @@ fn owned(ctx: &Context, consumer: &Consumer, broker: &BrokerKey) -> Result<(), F
         uid: other.uid().unwrap_or_default(),
         namespace: other.namespace().unwrap_or_default(),
         name: other.name_any(),
+        holding: ownership::Holding::Nothing,
     };
     let cluster = ctx.cluster_id(broker);
     let here = |other: &Consumer| {

@@ -136,7 +136,7 @@ pub struct Registration {
 
 impl Registration {
     /// Reads a Consumer.
-    pub fn of(consumer: &Consumer, front: Front) -> Result<Self, Rejection> {
+    pub fn of(consumer: &Arc<Consumer>, front: Front) -> Result<Self, Rejection> {
         let reference = consumer.spec.broker_ref().ok_or_else(nothing_to_read)?;
         Ok(Self {
             uid: consumer.uid().unwrap_or_default(),
@@ -146,8 +146,14 @@ impl Registration {
             dry_run: consumer.spec.scaling.mode == ScalingMode::DryRun,
             config: config(consumer).ok().map(Arc::new),
             front,
-            consumer: Arc::new(consumer.clone()),
+            consumer: consumer.clone(),
         })
+    }
+
+    /// Whether it may have no replica.
+    #[must_use]
+    pub fn may_rest(&self) -> bool {
+        self.config.as_ref().is_some_and(|config| config.min_replicas == 0)
     }
 
     /// How often to look, in seconds.
@@ -254,7 +260,7 @@ mod tests {
         }));
         let config = config(&consumer).unwrap();
         assert_eq!((config.max_replicas, config.min_replicas), (Some(6), 0));
-        let registration = Registration::of(&consumer, Front::Good).unwrap();
+        let registration = Registration::of(&Arc::new(consumer), Front::Good).unwrap();
         let queue = QueueName { vhost: "/".into(), name: "tasks".into() };
         assert_eq!(registration.source, Source::Rabbitmq(queue));
     }

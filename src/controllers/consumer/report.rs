@@ -42,6 +42,11 @@ pub fn status(input: &Input<'_>) -> ConsumerStatus {
         conditions::merge(&input.before.conditions, &verdicts(input), input.generation, input.now);
     status.replicas = input.replicas.map(|(wanted, _)| number(wanted));
     status.ready_replicas = input.replicas.map(|(_, ready)| number(ready));
+    status.zero_since = match input.replicas {
+        Some((0, _)) => input.before.zero_since.clone().or_else(|| Some(second(input.now))),
+        Some(_) => None,
+        None => input.before.zero_since.clone(),
+    };
     let Some(decision) = input.decision else {
         return status;
     };
@@ -71,10 +76,15 @@ pub fn status(input: &Input<'_>) -> ConsumerStatus {
             bound: decision.bound.as_str().into(),
             also: decision.also.iter().map(|bound| bound.as_str().into()).collect(),
             message: conditions::cut(&decision.message, conditions::MAX_MESSAGE),
-            since: Timestamp::from_second(input.now.as_second()).unwrap_or(input.now).to_string(),
+            since: second(input.now),
         },
     });
     status
+}
+
+/// A moment to the second.
+fn second(moment: Timestamp) -> String {
+    Timestamp::from_second(moment.as_second()).unwrap_or(moment).to_string()
 }
 
 /// Whether the difference has to be written at once, or may wait for its minute.
@@ -202,6 +212,30 @@ mod tests {
         {
             assert_eq!(text(rate), shown);
         }
+    }
+
+    #[test]
+    fn since_when_there_is_no_replica_stands_until_there_is_one() {
+        let at = |seconds| Timestamp::from_second(seconds).expect("a moment");
+        let next = |before: &ConsumerStatus, replicas, now| {
+            status(&Input {
+                before,
+                front: &Front::Good,
+                decision: None,
+                replicas,
+                dry_run: false,
+                paused: false,
+                trouble: None,
+                refused: None,
+                generation: None,
+                now: at(now),
+            })
+        };
+        let zero = next(&ConsumerStatus::default(), Some((0, 0)), 60);
+        assert_eq!(zero.zero_since.as_deref(), Some("1970-01-01T00:01:00Z"));
+        assert_eq!(next(&zero, Some((0, 0)), 90).zero_since, zero.zero_since);
+        assert_eq!(next(&zero, None, 90).zero_since, zero.zero_since);
+        assert_eq!(next(&zero, Some((1, 0)), 90).zero_since, None);
     }
 
     #[test]

@@ -4,13 +4,15 @@
 //! What was patched is known at once, before the watch shows it.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::apps::v1::{Deployment, DeploymentCondition, StatefulSet};
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use kube::{Client, ResourceExt as _};
 
+use super::own::{Own, Ticket};
 use super::workload::HASH;
 use crate::api::consumer::TargetKind;
 use crate::controllers::cache::{Cache, apis};
@@ -33,12 +35,15 @@ pub struct Target {
     pub wanted: u32,
     /// Replicas that are ready.
     pub ready: u32,
-    /// Whether pods of an older template are still there.
+    /// Whether a roll-out goes on: pods of an older template are being replaced. One that is paused, that Kubernetes has
+    /// given up, or that waits for a person stands still: so may the workload be for weeks.
     pub updating: bool,
     /// The template's revision.
     pub revision: String,
     /// How many patches of this process's own were accepted before.
     pub accepted: u64,
+    /// What the last of them asked for.
+    pub asked: Option<u32>,
     /// The UID of the Consumer that it was made for.
     pub owner: Option<String>,
     /// The hash of the template that it was made from.
@@ -53,15 +58,7 @@ pub struct Targets {
     /// StatefulSets, without their templates.
     pub stateful_sets: Cache<StatefulSet>,
     autoscalers: Cache<HorizontalPodAutoscaler>,
-    patched: Mutex<HashMap<TargetKey, Patched>>,
-}
-
-/// What `/scale` answered last.
-struct Patched {
-    version: u64,
-    replicas: u32,
-    /// How many answers there were.
-    count: u64,
+    patches: Mutex<HashMap<TargetKey, Own>>,
 }
 
 impl Targets {
@@ -76,7 +73,9 @@ impl Targets {
                         spec.template = PodTemplateSpec::default();
                     }
                     if let Some(status) = &mut deployment.status {
-                        status.conditions = None;
+                        let conditions = status.conditions.take().into_iter().flatten();
+                        let given_up: Vec<_> = conditions.filter(is_given_up).collect();
+                        status.conditions = (!given_up.is_empty()).then_some(given_up);
                     }
                 },
             ),
@@ -93,7 +92,7 @@ impl Targets {
             autoscalers: Cache::start(apis(client, namespaces), scaled_by, |autoscaler| {
                 autoscaler.status = None;
             }),
-            patched: Mutex::default(),
+            patches: Mutex::default(),
         }
     }
 
@@ -106,28 +105,41 @@ impl Targets {
 
     /// A workload; none where it does not exist.
     pub fn get(&self, key: &TargetKey) -> Option<Target> {
-        let mut target = match key.kind {
-            TargetKind::Deployment => from_deployment(&*self.deployments.get(&key.namespace, &key.name)?),
-            TargetKind::StatefulSet => {
-                from_stateful_set(&*self.stateful_sets.get(&key.namespace, &key.name)?)
-            }
-        };
-        let patched = self.patched.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(patched) = patched.get(key) {
-            target.accepted = patched.count;
-            if target.version < patched.version {
-                target.wanted = patched.replicas;
-            }
+        let mut target = self.watched(key)?;
+        if let Some(own) = self.patches().get_mut(key) {
+            let known = own.seen(target.wanted, target.version, Instant::now());
+            (target.wanted, target.accepted, target.asked) = (known.wanted, known.accepted, known.asked);
         }
         Some(target)
     }
 
-    /// Remembers what `/scale` answered to a patch.
-    pub fn note_patch(&self, key: &TargetKey, version: Option<&str>, replicas: u32) {
-        if let Some(version) = version.and_then(|version| version.parse().ok()) {
-            let mut patched = self.patched.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = patched.get(key).map_or(0, |before| before.count) + 1;
-            patched.insert(key.clone(), Patched { version, replicas, count });
+    fn watched(&self, key: &TargetKey) -> Option<Target> {
+        Some(match key.kind {
+            TargetKind::Deployment => from_deployment(&*self.deployments.get(&key.namespace, &key.name)?),
+            TargetKind::StatefulSet => {
+                from_stateful_set(&*self.stateful_sets.get(&key.namespace, &key.name)?)
+            }
+        })
+    }
+
+    fn patches(&self) -> MutexGuard<'_, HashMap<TargetKey, Own>> {
+        self.patches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A patch of `/scale` is about to be sent.
+    #[must_use]
+    pub fn sends(&self, key: &TargetKey, replicas: u32) -> Ticket {
+        let version = self.watched(key).map_or(0, |target| target.version);
+        self.patches().entry(key.clone()).or_default().sends(replicas, version, Instant::now())
+    }
+
+    /// What `/scale` answered: the workload's version, or none where it refused for certain.
+    pub fn answered(&self, key: &TargetKey, ticket: Ticket, version: Option<&str>) {
+        if let Some(own) = self.patches().get_mut(key) {
+            match version {
+                Some(text) => own.accepted(ticket, self::version(Some(text))),
+                None => own.refused(ticket),
+            }
         }
     }
 
@@ -154,8 +166,16 @@ fn version(text: Option<&str>) -> u64 {
     text.and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
+/// A roll-out that took longer than the Deployment allows.
+fn is_given_up(condition: &DeploymentCondition) -> bool {
+    condition.type_ == "Progressing" && condition.reason.as_deref() == Some("ProgressDeadlineExceeded")
+}
+
 fn from_deployment(deployment: &Deployment) -> Target {
     let status = deployment.status.as_ref();
+    let paused = deployment.spec.as_ref().is_some_and(|spec| spec.paused == Some(true));
+    let given_up =
+        status.and_then(|status| status.conditions.as_ref()).into_iter().flatten().any(is_given_up);
     let field =
         |get: fn(&k8s_openapi::api::apps::v1::DeploymentStatus) -> Option<i32>| count(status.and_then(get));
     let replicas = field(|status| status.replicas);
@@ -163,13 +183,14 @@ fn from_deployment(deployment: &Deployment) -> Target {
         // The API server fills replicas in; a missing number means one.
         wanted: count(deployment.spec.as_ref().map_or(Some(1), |spec| spec.replicas.or(Some(1)))),
         ready: field(|status| status.ready_replicas),
-        updating: replicas > field(|status| status.updated_replicas),
+        updating: replicas > field(|status| status.updated_replicas) && !paused && !given_up,
         revision: deployment
             .annotations()
             .get("deployment.kubernetes.io/revision")
             .cloned()
             .unwrap_or_default(),
         accepted: 0,
+        asked: None,
         owner: deployment
             .owner_references()
             .iter()
@@ -183,14 +204,69 @@ fn from_deployment(deployment: &Deployment) -> Target {
 fn from_stateful_set(set: &StatefulSet) -> Target {
     let status = set.status.as_ref();
     let revisions = status.and_then(|s| Some((s.current_revision.as_ref()?, s.update_revision.as_ref()?)));
+    let strategy = set.spec.as_ref().and_then(|spec| spec.update_strategy.as_ref());
+    let by_hand = strategy.is_some_and(|strategy| strategy.type_.as_deref() == Some("OnDelete"));
+    // Pods below the partition keep the old template.
+    let kept = count(strategy.and_then(|s| s.rolling_update.as_ref()).and_then(|rolling| rolling.partition));
+    let replicas = status.map_or(0, |status| count(Some(status.replicas)));
+    let updated = count(status.and_then(|status| status.updated_replicas));
+    let to_go = kept == 0 || updated < replicas.saturating_sub(kept);
     Target {
         wanted: count(set.spec.as_ref().map_or(Some(1), |spec| spec.replicas.or(Some(1)))),
         ready: count(status.and_then(|status| status.ready_replicas)),
-        updating: revisions.is_some_and(|(current, update)| current != update),
+        updating: revisions.is_some_and(|(current, update)| current != update) && to_go && !by_hand,
         revision: status.and_then(|status| status.update_revision.clone()).unwrap_or_default(),
         accepted: 0,
+        asked: None,
         owner: None,
         hash: None,
         version: version(set.resource_version().as_deref()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn deployment(spec: &Value, conditions: &Value) -> Target {
+        let mut spec = spec.clone();
+        spec["selector"] = json!({});
+        spec["template"] = json!({});
+        from_deployment(
+            &serde_json::from_value(json!({
+                "spec": spec, "status": {"replicas": 4, "updatedReplicas": 1, "conditions": conditions},
+            }))
+            .unwrap(),
+        )
+    }
+
+    fn stateful_set(strategy: &Value, updated: i32) -> Target {
+        from_stateful_set(
+            &serde_json::from_value(json!({
+                "spec": {"selector": {}, "template": {}, "serviceName": "s", "updateStrategy": strategy},
+                "status": {"replicas": 4, "updatedReplicas": updated, "currentRevision": "a", "updateRevision": "b"},
+            }))
+            .unwrap(),
+        )
+    }
+
+    #[test]
+    fn a_rollout_that_stands_still_kept_a_deployment_from_going_down_for_ever() {
+        let condition = |reason: &str| json!([{"type": "Progressing", "status": "False", "reason": reason}]);
+        assert!(deployment(&json!({}), &condition("ReplicaSetUpdated")).updating);
+        assert!(!deployment(&json!({}), &condition("ProgressDeadlineExceeded")).updating);
+        assert!(!deployment(&json!({"paused": true}), &json!([])).updating);
+    }
+
+    #[test]
+    fn a_partition_or_updates_by_hand_kept_a_stateful_set_from_going_down_for_ever() {
+        let rolling =
+            |partition: i32| json!({"type": "RollingUpdate", "rollingUpdate": {"partition": partition}});
+        assert!(stateful_set(&rolling(0), 3).updating && stateful_set(&Value::Null, 4).updating);
+        assert!(stateful_set(&rolling(1), 2).updating);
+        assert!(!stateful_set(&rolling(1), 3).updating && !stateful_set(&rolling(9), 0).updating);
+        assert!(!stateful_set(&json!({"type": "OnDelete"}), 1).updating);
     }
 }

@@ -50,6 +50,9 @@ pub use fence::{Fence, Fenced};
 /// The duration that is used when nothing else is said.
 pub const DEFAULT_DURATION: Duration = Duration::from_secs(15);
 
+/// On each Lease that an operator takes, whatever its name: by it the command line finds who leads.
+pub const LABEL: (&str, &str) = ("app.kubernetes.io/name", "spillway");
+
 /// Which Lease, and who asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeaseSettings {
@@ -61,6 +64,8 @@ pub struct LeaseSettings {
     pub identity: String,
     /// How long a leader may be silent before another takes over: whole seconds, at least 3.
     pub duration: Duration,
+    /// The namespaces that the process watches, told in the Lease; none: all.
+    pub watches: Vec<String>,
 }
 
 impl LeaseSettings {
@@ -71,6 +76,7 @@ impl LeaseSettings {
             name: name.into(),
             identity: identity.into(),
             duration: DEFAULT_DURATION,
+            watches: Vec::new(),
         }
     }
 

@@ -6,8 +6,9 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 
-use super::LeaseSettings;
 use super::decide::Record;
+use super::{LABEL, LeaseSettings};
+use crate::api::own_annotation::WATCHES;
 
 /// What matters of `lease`. A Lease without a duration counts as held for `default`.
 pub(super) fn read(lease: &Lease, default: Duration) -> Record {
@@ -25,12 +26,14 @@ pub(super) fn read(lease: &Lease, default: Duration) -> Record {
 
 /// A Lease that we hold and that did not exist before.
 pub(super) fn created(settings: &LeaseSettings, now: Timestamp) -> Lease {
+    let mut metadata = ObjectMeta {
+        name: Some(settings.name.clone()),
+        namespace: Some(settings.namespace.clone()),
+        ..ObjectMeta::default()
+    };
+    mark(&mut metadata, settings);
     Lease {
-        metadata: ObjectMeta {
-            name: Some(settings.name.clone()),
-            namespace: Some(settings.namespace.clone()),
-            ..ObjectMeta::default()
-        },
+        metadata,
         spec: Some(LeaseSpec {
             holder_identity: Some(settings.identity.clone()),
             lease_duration_seconds: Some(settings.seconds()),
@@ -45,6 +48,7 @@ pub(super) fn created(settings: &LeaseSettings, now: Timestamp) -> Lease {
 /// `lease` as we write it when we take or renew it. It keeps its resourceVersion, so the write
 /// succeeds only if nobody was faster, and everything that is not ours.
 pub(super) fn held(mut lease: Lease, settings: &LeaseSettings, now: Timestamp) -> Lease {
+    mark(&mut lease.metadata, settings);
     let spec = lease.spec.get_or_insert_default();
     if spec.holder_identity.as_deref() != Some(&settings.identity) {
         spec.lease_transitions = Some(spec.lease_transitions.unwrap_or_default().saturating_add(1));
@@ -54,6 +58,14 @@ pub(super) fn held(mut lease: Lease, settings: &LeaseSettings, now: Timestamp) -
     spec.lease_duration_seconds = Some(settings.seconds());
     spec.renew_time = Some(MicroTime(now));
     lease
+}
+
+/// Says on the Lease whose it is, and where that one works: of its name people know nothing.
+fn mark(metadata: &mut ObjectMeta, settings: &LeaseSettings) {
+    let (key, value) = LABEL;
+    metadata.labels.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+    let watches = if settings.watches.is_empty() { "*".to_owned() } else { settings.watches.join(",") };
+    metadata.annotations.get_or_insert_default().insert(WATCHES.to_owned(), watches);
 }
 
 /// `lease` without a holder: whoever sees it may take it at once.
@@ -103,10 +115,24 @@ mod tests {
     #[test]
     fn labels_that_others_set_on_the_lease_stay() {
         let mut lease = created(&settings("a"), at(10));
-        lease.metadata.labels = Some([("team".to_owned(), "a".to_owned())].into());
+        lease.metadata.labels.get_or_insert_default().insert("team".to_owned(), "a".to_owned());
         lease.metadata.resource_version = Some("7".into());
         let renewed = held(lease.clone(), &settings("a"), at(20));
         assert_eq!(renewed.metadata, lease.metadata);
+    }
+
+    #[test]
+    fn a_lease_of_any_name_tells_whose_it_is_and_where_that_one_works() {
+        let mut settings = settings("a");
+        settings.name = "shop-spillway".into();
+        settings.watches = vec!["bills".into(), "shop".into()];
+        let fresh = created(&settings, at(10));
+        let mut bare = fresh.clone();
+        (bare.metadata.labels, bare.metadata.annotations) = (None, None);
+        for lease in [fresh, held(bare, &settings, at(20))] {
+            assert_eq!(lease.metadata.labels.unwrap()[LABEL.0], LABEL.1);
+            assert_eq!(lease.metadata.annotations.unwrap()[WATCHES], "bills,shop");
+        }
     }
 
     #[test]

@@ -131,7 +131,7 @@ impl Metrics {
                 "object_in_sync",
                 "1 if the broker matches the object (of a Broker: all its objects), 0 if not; no series if unknown",
             ),
-            vanished: r.family("objects_vanished", "Objects that vanished from a broker behind our back"),
+            vanished: r.family("objects_vanished", "Objects that vanished from a broker, or were replaced there, behind our back"),
             drift_corrected: r.family(
                 "drift_corrected",
                 "Objects that were brought back in step after somebody changed them at the broker",

@@ -11,11 +11,15 @@ pub use crate::topology::deletion::{SECOND_LOOK, Verdict};
 
 const WORDS: Words = words_of!("topic");
 
+/// For how long a topic that was made may stay unknown to the broker that is asked, in seconds.
+pub const APPEARS_WITHIN: i64 = 10;
+
 /// The first and last offset of each partition: `None` where the broker did not tell.
 pub type Extent = Vec<Option<(i64, i64)>>;
 
 /// All that the answer depends on.
 #[derive(Clone, Copy, Debug)]
+#[allow(clippy::struct_excessive_bools)] // Each is a question of its own.
 pub struct Input<'a> {
     /// What the CR says.
     pub policy: DeletionPolicy,
@@ -31,6 +35,8 @@ pub struct Input<'a> {
     pub known_id: Option<&'a str>,
     /// What was seen; none: there is no such topic.
     pub observed: Option<&'a ObservedTopic>,
+    /// Whether it was made within [`APPEARS_WITHIN`], or may have been.
+    pub may_appear: bool,
     /// What each partition holds, where the policy asks for it.
     pub extent: Option<&'a Extent>,
     /// Seconds since the topic was first seen empty; none: not yet.
@@ -49,8 +55,11 @@ pub fn decide(input: &Input<'_>) -> Verdict {
         forced,
         object: Object::of(input.observed.is_some(), input.known_id.is_some()),
     };
-    if let Some(why) = release(&asked, &WORDS) {
-        return Verdict::Release(why);
+    match release(&asked, &WORDS) {
+        // The controller knows a new topic before the broker that is asked does.
+        Some(why) if why == WORDS.gone && input.may_appear => return Verdict::LookAgain,
+        Some(why) => return Verdict::Release(why),
+        None => {}
     }
     let (Some(observed), Some(known)) = (input.observed, input.known_id) else {
         return Verdict::Release(WORDS.gone);
@@ -102,6 +111,7 @@ mod tests {
             forced: false,
             known_id: Some("id-1"),
             observed: Some(observed),
+            may_appear: false,
             extent: None,
             empty_for: None,
         }
@@ -145,6 +155,18 @@ mod tests {
         assert!(matches!(decide(&Input { known_id: None, ..delete }), Verdict::Release(_)));
     }
 
+    #[test]
+    fn a_topic_that_was_made_a_moment_ago_is_not_gone_because_a_broker_does_not_know_it_yet() {
+        let topic = topic(1);
+        let unknown = Input { policy: DeletionPolicy::Delete, observed: None, ..input(&topic) };
+        assert_eq!(decide(&Input { may_appear: true, ..unknown }), Verdict::LookAgain);
+        assert_eq!(decide(&unknown), Verdict::Release(WORDS.gone));
+        // What is not ours to delete need not be waited for.
+        let heir = Input { may_appear: true, heir: true, ..unknown };
+        assert_eq!(decide(&heir), Verdict::Release(WORDS.heir));
+        assert_eq!(decide(&Input { observed: Some(&topic), may_appear: true, ..unknown }), Verdict::Delete);
+    }
+
     proptest! {
         #[test]
         fn nothing_is_deleted_unless_told_in_so_many_words(
@@ -158,7 +180,7 @@ mod tests {
             let topic = topic(2);
             let verdict = decide(&Input {
                 policy, management, owner, heir, forced, known_id: known.as_deref(),
-                observed: Some(&topic), extent: extent.as_ref(), empty_for,
+                observed: Some(&topic), may_appear: false, extent: extent.as_ref(), empty_for,
             });
             if verdict == Verdict::Delete {
                 prop_assert!(owner && !heir && !forced && management == ManagementPolicy::Manage);

@@ -13,7 +13,7 @@ pub mod plan;
 pub mod step;
 
 pub use desired::DesiredTopic;
-pub use plan::{Gate, Input, Loss, Memory, Plan, plan};
+pub use plan::{Gate, Input, Loss, Memory, Plan, loss, plan};
 pub use step::Step;
 
 use std::collections::BTreeMap;

@@ -65,16 +65,22 @@ pub struct Plan {
     pub hash: String,
 }
 
-/// Plans the steps from what was seen to what is wanted.
-pub fn plan(input: &Input<'_>) -> Result<Plan, Rejection> {
-    let Input { desired, observed, memory, .. } = *input;
-    let loss = match (&memory.topic_id, observed) {
+/// What was lost, whether or not there is a plan for what is there now.
+#[must_use]
+pub fn loss(memory: &Memory, observed: Option<&ObservedTopic>) -> Option<Loss> {
+    match (&memory.topic_id, observed) {
         (Some(_), None) => Some(Loss::Vanished),
         (Some(id), Some(seen)) if !seen.id.is_empty() && *id != seen.id => {
             Some(if memory.creating { Loss::Vanished } else { Loss::Replaced })
         }
         _ => None,
-    };
+    }
+}
+
+/// Plans the steps from what was seen to what is wanted.
+pub fn plan(input: &Input<'_>) -> Result<Plan, Rejection> {
+    let Input { desired, observed, memory, .. } = *input;
+    let loss = loss(memory, observed);
     let steps = match observed {
         None => vec![Step::Create {
             partitions: desired.partitions,
@@ -86,9 +92,10 @@ pub fn plan(input: &Input<'_>) -> Result<Plan, Rejection> {
             change(desired, seen, memory)
         }
     };
-    let hash = hash(desired, &steps);
+    let standing = standing(input, loss);
+    let hash = hash(desired, observed.filter(|_| standing == Standing::Foreign), &steps);
     let mut applied_keys: BTreeSet<String> = desired.config.keys().cloned().collect();
-    let gate = may_go(input, &steps, &hash, loss);
+    let gate = may_go(input, &steps, &hash, standing);
     if gate != Gate::Go {
         // What was set before stays remembered until it is really taken back.
         applied_keys.clone_from(&memory.applied_keys);
@@ -150,22 +157,27 @@ fn change(desired: &DesiredTopic, seen: &ObservedTopic, memory: &Memory) -> Vec<
     steps
 }
 
-/// Whether the steps may be taken now.
-fn may_go(input: &Input<'_>, steps: &[Step], hash: &str, loss: Option<Loss>) -> Gate {
-    let Input { management, adoption, drift, edited, approved, .. } = *input;
+/// Whose the topic is.
+fn standing(input: &Input<'_>, loss: Option<Loss>) -> Standing {
     let known = input.memory.topic_id.is_some() || input.memory.creating;
     let foreign = input.observed.is_some() && (!known || loss == Some(Loss::Replaced));
+    match (foreign, known) {
+        (true, _) => Standing::Foreign,
+        (false, true) => Standing::Ours,
+        (false, false) => Standing::New,
+    }
+}
+
+/// Whether the steps may be taken now.
+fn may_go(input: &Input<'_>, steps: &[Step], hash: &str, standing: Standing) -> Gate {
+    let Input { management, adoption, drift, edited, approved, .. } = *input;
     gate(&Question {
         management,
         adoption,
         drift,
         edited,
         approved,
-        standing: match (foreign, known) {
-            (true, _) => Standing::Foreign,
-            (false, true) => Standing::Ours,
-            (false, false) => Standing::New,
-        },
+        standing,
         differs: !steps.is_empty(),
         destructive: false,
         hash,
@@ -191,10 +203,12 @@ fn same_value(is: &str, wanted: &str) -> bool {
     is.contains(',') && list(is) == list(wanted)
 }
 
-/// Twelve hex digits that stand for the steps and what they start from.
-fn hash(desired: &DesiredTopic, steps: &[Step]) -> String {
+/// Twelve hex digits that stand for the steps and what they start from. An approval is for this very
+/// topic of somebody else's: one that takes its place, and differs in the same way, wants its own.
+fn hash(desired: &DesiredTopic, foreign: Option<&ObservedTopic>, steps: &[Step]) -> String {
     let words: Vec<String> = steps.iter().map(ToString::to_string).collect();
-    digest::short(std::iter::once(desired.name.as_str()).chain(words.iter().map(String::as_str)), 6)
+    let about = std::iter::once(desired.name.as_str()).chain(foreign.map(|seen| seen.id.as_str()));
+    digest::short(about.chain(words.iter().map(String::as_str)), 6)
 }
 
 #[cfg(test)]

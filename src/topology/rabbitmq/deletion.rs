@@ -2,20 +2,36 @@
 //!
 //! RabbitMQ reports 0 messages for a quorum queue whose leader is lost, and its own `if-empty`
 //! deletes a stream with its data. So a queue counts as empty only if it runs, its leader is
-//! online, and both of its counters are there and 0, twice, further apart than the statistics are.
+//! online, and both of its counters are there and 0, twice, so far apart that the second look sees
+//! all that was there at the first.
 
 use super::policy::{VhostPolicies, queue_policy_name};
 use super::{ObservedExchange, ObservedQueue};
 use crate::api::policy::{DeletionPolicy, ManagementPolicy};
 use crate::api::queue::QueueType;
-use crate::topology::deletion::{Asked, Object, Words, release, second_look, words_of};
+use crate::topology::deletion::{Asked, LOOKS_WITHIN, Object, Words, release, words_of};
 
-pub use crate::topology::deletion::{SECOND_LOOK_RABBIT, Verdict};
+pub use crate::topology::deletion::Verdict;
+
+/// How far apart the two looks at a queue are at least, and how soon the next one comes, in seconds.
+pub const SECOND_LOOK_RABBIT: f64 = 6.5;
+
+/// How late the leader of a quorum queue or a stream tells its node what it holds, in seconds. The
+/// node renews its statistics from that.
+const TOLD_AFTER: f64 = 5.0;
+
+/// Timers are late by so much at most, in seconds.
+const LATE: f64 = 1.5;
+
+/// For how long a first look is remembered while it is not known how often statistics are renewed,
+/// in seconds.
+const UNSEEN_WITHIN: f64 = 600.0;
 
 const QUEUE: Words = words_of!("queue");
 const EXCHANGE: Words = words_of!("exchange");
 const BINDING: Words = words_of!("binding");
 
+const NO_STATISTICS: &str = "RabbitMQ's statistics are switched off, so it may hold messages";
 const TYPE_UNKNOWN: &str = "RabbitMQ does not tell the queue's type, so it may hold messages";
 
 /// What the answers for all three kinds depend on.
@@ -44,6 +60,49 @@ pub enum Owned {
     Never,
 }
 
+/// How often RabbitMQ renews its statistics, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Renewed {
+    /// They are switched off.
+    Never,
+    /// They were not seen to be renewed yet.
+    Unseen,
+    /// At least once in so many seconds.
+    Every(f64),
+}
+
+impl Renewed {
+    /// How far apart two looks at statistics have to be for the second to show all that was there at
+    /// the first, in seconds; none: not known.
+    fn apart(self) -> Option<f64> {
+        match self {
+            Self::Every(seconds) => Some(SECOND_LOOK_RABBIT.max(TOLD_AFTER + seconds + LATE)),
+            Self::Never | Self::Unseen => None,
+        }
+    }
+
+    /// For how long a first look is good, in seconds.
+    #[must_use]
+    pub fn within(self) -> f64 {
+        self.apart().map_or(UNSEEN_WITHIN, |apart| apart + LOOKS_WITHIN)
+    }
+
+    /// The answer to a look that found a queue empty. `first_hand`: the queue itself said so, and not
+    /// the statistics. `empty_for`: seconds since it was first seen so.
+    fn second_look(self, first_hand: bool, empty_for: Option<f64>) -> Verdict {
+        let apart = match (self, self.apart()) {
+            _ if first_hand => SECOND_LOOK_RABBIT,
+            (_, Some(apart)) => apart,
+            (Self::Never, _) => return Verdict::Keep(NO_STATISTICS.into()),
+            _ => return Verdict::LookAgain,
+        };
+        match empty_for {
+            Some(seconds) if (apart..=self.within()).contains(&seconds) => Verdict::Delete,
+            _ => Verdict::LookAgain,
+        }
+    }
+}
+
 impl Input {
     fn release(self, there: bool, words: &Words) -> Option<Verdict> {
         let Self { policy, management, owner, heir, forced, owned } = self;
@@ -54,13 +113,16 @@ impl Input {
 }
 
 /// Decides for a Queue whose spec says `kind`, which cannot be edited. `empty_for`: seconds since the
-/// queue was first seen empty; none: not yet. What it holds is needed for `DeleteIfEmpty` only. After [`Verdict::Delete`], and where [`policy_goes`] says so, its policy goes, too.
+/// queue was first seen empty; none: not yet. What it holds, and how often that is `renewed`, is
+/// needed for `DeleteIfEmpty` only. After [`Verdict::Delete`], and where [`policy_goes`] says so, its
+/// policy goes, too.
 #[must_use]
 pub fn decide_queue(
     input: &Input,
     kind: QueueType,
     observed: Option<&ObservedQueue>,
     empty_for: Option<f64>,
+    renewed: Renewed,
 ) -> Verdict {
     if let Some(verdict) = input.release(observed.is_some(), &QUEUE) {
         return verdict;
@@ -81,7 +143,8 @@ pub fn decide_queue(
     }
     match holds(observed) {
         Some(why) => Verdict::Keep(format!("{why}, and deletionPolicy is DeleteIfEmpty")),
-        None => second_look(empty_for, SECOND_LOOK_RABBIT),
+        // A classic queue tells itself how many messages it holds.
+        None => renewed.second_look(kind == QueueType::Classic, empty_for),
     }
 }
 
@@ -99,10 +162,11 @@ pub fn policy_goes(input: &Input, queue: &str, policies: &VhostPolicies) -> Opti
 /// Whether a queue may be deleted and declared anew: [`Verdict::Delete`] says so, [`Verdict::Keep`]
 /// says why not. The same proof as for a deletion, and no consumers.
 #[must_use]
-pub fn may_recreate(observed: &ObservedQueue, empty_for: Option<f64>) -> Verdict {
+pub fn may_recreate(observed: &ObservedQueue, empty_for: Option<f64>, renewed: Renewed) -> Verdict {
     match in_use(observed) {
         Some(why) => Verdict::Keep(why),
-        None => second_look(empty_for, SECOND_LOOK_RABBIT),
+        // Only statistics know of consumers.
+        None => renewed.second_look(false, empty_for),
     }
 }
 
@@ -159,16 +223,23 @@ pub struct Uses<'a> {
 }
 
 /// Decides for an Exchange. `DeleteIfUnused` keeps it while any binding leads from it or to it, or
-/// a policy sends messages to it; what queues' arguments say is not known here.
+/// a policy sends messages to it; what queues' arguments say is not known here. `kind`: its type in
+/// the spec, which cannot be edited.
 #[must_use]
 pub fn decide_exchange(
     input: &Input,
-    name: &str,
+    (name, kind): (&str, &str),
     observed: Option<&ObservedExchange>,
     uses: &Uses<'_>,
 ) -> Verdict {
     if let Some(verdict) = input.release(observed.is_some(), &EXCHANGE) {
         return verdict;
+    }
+    // No exchange changes its type.
+    if observed.is_some_and(|observed| observed.kind != kind) {
+        return Verdict::Release(
+            "the exchange was replaced by another of the same name, which stays at the broker",
+        );
     }
     if input.policy == DeletionPolicy::Delete {
         return Verdict::Delete;

@@ -96,7 +96,8 @@ pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
     let mut steps: Vec<Step> = settled.first.into_iter().collect();
     if recreate {
         let classic = desired.kind == QueueType::Classic;
-        steps.push(Step::DeleteQueue { name: desired.name.clone(), classic });
+        let bindings = declared(input.bindings).cloned().collect();
+        steps.push(Step::DeleteQueue { name: desired.name.clone(), classic, bindings });
     }
     if stays.is_none() {
         steps.push(Step::DeclareQueue {
@@ -132,11 +133,15 @@ pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
     Ok(Plan { steps, gate, loss, expired, obstacles: settled.obstacles, hash })
 }
 
+/// All but the one from the default exchange, which RabbitMQ makes itself.
+fn declared(bindings: &[BindingId]) -> impl Iterator<Item = &BindingId> {
+    bindings.iter().filter(|binding| !binding.source.is_empty())
+}
+
 /// The bindings to make, then those to remove.
 fn binding_steps(input: &QueueInput<'_>, exists: bool, recreate: bool) -> Vec<Step> {
     let QueueInput { desired, memory, claimed, .. } = *input;
-    let seen: BTreeSet<&BindingId> =
-        input.bindings.iter().filter(|binding| exists && !binding.source.is_empty()).collect();
+    let seen: BTreeSet<&BindingId> = declared(input.bindings).filter(|_| exists).collect();
     let there = if recreate { BTreeSet::new() } else { seen.clone() };
     let dropped: BTreeSet<&BindingId> = memory
         .applied_bindings

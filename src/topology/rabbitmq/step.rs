@@ -1,6 +1,7 @@
 //! The steps that change RabbitMQ. Each carries its words, written once: the plan, the event and
 //! the log say the same.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::binding::BindingId;
@@ -65,6 +66,8 @@ pub enum Step {
         /// Whether it is a classic queue: RabbitMQ itself then refuses unless it is empty and
         /// unused. Of other types it knows no such condition.
         classic: bool,
+        /// What led to it when this was planned: bindings that come or go later want another plan.
+        bindings: BTreeSet<BindingId>,
     },
 }
 

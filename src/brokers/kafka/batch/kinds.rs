@@ -15,17 +15,19 @@ const MAX_PARTITIONS: usize = 2_000;
 /// What a topic with the broker's default number of partitions is taken to weigh.
 const DEFAULT_PARTITIONS: usize = 10;
 
-pub(super) struct Create;
+/// `ASK`: the broker is only asked whether it would.
+pub(super) struct Create<const ASK: bool>;
 pub(super) struct Grow;
-pub(super) struct Alter;
+/// `ASK`: the broker is only asked whether it would.
+pub(super) struct Alter<const ASK: bool>;
 pub(super) struct Delete;
 pub(super) struct Describe;
 pub(super) struct Locate;
 
-impl Kind for Create {
+impl<const ASK: bool> Kind for Create<ASK> {
     type Request = NewTopic;
     type Outcome = ();
-    const WRITES: bool = true;
+    const WRITES: bool = !ASK;
     const BOUNDS: Bounds = Bounds { objects: 200, weight: MAX_PARTITIONS, exclusive: true };
     const OPERATION: &'static str = "create topic";
 
@@ -45,7 +47,7 @@ impl Kind for Create {
         requests: Vec<NewTopic>,
         timeout: Duration,
     ) -> PerObject<()> {
-        observer.hear("CreateTopics", client.create_topics(&requests, false, timeout)).await
+        observer.hear("CreateTopics", client.create_topics(&requests, ASK, timeout)).await
     }
 }
 
@@ -74,10 +76,10 @@ impl Kind for Grow {
     }
 }
 
-impl Kind for Alter {
+impl<const ASK: bool> Kind for Alter<ASK> {
     type Request = TopicConfigChange;
     type Outcome = ();
-    const WRITES: bool = true;
+    const WRITES: bool = !ASK;
     const BOUNDS: Bounds = Bounds { objects: 500, weight: 5_000, exclusive: true };
     const OPERATION: &'static str = "change the configuration of topic";
 
@@ -96,7 +98,7 @@ impl Kind for Alter {
         timeout: Duration,
     ) -> PerObject<()> {
         observer
-            .hear("IncrementalAlterConfigs", client.incremental_alter_configs(&requests, false, timeout))
+            .hear("IncrementalAlterConfigs", client.incremental_alter_configs(&requests, ASK, timeout))
             .await
     }
 }

@@ -104,9 +104,11 @@ pub struct TopicShape {
 /// Puts single calls together into requests. Clones share the queues.
 #[derive(Clone)]
 pub struct AdminBatcher {
-    create: Worker<Create>,
+    create: Worker<Create<false>>,
+    ask_create: Worker<Create<true>>,
     grow: Worker<Grow>,
-    alter: Worker<Alter>,
+    alter: Worker<Alter<false>>,
+    ask_alter: Worker<Alter<true>>,
     delete: Worker<Delete>,
     describe: Worker<Describe>,
     locate: Worker<Locate>,
@@ -130,8 +132,10 @@ impl AdminBatcher {
     pub fn observed(client: &KafkaClient, timeout: Duration, fence: &Fence, observer: &Observer) -> Self {
         Self {
             create: Worker::start(client, timeout, fence, observer),
+            ask_create: Worker::start(client, timeout, fence, observer),
             grow: Worker::start(client, timeout, fence, observer),
             alter: Worker::start(client, timeout, fence, observer),
+            ask_alter: Worker::start(client, timeout, fence, observer),
             delete: Worker::start(client, timeout, fence, observer),
             describe: Worker::start(client, timeout, fence, observer),
             locate: Worker::start(client, timeout, fence, observer),
@@ -143,6 +147,11 @@ impl AdminBatcher {
         self.create.call(topic, lane).await
     }
 
+    /// Asks whether the broker would create a topic.
+    pub async fn rehearse_creation(&self, topic: NewTopic, lane: Lane) -> Result<(), KafkaError> {
+        self.ask_create.call(topic, lane).await
+    }
+
     /// Grows a topic to `total` partitions.
     pub async fn create_partitions(&self, topic: String, total: i32, lane: Lane) -> Result<(), KafkaError> {
         self.grow.call((topic, total), lane).await
@@ -151,6 +160,11 @@ impl AdminBatcher {
     /// Changes single configuration keys of a topic; keys not named keep their values.
     pub async fn alter_configs(&self, change: TopicConfigChange, lane: Lane) -> Result<(), KafkaError> {
         self.alter.call(change, lane).await
+    }
+
+    /// Asks whether the broker would change these configuration keys.
+    pub async fn rehearse_configs(&self, change: TopicConfigChange, lane: Lane) -> Result<(), KafkaError> {
+        self.ask_alter.call(change, lane).await
     }
 
     /// Deletes a topic with all its records.

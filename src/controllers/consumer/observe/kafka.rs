@@ -3,17 +3,18 @@
 //! Committed offsets are read first and end offsets after them, so that lag is never too low.
 //! What could not be read stays unknown: an error of one group or partition is that one's alone.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
-
-use super::{Side, side};
+use super::members::{Members, Signs, Told, Wanted};
+use super::offsets::{self, Ends, GroupOffsets, TopicEnds};
+use super::retention::Retention;
+use super::{Side, crowd, pods, side};
 use crate::api::consumer::Isolation as ApiIsolation;
 use crate::brokers::kafka::{
-    ErrorCode, GroupDescription, GroupKind as Kind, GroupState as Seen, Isolation, KafkaError, KafkaHandle,
-    OffsetQuery, OffsetSpec, TopicPartition,
+    ErrorCode, GroupKind as Kind, GroupState as Seen, Isolation, KafkaError, KafkaHandle, OffsetQuery,
+    OffsetSpec,
 };
 use crate::controllers::consumer::registry::{self, Registration};
 use crate::controllers::consumer::targets::TargetKey;
@@ -27,24 +28,19 @@ use crate::scaling::{
 
 /// How long one request of a sweep may take.
 const TIMEOUT: Duration = Duration::from_secs(4);
-/// How many groups are asked for at once.
-const PARALLEL: usize = 64;
 /// How old partitions and topic ids may be. That a topic is not there is asked again at each poll: topics and those
 /// who read them are often made in the same second, and there is no lag to see before.
 const TOPICS_AGE: Duration = Duration::from_secs(5);
 /// For how long a topic that nobody asks for is remembered.
 const FORGET: Duration = Duration::from_secs(60);
-/// How old members may be at least: they cost more than offsets and change seldom.
-const MEMBERS_AGE: f64 = 2.5;
-/// And how many polls old: with slow polls, half of the groups are described at one, the others at the next.
-const MEMBERS_POLLS: f64 = 1.5;
 
 /// What changes seldom, kept from sweep to sweep.
 #[derive(Default)]
 pub struct Facts {
     topics: HashMap<String, Described>,
-    /// When a group's members are to be read next.
-    members_due: HashMap<String, Instant>,
+    members: Members,
+    strangers: Strangers,
+    retention: Retention,
     names: HashMap<(String, i32), Arc<str>>,
 }
 
@@ -75,8 +71,8 @@ impl Facts {
     }
 }
 
-/// A group's committed offsets.
-type GroupOffsets = HashMap<TopicPartition, Result<Option<i64>, KafkaError>>;
+/// The members, by group, that were proven to be in none of our pods: they stay so, whatever becomes of our pods.
+type Strangers = HashMap<String, HashSet<String>>;
 
 /// What one sweep brought.
 #[derive(Default)]
@@ -86,10 +82,10 @@ pub struct Sample {
     end_at: f64,
     topics: HashMap<String, Result<Topic, String>>,
     committed: HashMap<String, Result<GroupOffsets, KafkaError>>,
-    groups: HashMap<String, Result<GroupDescription, KafkaError>>,
-    ends: HashMap<OffsetQuery, Result<i64, KafkaError>>,
-    stable: HashMap<OffsetQuery, Result<i64, KafkaError>>,
-    names: HashMap<(String, i32), Arc<str>>,
+    groups: HashMap<String, Told>,
+    strangers: Strangers,
+    ends: TopicEnds,
+    retention: Option<f64>,
     side: HashMap<String, Side>,
 }
 
@@ -106,24 +102,39 @@ pub async fn read(
     }
     topics(ctx, (link, kafka), due, &mut sample, facts).await?;
     sample.committed_at = ctx.now();
+    let (broker, intervals) = (link.key.to_string(), intervals(due));
     tokio::join!(
         async {
             sample.committed = committed(ctx, (link, kafka), due).await;
         },
         async {
-            sample.groups = groups(ctx, (link, kafka), due, &mut facts.members_due).await;
+            sample.groups = facts.members.read(ctx, &broker, &kafka.client, &intervals).await;
+        },
+        async {
+            if due.iter().any(|registration| registration.may_rest()) {
+                sample.retention = facts.retention.read(ctx, &broker, &kafka.client).await;
+            }
         }
     );
+    sample.strangers = strangers(ctx, due, &sample.groups, &mut facts.strangers);
+    facts.names.retain(|(topic, _), _| facts.topics.contains_key(topic));
+    sample.ends = named(&sample.topics, facts);
     sample.end_at = ctx.now();
     ends(ctx, (link, kafka), due, &mut sample).await;
     sample.at = ctx.now();
-    facts.names.retain(|(topic, _), _| facts.topics.contains_key(topic));
-    for (topic, known) in &sample.topics {
-        for partition in 0..known.as_ref().map_or(0, |topic| topic.partitions) {
-            sample.names.insert((topic.clone(), partition), facts.name(topic, partition));
-        }
-    }
+    facts.members.prepare(ctx, &broker, &kafka.client, &wanted(ctx, due, &sample, &intervals));
     Ok(sample)
+}
+
+/// All partitions by name; of their ends, nothing is known yet.
+fn named(topics: &HashMap<String, Result<Topic, String>>, facts: &mut Facts) -> TopicEnds {
+    let known = topics.iter().filter_map(|(name, known)| Some((name, known.as_ref().ok()?)));
+    known
+        .map(|(name, topic)| {
+            let ends = (0..topic.partitions).map(|partition| Ends::of(facts.name(name, partition)));
+            (name.clone(), ends.collect())
+        })
+        .collect()
 }
 
 /// The groups of those who read from Kafka.
@@ -179,56 +190,74 @@ async fn committed(
 ) -> HashMap<String, Result<GroupOffsets, KafkaError>> {
     let groups: BTreeSet<String> = all_groups(due).map(|group| group.name.clone()).collect();
     let broker = link.key.to_string();
-    futures::stream::iter(groups)
-        .map(async |group| {
-            let asked = Instant::now();
-            let answer = kafka.client.committed_offsets(&group, TIMEOUT).await;
-            ctx.metrics.broker_request(&broker, "OffsetFetch", outcome(&answer), asked.elapsed());
-            (group, answer.map(|offsets| offsets.into_iter().collect()))
-        })
-        .buffer_unordered(PARALLEL)
-        .collect()
-        .await
+    let answers = crowd::ask(groups, async |group| {
+        let asked = Instant::now();
+        let answer = kafka.client.committed_offsets(&group, TIMEOUT).await;
+        ctx.metrics.broker_request(&broker, "OffsetFetch", outcome(&answer), asked.elapsed());
+        (group, answer.map(|offsets| offsets.into_iter().collect()))
+    });
+    answers.await.into_iter().collect()
 }
 
-/// The groups (and how many seconds lie between two polls of them) whose members are to be read now; says when next.
-/// Of those that come together, every second one comes again a poll earlier, so that later halves take turns.
-fn turn(wanted: &BTreeMap<&str, f64>, next: &mut HashMap<String, Instant>, now: Instant) -> Vec<String> {
-    next.retain(|_, at| now < *at + FORGET);
-    let due = wanted.iter().filter(|(group, _)| next.get(**group).is_none_or(|at| *at <= now));
-    let due: Vec<_> = due.map(|(&group, &interval)| (group.to_owned(), interval)).collect();
-    for (number, (group, interval)) in due.iter().enumerate() {
-        let earlier = if number % 2 == 1 && !next.contains_key(group) { *interval } else { 0.0 };
-        let age = (MEMBERS_AGE.max(MEMBERS_POLLS * interval) - earlier).max(0.0);
-        next.insert(group.clone(), now + Duration::from_secs_f64(age));
-    }
-    due.into_iter().map(|(group, _)| group).collect()
-}
-
-async fn groups(
-    ctx: &Context,
-    (link, kafka): (&Link, &KafkaHandle),
-    due: &[Arc<Registration>],
-    next: &mut HashMap<String, Instant>,
-) -> HashMap<String, Result<GroupDescription, KafkaError>> {
-    let mut wanted: BTreeMap<&str, f64> = BTreeMap::new();
+/// How many seconds lie between two polls of each group.
+fn intervals(due: &[Arc<Registration>]) -> BTreeMap<&str, f64> {
+    let mut intervals: BTreeMap<&str, f64> = BTreeMap::new();
     for registration in due {
         if let Some(group) = registration.source.group() {
-            let interval = wanted.entry(&group.name).or_insert(f64::INFINITY);
+            let interval = intervals.entry(&group.name).or_insert(f64::INFINITY);
             *interval = interval.min(registration.poll_interval());
         }
     }
-    let asked = Instant::now();
-    let stale = turn(&wanted, next, asked);
-    if stale.is_empty() {
-        return HashMap::new();
+    intervals
+}
+
+/// The groups with what tells whether their members may have changed.
+fn wanted<'a>(
+    ctx: &Context,
+    due: &'a [Arc<Registration>],
+    sample: &Sample,
+    intervals: &BTreeMap<&'a str, f64>,
+) -> BTreeMap<&'a str, Wanted> {
+    let mut wanted = BTreeMap::new();
+    for registration in due {
+        let Some(group) = registration.source.group() else { continue };
+        let Some(&interval) = intervals.get(group.name.as_str()) else { continue };
+        let offsets = sample.committed.get(&group.name).and_then(|answer| answer.as_ref().ok());
+        let signs = Signs {
+            replicas: ctx.targets.get(&registration.target).map_or((0, 0), |is| (is.wanted, is.ready)),
+            committed: offsets.map_or(0, GroupOffsets::sum),
+        };
+        wanted.insert(group.name.as_str(), Wanted { interval, signs });
     }
-    let answers = kafka.client.describe_groups(&stale, TIMEOUT).await;
-    ctx.metrics.broker_request(&link.key.to_string(), "DescribeGroups", outcome(&answers), asked.elapsed());
-    match answers {
-        Ok(answers) => answers.into_iter().collect(),
-        Err(error) => stale.into_iter().map(|group| (group, Err(error.clone()))).collect(),
+    wanted
+}
+
+/// Members of the groups that were described now that are in none of our pods.
+fn strangers(
+    ctx: &Context,
+    due: &[Arc<Registration>],
+    groups: &HashMap<String, Told>,
+    known: &mut Strangers,
+) -> Strangers {
+    for registration in due {
+        let Some(group) = registration.source.group() else { continue };
+        let Some(Ok(described)) = groups.get(&group.name) else { continue };
+        let mut found = known.remove(&group.name).unwrap_or_default();
+        found.retain(|id| described.members.iter().any(|member| member.id == *id));
+        // Amid a roll-out, some pods may have another client id than the others.
+        let target = ctx.targets.get(&registration.target).filter(|target| !target.updating);
+        let ready = target.map_or(0, |target| target.ready);
+        let proven = pods::strangers(&described.members, &registration.target, ready);
+        found.extend(proven.into_iter().map(Into::into));
+        if !found.is_empty() {
+            known.insert(group.name.clone(), found);
+        }
     }
+    known
+        .iter()
+        .filter(|(group, _)| groups.contains_key(*group))
+        .map(|(g, ids)| (g.clone(), ids.clone()))
+        .collect()
 }
 
 /// Both ends of every partition that counts, each asked for once.
@@ -256,60 +285,57 @@ async fn ends(
     }
     let ask = async |queries: BTreeSet<OffsetQuery>, isolation| {
         if queries.is_empty() {
-            return HashMap::new();
+            return Vec::new();
         }
         let queries: Vec<_> = queries.into_iter().collect();
         let asked = Instant::now();
         let answers = kafka.client.list_offsets(&queries, isolation, TIMEOUT).await;
         ctx.metrics.broker_request(&link.key.to_string(), "ListOffsets", outcome(&answers), asked.elapsed());
         match answers {
-            Ok(answers) => answers.into_iter().collect(),
+            Ok(answers) => answers,
             Err(error) => queries.into_iter().map(|query| (query, Err(error.clone()))).collect(),
         }
     };
-    (sample.ends, sample.stable) =
+    let (all, stable) =
         tokio::join!(ask(queries, Isolation::ReadUncommitted), ask(stable, Isolation::ReadCommitted));
+    for (answers, isolation) in [(all, Isolation::ReadUncommitted), (stable, Isolation::ReadCommitted)] {
+        for (query, answer) in answers {
+            if let Some(partition) = offsets::partition(&mut sample.ends, &query) {
+                partition.take(query.spec, isolation, answer);
+            }
+        }
+    }
 }
 
 /// One Consumer's observation, but for its target.
 #[must_use]
 pub fn observation(sample: &Sample, registration: &Registration, group: &registry::Group) -> Observation {
     let side = sample.side.get(&registration.uid).cloned().unwrap_or_default();
-    let end = |topic: &str, partition: i32, spec| {
-        let query = OffsetQuery { topic: topic.to_owned(), partition, spec };
-        sample.ends.get(&query).and_then(|answer| answer.as_ref().ok()).copied()
-    };
-    let total = |topic: &str, spec| -> Option<i64> {
-        let known = sample.topics.get(topic)?.as_ref().ok()?;
-        (0..known.partitions).map(|partition| end(topic, partition, spec)).sum()
-    };
+    let ends = |topic: &String| sample.ends.get(topic);
     let committed = sample.committed.get(&group.name).and_then(|answer| answer.as_ref().ok());
     let waiting = |topic: &String| -> Option<u64> {
-        let known = sample.topics.get(topic)?.as_ref().ok()?;
-        (0..known.partitions)
-            .map(|partition| {
-                let last = end(topic, partition, OffsetSpec::Latest)?;
-                let at = TopicPartition { topic: topic.clone(), partition };
-                let first = end(topic, partition, OffsetSpec::Earliest)?;
-                let from = match committed?.get(&at) {
+        (0..)
+            .zip(ends(topic)?)
+            .map(|(partition, Ends { start, high, .. })| {
+                let from = match committed?.at(topic, partition) {
                     // What retention removed waits no more.
-                    Some(Ok(Some(offset))) => first.max(*offset),
-                    Some(Err(_)) => return None,
-                    Some(Ok(None)) | None => first,
+                    Committed::At(offset) => (*start)?.max(offset),
+                    Committed::None => (*start)?,
+                    Committed::Unknown => return None,
                 };
-                u64::try_from((last - from).max(0)).ok()
+                u64::try_from(((*high)? - from).max(0)).ok()
             })
             .sum()
     };
     Observation {
         now: sample.at,
         kafka: Some(kafka(sample, group, &registration.target)),
-        dead_letter: side
-            .dead_letter
-            .as_ref()
-            .map(|topic| DeadLetter { end: total(topic, OffsetSpec::Latest) }),
+        dead_letter: side.dead_letter.as_ref().map(|topic| DeadLetter {
+            end: ends(topic).and_then(|ends| ends.iter().map(|ends| ends.high).sum()),
+        }),
         retry: (!side.retries.is_empty())
             .then(|| Retry { lag: side.retries.iter().map(waiting).sum::<Option<u64>>() }),
+        offsets_retention: sample.retention,
         ..Observation::default()
     }
 }
@@ -336,33 +362,20 @@ fn kafka(sample: &Sample, source: &registry::Group, target: &TargetKey) -> Kafka
                 continue;
             }
         };
-        for partition in 0..known.partitions {
-            let query = |spec| OffsetQuery { topic: topic.clone(), partition, spec };
-            let answer = |from: &HashMap<OffsetQuery, Result<i64, KafkaError>>, spec| {
-                from.get(&query(spec)).and_then(|answer| answer.as_ref().ok()).copied()
-            };
-            let error = [OffsetSpec::Earliest, OffsetSpec::Latest].into_iter().find_map(|spec| {
-                sample.ends.get(&query(spec))?.as_ref().err().map(|error| error.message.clone())
-            });
-            let high = answer(&sample.ends, OffsetSpec::Latest);
-            let at = TopicPartition { topic: topic.clone(), partition };
+        for (partition, ends) in (0..).zip(sample.ends.get(topic).into_iter().flatten()) {
             partitions.push(Partition {
-                tp: sample.names.get(&(topic.clone(), partition)).cloned().unwrap_or_default(),
+                tp: ends.name.clone(),
                 topic_id: Some(known.id.clone()),
-                start: answer(&sample.ends, OffsetSpec::Earliest),
-                end: if stable { answer(&sample.stable, OffsetSpec::Latest) } else { high },
-                hw: high,
+                start: ends.start,
+                end: if stable { ends.stable } else { ends.high },
+                hw: ends.high,
                 committed: match committed {
-                    Some(Ok(offsets)) => match offsets.get(&at) {
-                        Some(Ok(Some(offset))) => Committed::At(*offset),
-                        Some(Ok(None)) | None => Committed::None,
-                        Some(Err(_)) => Committed::Unknown,
-                    },
+                    Some(Ok(offsets)) => offsets.at(topic, partition),
                     // A group that does not exist has committed nothing.
                     Some(Err(error)) if error.code == ErrorCode::GroupIdNotFound => Committed::None,
                     _ => Committed::Unknown,
                 },
-                error,
+                error: ends.error.clone(),
             });
         }
     }
@@ -382,16 +395,24 @@ fn group(sample: &Sample, name: &str, target: &TargetKey) -> GroupRead {
         }
         Some(Err(_)) => return GroupRead::Unreadable,
     };
+    let strangers = sample.strangers.get(name);
     let members = described.members.iter().map(|member| Member {
         id: member.id.as_str().into(),
-        pod: pod(&member.client_id, target),
+        pod: match pods::named(&member.client_id, target) {
+            Some(pod) => Pod::Known(pod.into()),
+            None if strangers.is_some_and(|strangers| strangers.contains(&member.id)) => Pod::Foreign,
+            // Any other client id may be anybody's, which is not the same as a stranger's.
+            None => Pod::Unknown,
+        },
         is_static: member.instance_id.is_some(),
         partitions: member
             .assignment
             .iter()
             .map(|tp| {
-                let known = sample.names.get(&(tp.topic.clone(), tp.partition)).cloned();
-                known.unwrap_or_else(|| format!("{}/{}", tp.topic, tp.partition).into())
+                let ends = sample.ends.get(&tp.topic);
+                let known = ends.and_then(|ends| ends.get(usize::try_from(tp.partition).ok()?));
+                let new = || format!("{}/{}", tp.topic, tp.partition).into();
+                known.map_or_else(new, |known| known.name.clone())
             })
             .collect(),
     });
@@ -413,27 +434,9 @@ fn group(sample: &Sample, name: &str, target: &TargetKey) -> GroupRead {
     })
 }
 
-/// The pod of a member: Spillway gives each pod its name as client id. Any other client id may be
-/// anybody's, which is not the same as a stranger's.
-fn pod(client_id: &str, target: &TargetKey) -> Pod {
-    match client_id.strip_prefix(&target.name).and_then(|rest| rest.strip_prefix('-')) {
-        Some(_) => Pod::Known(client_id.into()),
-        None => Pod::Unknown,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::consumer::TargetKind;
-
-    #[test]
-    fn a_member_is_known_by_its_pods_name_and_never_taken_for_a_stranger() {
-        let target = TargetKey { kind: TargetKind::Deployment, namespace: "n".into(), name: "orders".into() };
-        assert_eq!(pod("orders-7d4-x", &target), Pod::Known("orders-7d4-x".into()));
-        assert_eq!(pod("rdkafka", &target), Pod::Unknown);
-        assert_eq!(pod("orders", &target), Pod::Unknown);
-    }
 
     #[test]
     fn a_topic_that_was_not_there_is_asked_for_again_at_the_next_poll() {
@@ -443,20 +446,5 @@ mod tests {
         let soon = at + Duration::from_secs(1);
         assert_eq!((missing.is_stale(soon), known.is_stale(soon)), (true, false));
         assert!(known.is_stale(at + TOPICS_AGE));
-    }
-
-    #[test]
-    fn with_slow_polls_the_members_of_half_of_the_groups_are_read_at_each_and_with_quick_ones_at_every_third()
-    {
-        let begun = Instant::now();
-        let read = |interval: f64| {
-            let wanted = BTreeMap::from([("a", interval), ("b", interval), ("c", interval), ("d", interval)]);
-            let mut next = HashMap::new();
-            let at = |poll: u32| begun + Duration::from_secs_f64(interval) * poll;
-            (0..6).map(|poll| turn(&wanted, &mut next, at(poll)).concat()).collect::<Vec<_>>()
-        };
-        assert_eq!(read(5.0), ["abcd", "bd", "ac", "bd", "ac", "bd"]);
-        assert_eq!(read(1.0), ["abcd", "", "bd", "ac", "", "bd"]);
-        assert_eq!(read(30.0), ["abcd", "bd", "ac", "bd", "ac", "bd"]);
     }
 }

@@ -2,8 +2,13 @@
 //!
 //! What could not be read stays unknown, and an error of one group, partition or queue is that one's alone.
 
+mod crowd;
 mod kafka;
+mod members;
+mod offsets;
+mod pods;
 mod rabbitmq;
+mod retention;
 
 use std::sync::Arc;
 

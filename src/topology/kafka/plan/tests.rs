@@ -144,6 +144,35 @@ fn a_vanished_topic_is_a_loss_and_a_replaced_one_is_not_taken_over_unseen() {
 }
 
 #[test]
+fn an_approval_for_one_topic_is_none_for_another_that_takes_its_place() {
+    let want = desired(Some(3), &[("retention.ms", "1")]);
+    let memory = ours(&[]);
+    let there = |id: &str| ObservedTopic { id: id.into(), ..seen(3, &[("retention.ms", "9")]) };
+    for memory in [Memory::default(), memory] {
+        let (second, third) = (there("id-2"), there("id-3"));
+        let shown = plan(&input(&want, Some(&second), &memory)).unwrap();
+        let approved = |is| {
+            plan(&Input { approved: Some(&shown.hash), ..input(&want, Some(is), &memory) }).unwrap().gate
+        };
+        assert_eq!((approved(&second), approved(&third)), (Gate::Go, Gate::Approval));
+    }
+}
+
+#[test]
+fn a_topic_that_was_made_again_with_other_numbers_is_a_loss_although_it_cannot_be_changed() {
+    let want = DesiredTopic { replication_factor: Some(1), ..desired(Some(3), &[]) };
+    let memory = ours(&[]);
+    for other in [
+        ObservedTopic { replication_factor: 3, ..seen(3, &[]) },
+        ObservedTopic { partitions: 9, ..seen(3, &[]) },
+    ] {
+        let other = ObservedTopic { id: "id-2".into(), ..other };
+        assert!(plan(&input(&want, Some(&other), &memory)).is_err());
+        assert_eq!(loss(&memory, Some(&other)), Some(Loss::Replaced));
+    }
+}
+
+#[test]
 fn a_topic_whose_creation_was_begun_is_ours_when_it_appears() {
     let want = desired(Some(3), &[]);
     let begun = Memory { creating: true, ..Memory::default() };
@@ -202,21 +231,77 @@ fn topics() -> impl Strategy<Value = ObservedTopic> {
     })
 }
 
+/// How the topic that is seen stands to what is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Before {
+    Absent,
+    Vanished,
+    Ours,
+    Foreign,
+    Replaced,
+    BeingMade,
+}
+
+fn befores() -> impl Strategy<Value = Before> {
+    use Before::{Absent, BeingMade, Foreign, Ours, Replaced, Vanished};
+    prop::sample::select(vec![Absent, Vanished, Ours, Foreign, Replaced, BeingMade])
+}
+
 proptest! {
     #[test]
     fn applying_a_plan_reaches_what_is_wanted_and_a_second_plan_is_empty(
         partitions in prop::option::of(1i32..8),
+        replication_factor in prop::option::of(1i16..3),
         config in configs(),
-        observed in prop::option::of(topics()),
+        before in befores(),
+        topic in topics(),
         applied in prop::collection::btree_set("[a-d]", 0..4),
+        adoption in prop::sample::select(vec![Adoption::IfIdentical, Adoption::Adopt, Adoption::Never]),
     ) {
-        let want = DesiredTopic { name: "t".into(), partitions, replication_factor: None, config };
-        let memory = Memory { topic_id: observed.as_ref().map(|o| o.id.clone()), applied_keys: applied, creating: false };
-        let Ok(first) = plan(&input(&want, observed.as_ref(), &memory)) else {
-            prop_assert!(partitions.unwrap() < observed.unwrap().partitions);
-            return Ok(());
+        let there = !matches!(before, Before::Absent | Before::Vanished);
+        let observed = there.then_some(topic);
+        let want = DesiredTopic { name: "t".into(), partitions, replication_factor, config };
+        let topic_id = match before {
+            Before::Absent | Before::Foreign | Before::BeingMade => None,
+            Before::Vanished | Before::Replaced => Some("id-0".to_owned()),
+            Before::Ours => Some("id-1".to_owned()),
         };
-        prop_assert_eq!(first.gate, Gate::Go);
+        let memory = Memory { topic_id, applied_keys: applied, creating: before == Before::BeingMade };
+        let asked = Input { adoption, ..input(&want, observed.as_ref(), &memory) };
+        prop_assert_eq!(loss(&memory, observed.as_ref()), match before {
+            Before::Vanished => Some(Loss::Vanished),
+            Before::Replaced => Some(Loss::Replaced),
+            _ => None,
+        });
+        let first = match plan(&asked) {
+            Ok(first) => first,
+            Err(refused) => {
+                let seen = observed.unwrap();
+                let shrinks = partitions.is_some_and(|n| n < seen.partitions);
+                let moves = replication_factor.is_some_and(|n| i32::from(n) != seen.replication_factor);
+                let so = if refused.reason == Reason::PartitionsShrink { shrinks } else { moves };
+                prop_assert!(so);
+                return Ok(());
+            }
+        };
+        let theirs = matches!(before, Before::Foreign | Before::Replaced);
+        let waits = match adoption {
+            Adoption::Never => theirs,
+            Adoption::IfIdentical => theirs && !first.steps.is_empty(),
+            Adoption::Adopt => false,
+        };
+        prop_assert_eq!(first.gate == Gate::Go, !waits);
+        let first = if waits {
+            prop_assert_eq!(&first.applied_keys, &memory.applied_keys);
+            let approved = plan(&Input { approved: Some(&first.hash), ..asked }).unwrap();
+            prop_assert_eq!(approved.gate == Gate::Go, adoption == Adoption::IfIdentical);
+            if approved.gate != Gate::Go {
+                return Ok(());
+            }
+            approved
+        } else {
+            first
+        };
         let foreign: BTreeMap<_, _> = observed.iter().flat_map(|o| o.config.clone())
             .filter(|(k, _)| !memory.applied_keys.contains(k) && !want.config.contains_key(k)).collect();
         let after = apply(observed, &first.steps);
@@ -224,10 +309,12 @@ proptest! {
         prop_assert!(foreign.iter().all(|(k, v)| after.config.get(k) == Some(v)));
         prop_assert_eq!(after.config.len(), want.config.len() + foreign.len());
         prop_assert!(partitions.is_none_or(|n| n == after.partitions));
-        let memory = Memory { topic_id: Some(after.id.clone()), applied_keys: first.applied_keys, creating: false };
-        let second = plan(&input(&want, Some(&after), &memory)).unwrap();
+        prop_assert!(replication_factor.is_none_or(|n| i32::from(n) == after.replication_factor));
+        let memory =
+            Memory { topic_id: Some(after.id.clone()), applied_keys: first.applied_keys, creating: false };
+        let second = plan(&Input { adoption, ..input(&want, Some(&after), &memory) }).unwrap();
         prop_assert!(second.steps.is_empty());
-        prop_assert_eq!(second.loss, None);
+        prop_assert_eq!((second.gate, second.loss), (Gate::Go, None));
     }
 
     #[test]
@@ -247,26 +334,6 @@ proptest! {
             prop_assert_eq!(rest.gate, Gate::Go);
             prop_assert_eq!(apply(crashed, &rest.steps), end.clone(), "after {} steps", steps);
         }
-    }
-
-    #[test]
-    fn a_plan_and_its_hash_are_the_same_in_whatever_order_configs_were_read(
-        mut wanted in prop::collection::vec(("[a-d]", "[0-3]"), 0..4),
-        mut seen_config in prop::collection::vec(("[a-d]", "[0-3]"), 0..4),
-    ) {
-        let plan_of = |wanted: &[(String, String)], config: &[(String, String)]| {
-            let want = DesiredTopic { config: wanted.iter().cloned().collect(), ..desired(Some(3), &[]) };
-            let is = ObservedTopic { config: config.iter().cloned().collect(), ..seen(1, &[]) };
-            plan(&input(&want, Some(&is), &ours(&["a", "b"]))).unwrap()
-        };
-        wanted.sort();
-        wanted.dedup_by(|a, b| a.0 == b.0);
-        seen_config.sort();
-        seen_config.dedup_by(|a, b| a.0 == b.0);
-        let one = plan_of(&wanted, &seen_config);
-        wanted.reverse();
-        seen_config.reverse();
-        prop_assert_eq!(one, plan_of(&wanted, &seen_config));
     }
 
     #[test]

@@ -1,6 +1,5 @@
 use super::super::policy::ObservedPolicy;
 use super::*;
-use crate::topology::deletion::LOOKS_WITHIN;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -12,6 +11,9 @@ const INPUT: Input = Input {
     forced: false,
     owned: Owned::Yes,
 };
+
+/// How often RabbitMQ renews its statistics unless told otherwise.
+const OFTEN: Renewed = Renewed::Every(5.0);
 
 fn empty(kind: &str) -> ObservedQueue {
     ObservedQueue {
@@ -34,7 +36,7 @@ fn of(kind: &str) -> QueueType {
 fn what_took_the_queue_s_place_is_not_deleted_even_with_delete() {
     for policy in [DeletionPolicy::Delete, DeletionPolicy::DeleteIfEmpty] {
         let decide = |queue: ObservedQueue| {
-            decide_queue(&Input { policy, ..INPUT }, QueueType::Quorum, Some(&queue), Some(30.0))
+            decide_queue(&Input { policy, ..INPUT }, QueueType::Quorum, Some(&queue), Some(30.0), OFTEN)
         };
         for replaced in [
             empty("stream"),
@@ -54,19 +56,48 @@ fn what_took_the_queue_s_place_is_not_deleted_even_with_delete() {
 
 #[test]
 fn an_empty_queue_is_deleted_at_the_second_look() {
-    for kind in ["classic", "quorum", "stream"] {
-        let decide = |empty_for| decide_queue(&INPUT, of(kind), Some(&empty(kind)), empty_for);
+    for (kind, apart) in [("classic", 6.5), ("quorum", 11.5), ("stream", 11.5)] {
+        let decide = |empty_for| decide_queue(&INPUT, of(kind), Some(&empty(kind)), empty_for, OFTEN);
         assert_eq!(decide(None), Verdict::LookAgain);
-        assert_eq!(decide(Some(6.9)), Verdict::LookAgain);
-        assert_eq!(decide(Some(7.0)), Verdict::Delete);
+        assert_eq!(decide(Some(apart - 0.1)), Verdict::LookAgain);
+        assert_eq!(decide(Some(apart)), Verdict::Delete);
+    }
+}
+
+#[test]
+fn both_looks_came_from_one_sample_where_statistics_were_renewed_every_thirty_seconds() {
+    let rarely = Renewed::Every(30.0);
+    for kind in ["quorum", "stream"] {
+        let decide =
+            |empty_for, renewed| decide_queue(&INPUT, of(kind), Some(&empty(kind)), empty_for, renewed);
+        assert_eq!(decide(Some(30.0), rarely), Verdict::LookAgain);
+        assert_eq!(decide(Some(36.5), rarely), Verdict::Delete);
+        assert_eq!(decide(Some(36.5), Renewed::Every(600.0)), Verdict::LookAgain);
+        assert_eq!(decide(Some(606.5), Renewed::Every(600.0)), Verdict::Delete);
+        assert_eq!(decide(Some(30.0), Renewed::Unseen), Verdict::LookAgain);
+        assert!(
+            matches!(decide(Some(30.0), Renewed::Never), Verdict::Keep(why) if why.contains("switched off"))
+        );
+    }
+    // A classic queue itself says what it holds, but not how many consumers it has.
+    let classic = empty("classic");
+    for renewed in [rarely, Renewed::Unseen, Renewed::Never] {
+        assert_eq!(
+            decide_queue(&INPUT, QueueType::Classic, Some(&classic), Some(7.0), renewed),
+            Verdict::Delete
+        );
+        assert_ne!(may_recreate(&classic, Some(7.0), renewed), Verdict::Delete);
     }
 }
 
 #[test]
 fn a_look_from_before_an_interruption_does_not_count() {
     for kind in ["classic", "quorum", "stream"] {
-        assert_eq!(decide_queue(&INPUT, of(kind), Some(&empty(kind)), Some(180.0)), Verdict::LookAgain);
-        assert_eq!(may_recreate(&empty(kind), Some(180.0)), Verdict::LookAgain);
+        assert_eq!(
+            decide_queue(&INPUT, of(kind), Some(&empty(kind)), Some(180.0), OFTEN),
+            Verdict::LookAgain
+        );
+        assert_eq!(may_recreate(&empty(kind), Some(180.0), OFTEN), Verdict::LookAgain);
     }
 }
 
@@ -84,9 +115,9 @@ fn what_is_not_known_is_not_empty() {
         (ObservedQueue { messages: Some(3), ..quorum() }, "holds 3 messages"),
         (ObservedQueue { unacked: Some(2), ..quorum() }, "holds 2 messages"),
     ] {
-        let verdict = decide_queue(&INPUT, QueueType::Quorum, Some(&queue), Some(30.0));
+        let verdict = decide_queue(&INPUT, QueueType::Quorum, Some(&queue), Some(30.0), OFTEN);
         assert!(matches!(&verdict, Verdict::Keep(why) if why.contains(said)), "{verdict:?} {said}");
-        assert!(matches!(may_recreate(&queue, Some(30.0)), Verdict::Keep(_)));
+        assert!(matches!(may_recreate(&queue, Some(30.0), OFTEN), Verdict::Keep(_)));
     }
 }
 
@@ -94,10 +125,15 @@ fn what_is_not_known_is_not_empty() {
 fn a_queue_with_consumers_is_not_recreated_but_may_be_deleted() {
     for consumers in [Some(1), None] {
         let queue = ObservedQueue { consumers, ..empty("classic") };
-        assert!(matches!(may_recreate(&queue, Some(30.0)), Verdict::Keep(why) if why.contains("consumers")));
-        assert_eq!(decide_queue(&INPUT, QueueType::Classic, Some(&queue), Some(30.0)), Verdict::Delete);
+        assert!(
+            matches!(may_recreate(&queue, Some(30.0), OFTEN), Verdict::Keep(why) if why.contains("consumers"))
+        );
+        assert_eq!(
+            decide_queue(&INPUT, QueueType::Classic, Some(&queue), Some(30.0), OFTEN),
+            Verdict::Delete
+        );
     }
-    assert_eq!(may_recreate(&empty("classic"), Some(30.0)), Verdict::Delete);
+    assert_eq!(may_recreate(&empty("classic"), Some(30.0), OFTEN), Verdict::Delete);
 }
 
 #[test]
@@ -121,10 +157,10 @@ fn a_policy_goes_with_a_queue_that_goes_and_stays_with_one_that_stays() {
 
 #[test]
 fn an_exchange_in_use_is_kept_and_so_is_one_that_may_be() {
-    let exchange = ObservedExchange::default();
+    let exchange = ObservedExchange { kind: "topic".into(), ..ObservedExchange::default() };
     let none = VhostPolicies::default();
     let unused = Uses { from: Some(0), to: Some(0), policies: Some(&none) };
-    let decide = |uses: &Uses<'_>| decide_exchange(&INPUT, "x", Some(&exchange), uses);
+    let decide = |uses: &Uses<'_>| decide_exchange(&INPUT, ("x", "topic"), Some(&exchange), uses);
     assert_eq!(decide(&unused), Verdict::Delete);
     let definition = [("dead-letter-exchange".to_owned(), json!("x"))].into();
     let sends = ObservedPolicy { name: "all".into(), definition, ..ObservedPolicy::default() };
@@ -140,13 +176,28 @@ fn an_exchange_in_use_is_kept_and_so_is_one_that_may_be() {
         assert!(matches!(decide(&used), Verdict::Keep(_)), "{used:?}");
     }
     let delete = Input { policy: DeletionPolicy::Delete, ..INPUT };
-    assert_eq!(decide_exchange(&delete, "x", Some(&exchange), &Uses::default()), Verdict::Delete);
+    assert_eq!(decide_exchange(&delete, ("x", "topic"), Some(&exchange), &Uses::default()), Verdict::Delete);
+}
+
+#[test]
+fn an_exchange_of_another_type_took_the_exchange_s_place_and_was_deleted() {
+    let none = VhostPolicies::default();
+    let uses = Uses { from: Some(0), to: Some(0), policies: Some(&none) };
+    let another = ObservedExchange { kind: "fanout".into(), ..ObservedExchange::default() };
+    for policy in [DeletionPolicy::Delete, DeletionPolicy::DeleteIfEmpty] {
+        let decide = |kind| decide_exchange(&Input { policy, ..INPUT }, ("x", kind), Some(&another), &uses);
+        assert!(matches!(decide("topic"), Verdict::Release(why) if why.contains("replaced")));
+        assert_eq!(decide("fanout"), Verdict::Delete);
+    }
 }
 
 #[test]
 fn the_words_name_the_object() {
     let gone = |verdict| matches!(verdict, Verdict::Release(why) if why.contains("gone already"));
-    assert!(gone(decide_queue(&INPUT, QueueType::Quorum, None, None)) && gone(decide_binding(&INPUT, false)));
+    assert!(
+        gone(decide_queue(&INPUT, QueueType::Quorum, None, None, OFTEN))
+            && gone(decide_binding(&INPUT, false))
+    );
     let retain = Input { policy: DeletionPolicy::Retain, ..INPUT };
     assert_eq!(decide_binding(&retain, true), Verdict::Release("the binding stays at the broker"));
     assert_eq!(decide_binding(&INPUT, true), Verdict::Delete);
@@ -163,7 +214,8 @@ proptest! {
         state in prop::sample::select(vec![None, Some("running"), Some("down")]),
         leader_online: Option<bool>,
         messages in prop::option::of(0u64..2), unacked in prop::option::of(0u64..2), consumers in prop::option::of(0u64..2),
-        empty_for in prop::option::of(0.0f64..90.0),
+        empty_for in prop::option::of(0.0f64..130.0),
+        renewed in prop_oneof![Just(Renewed::Never), Just(Renewed::Unseen), (1.0f64..60.0).prop_map(Renewed::Every)],
     ) {
         let owned = if owned { Owned::Yes } else { Owned::Never };
         let input = Input { policy, management, owner, heir, forced, owned };
@@ -173,12 +225,16 @@ proptest! {
         };
         let online = leader_online == Some(true) || kind == "classic" && leader_online.is_none();
         let empty = !kind.is_empty() && state == Some("running") && online
-            && messages == Some(0) && unacked == Some(0) && empty_for.is_some_and(|s| (SECOND_LOOK_RABBIT..=LOOKS_WITHIN).contains(&s));
-        if decide_queue(&input, wanted, Some(&queue), empty_for) == Verdict::Delete {
+            && messages == Some(0) && unacked == Some(0);
+        let within = |apart: f64| empty_for.is_some_and(|s| (apart..=apart + 60.0).contains(&s));
+        let proven = matches!(renewed, Renewed::Every(seconds) if within(seconds + 6.5));
+        let empty_twice = empty && (proven || kind == "classic" && empty_for.is_some_and(|s| s >= 6.5));
+        if decide_queue(&input, wanted, Some(&queue), empty_for, renewed) == Verdict::Delete {
             prop_assert_eq!(kind, wanted.as_str());
             prop_assert!(owner && !heir && !forced && management == ManagementPolicy::Manage && owned == Owned::Yes);
-            prop_assert!(policy == DeletionPolicy::Delete || policy == DeletionPolicy::DeleteIfEmpty && empty);
+            prop_assert!(policy == DeletionPolicy::Delete || policy == DeletionPolicy::DeleteIfEmpty && empty_twice);
         }
-        prop_assert_eq!(may_recreate(&queue, empty_for) == Verdict::Delete, empty && consumers == Some(0));
+        let recreated = empty && proven && consumers == Some(0);
+        prop_assert_eq!(may_recreate(&queue, empty_for, renewed) == Verdict::Delete, recreated);
     }
 }

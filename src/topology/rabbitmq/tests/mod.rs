@@ -3,6 +3,7 @@
 mod bindings;
 mod exchanges;
 mod model;
+mod plans;
 mod properties;
 mod queues;
 mod recreate;
