@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde::Deserialize as _;
 use spillway_operator::cli::offline::schema::Schemas;
@@ -91,21 +92,38 @@ fn every_link_leads_somewhere() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+/// The pages as the book has them.
+fn book() -> PathBuf {
+    let output = Command::new("hack/book").arg("--sources").output().expect("hack/book");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    PathBuf::from("target/book-src")
+}
+
 #[test]
-fn every_page_is_in_the_book() {
-    let listed: BTreeSet<PathBuf> = links(&read(Path::new("docs/SUMMARY.md")))
-        .into_iter()
-        .map(|link| Path::new("docs").join(link))
-        .collect();
+fn every_page_is_in_the_book_and_every_link_in_the_book_leads_to_one() {
+    let book = book();
+    let summary = links(&read(&book.join("SUMMARY.md")));
+    let listed: BTreeSet<PathBuf> = summary.iter().map(|link| book.join(link)).collect();
+    assert_eq!(listed.len(), summary.len(), "a page is listed twice");
     let mut pages = Vec::new();
-    collect(Path::new("docs"), &mut pages);
-    let lost: Vec<_> = pages
-        .iter()
-        .filter(|page| !listed.contains(*page) && !page.ends_with("SUMMARY.md"))
-        // Listed by their own README.
-        .filter(|page| !page.starts_with("docs/decisions"))
-        .collect();
+    collect(&book, &mut pages);
+    pages.retain(|page| !page.ends_with("SUMMARY.md"));
+    let lost: Vec<_> = pages.iter().filter(|page| !listed.contains(*page)).collect();
     assert!(lost.is_empty(), "{lost:?}");
+    let mut broken = Vec::new();
+    for page in &pages {
+        for link in links(&read(page)) {
+            let file = link.split('#').next().unwrap_or_default();
+            let target = page.parent().expect("a folder").join(file);
+            let inside =
+                target.canonicalize().is_ok_and(|path| path.starts_with(book.canonicalize().unwrap()));
+            let rendered = file.is_empty() || (inside && target.is_file());
+            if !rendered {
+                broken.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
 }
 
 /// The blocks of a language, each with the line on which it begins.
@@ -132,6 +150,8 @@ fn blocks(text: &str, language: &str) -> Vec<(usize, String)> {
     found
 }
 
+const KINDS: [&str; 6] = ["Broker", "Topic", "Exchange", "Queue", "Binding", "Consumer"];
+
 #[test]
 fn every_yaml_block_is_good() {
     let schemas = Schemas::new();
@@ -147,10 +167,15 @@ fn every_yaml_block_is_good() {
                         break;
                     }
                 };
+                let kind = value["kind"].as_str().unwrap_or_default().to_owned();
+                // An excerpt may leave out what is the same everywhere.
+                if value.get("apiVersion").is_none() && KINDS.contains(&kind.as_str()) {
+                    value["apiVersion"] = "spillway.dev/v1alpha1".into();
+                    value["metadata"] = serde_json::json!({"name": "excerpt"});
+                }
                 let ours =
                     value["apiVersion"].as_str().is_some_and(|version| version.starts_with("spillway.dev/"));
                 if ours {
-                    let kind = value["kind"].as_str().unwrap_or_default().to_owned();
                     wrong.extend(
                         schemas.check(&kind, &mut value).into_iter().map(|what| format!("{place}: {what}")),
                     );
@@ -166,13 +191,77 @@ fn every_yaml_block_is_good() {
 #[test]
 fn the_command_line_page_names_every_verb_and_no_other() {
     let page = read(Path::new("docs/command-line.md"));
-    let table: String = page
+    let table: Vec<_> = page
         .lines()
         .skip_while(|line| !line.starts_with("| Verb"))
         .take_while(|line| line.starts_with('|'))
         .collect();
+    let table = table.join("\n");
     let command = <spillway_operator::cli::Cli as clap::CommandFactory>::command();
-    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
-        assert!(table.contains(&format!("`{}", verb.get_name())), "{} is not in {table}", verb.get_name());
+    let visible = command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help");
+    let verbs: BTreeSet<_> = visible.map(clap::Command::get_name).collect();
+    let first = table.lines().skip(2).filter_map(|line| line.split('|').nth(1));
+    let named: BTreeSet<_> = first
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2))
+        .filter_map(|verb| verb.split(' ').next())
+        .collect();
+    assert_eq!(named, verbs);
+}
+
+/// Words by which kubectl would take another operator's kind, or Kubernetes' own, if that comes first.
+fn ambiguous(command: &str) -> Option<&str> {
+    let command = command.split(" -- ").next()?.split(" | ").next()?;
+    let mut words = command.split_whitespace().skip_while(|word| *word != "kubectl").skip(1).peekable();
+    if words.peek() == Some(&"spillway") {
+        return None;
     }
+    let values = ["-n", "--namespace", "-o", "-l", "--selector", "-c"];
+    let mut value_comes = false;
+    words
+        .filter(|word| !std::mem::replace(&mut value_comes, values.contains(word)) && !word.starts_with('-'))
+        // {topics,queues}.spillway.dev is the shell's.
+        .filter(|word| !word.contains('{'))
+        .flat_map(|word| word.split(','))
+        .find(|word| {
+            let kind = word.split('/').next().unwrap_or_default();
+            let kind = kind.strip_suffix('s').unwrap_or(kind);
+            KINDS.iter().any(|known| known.eq_ignore_ascii_case(kind))
+        })
+}
+
+#[test]
+fn a_word_that_may_mean_anothers_kind_is_found() {
+    assert_eq!(ambiguous("kubectl delete consumers.spillway.dev,queues --all -A"), Some("queues"));
+    assert_eq!(ambiguous("kubectl -n shop get topic/orders -o yaml"), Some("topic/orders"));
+    assert_eq!(ambiguous("for x in a; do kubectl get Brokers"), Some("Brokers"));
+    for fine in [
+        "kubectl get swt,swq",
+        "kubectl delete crd {topics,queues}.spillway.dev",
+        "kubectl -n brokers exec deploy/kafka -- kafka-topics --topic topic",
+        "kubectl -n queue get topics.spillway.dev",
+        "kubectl spillway explain consumer/orders",
+        "spillway dlq show topic/orders",
+    ] {
+        assert_eq!(ambiguous(fine), None, "{fine}");
+    }
+}
+
+#[test]
+fn kubectl_is_told_whose_kinds_are_meant() {
+    let mut found = Vec::new();
+    for page in pages().into_iter().filter(|page| page.starts_with("docs")) {
+        let text = read(&page);
+        let typed = blocks(&text, "console")
+            .into_iter()
+            .flat_map(|(line, block)| block.lines().map(|text| (line, text.to_owned())).collect::<Vec<_>>());
+        let prose = text.lines().enumerate().flat_map(|(number, line)| {
+            line.split('`').skip(1).step_by(2).map(move |code| (number + 1, code.to_owned()))
+        });
+        for (line, command) in typed.chain(prose) {
+            if let Some(word) = ambiguous(&command) {
+                found.push(format!("{}:{line}: {word} in {command}", page.display()));
+            }
+        }
+    }
+    assert!(found.is_empty(), "say topics.spillway.dev or swt: {found:#?}");
 }

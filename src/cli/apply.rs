@@ -17,7 +17,7 @@ use super::offline::entry::{Action, Entry, Summary};
 use super::offline::progress::Progress;
 use super::offline::session::Session;
 use super::offline::{SourceArgs, block_on, show};
-use super::output::{agreed, can_ask, say};
+use super::output::{Format, agreed, can_ask, print, say};
 use super::plan::{PENDING, tell_wrong, words};
 use crate::api::conditions::Reason;
 use crate::topology::Rejection;
@@ -29,6 +29,7 @@ const EXAMPLES: &str = "\
 Examples:
   spillway apply -f topology/          shows the plan and asks
   spillway apply -f topology/ --yes    in CI: shows the plan and goes ahead
+  spillway apply -f topology/ --yes -o json | jq '.objects[] | select(.applied == false)'
   cat topics.yaml broker.yaml | spillway apply -f - --yes
 
 No topic, queue, exchange or binding is ever deleted; a policy of Spillway's own goes
@@ -44,10 +45,18 @@ pub struct Args {
     /// Go ahead without asking
     #[arg(short, long)]
     pub yes: bool,
+    /// How to print the plan and what became of it: wide shows what is in step, too; json and yaml need --yes
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
 }
 
 /// Runs the verb.
 pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
+    if !args.yes && !args.output.is_for_people() {
+        let why =
+            "failed to ask for a yes: what is printed for programs has no place for a question; use --yes";
+        return Err(CliError(why.into()));
+    }
     can_ask(args.yes)?;
     let objects = args.source.read()?;
     if !objects.wrong.is_empty() {
@@ -60,17 +69,37 @@ pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
         let progress = Progress::new();
         let session = Session::open(&objects).await;
         let entries = session.plan(&progress).await;
-        say(&words(&session, &entries, &objects, false))?;
         let summary = Summary::of(&entries, 0);
         let count = summary.pending();
-        let changes = if count == 1 { "this change" } else { &format!("these {count} changes") };
-        if count > 0 && !args.yes && !agreed(&format!("Apply {changes}?"))? {
-            say("Nothing was changed.")?;
-            return Ok(ExitCode::from(PENDING));
+        if args.output.is_for_people() {
+            say(&words(&session, &entries, &objects, args.output == Format::Wide))?;
+            let changes = if count == 1 { "this change" } else { &format!("these {count} changes") };
+            if count > 0 && !args.yes && !agreed(&format!("Apply {changes}?"))? {
+                say("Nothing was changed.")?;
+                return Ok(ExitCode::from(PENDING));
+            }
         }
-        let failed = if count > 0 { carry_out(&session, &entries, &progress).await? } else { 0 };
-        Ok(if failed + summary.errors > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        let failures = if count > 0 { carry_out(&session, &entries, &progress).await } else { Vec::new() };
+        for (entry, error) in &failures {
+            eprintln!("spillway: {}: {}", show::title(entry), show::printable(&error.message));
+        }
+        match args.output.structured(&show::report(&entries, &objects, Some(&failures))) {
+            Some(text) => print(&text?)?,
+            None if count > 0 => say(&done(count, failures.len()))?,
+            None => {}
+        }
+        Ok(if failures.len() + summary.errors > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     })
+}
+
+/// The last line.
+fn done(pending: usize, failed: usize) -> String {
+    let done = pending - failed;
+    let applied = if done == 1 { "1 object was".into() } else { format!("{done} objects were") };
+    match failed {
+        0 => format!("Applied: {applied} changed."),
+        failed => format!("Applied: {applied} changed, {failed} failed."),
+    }
 }
 
 /// Why a queue is left alone although it could be changed.
@@ -112,8 +141,12 @@ impl<'a> Order<'a> {
     }
 }
 
-/// Takes all steps. Returns how many objects failed.
-async fn carry_out(session: &Session<'_>, entries: &[Entry], progress: &Progress) -> Result<usize, CliError> {
+/// Takes all steps. Returns which objects failed.
+async fn carry_out<'a>(
+    session: &Session<'_>,
+    entries: &'a [Entry],
+    progress: &Progress,
+) -> Vec<(&'a Entry, Rejection)> {
     let pending: Vec<&Entry> = entries.iter().filter(|entry| entry.action().pending()).collect();
     // Somebody may have thought about the question for a while.
     let changed = session.changed_clusters(&pending).await;
@@ -146,14 +179,5 @@ async fn carry_out(session: &Session<'_>, entries: &[Entry], progress: &Progress
         failures.extend(results.into_iter().filter_map(|(entry, result)| Some((entry, result.err()?))));
     }
     progress.end();
-    for (entry, error) in &failures {
-        eprintln!("spillway: {}: {}", show::title(entry), show::printable(&error.message));
-    }
-    let done = pending.len() - failures.len();
-    let applied = if done == 1 { "1 object was".into() } else { format!("{done} objects were") };
-    say(&match failures.len() {
-        0 => format!("Applied: {applied} changed."),
-        failed => format!("Applied: {applied} changed, {failed} failed."),
-    })?;
-    Ok(failures.len())
+    failures
 }

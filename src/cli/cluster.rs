@@ -10,10 +10,12 @@ use kube::{Api, Client, Config, ResourceExt as _};
 use serde_json::json;
 
 use super::CliError;
+use super::leases::{Leader, LeaseArgs};
 use super::offline::secrets::Secrets;
 use crate::api::{Binding, Broker, Consumer, Exchange, FINALIZER, Queue, Topic};
 use crate::causes::of_kube as words;
 use crate::controllers::settings::secret_names;
+use crate::runtime::lease::LABEL as LEASE_LABEL;
 
 /// Which namespace.
 #[derive(clap::Args, Clone, Debug)]
@@ -37,30 +39,6 @@ pub fn kinds() -> Vec<ApiResource> {
         ApiResource::erase::<Binding>(&()),
         ApiResource::erase::<Consumer>(&()),
     ]
-}
-
-/// What a Lease says of the operator.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Leader {
-    /// The Lease's namespace.
-    pub namespace: String,
-    /// Who holds it; none: it was let go.
-    pub holder: Option<String>,
-    /// Seconds since it was renewed.
-    pub renewed: Option<i64>,
-    /// Whether it still counts.
-    pub leads: bool,
-}
-
-impl Leader {
-    fn of(lease: &Lease, now: Timestamp) -> Self {
-        let spec = lease.spec.clone().unwrap_or_default();
-        let holder = spec.holder_identity.filter(|holder| !holder.is_empty());
-        let renewed = spec.renew_time.map(|time| now.as_second() - time.0.as_second());
-        let lasts = i64::from(spec.lease_duration_seconds.unwrap_or_default());
-        let leads = holder.is_some() && renewed.is_some_and(|ago| ago <= lasts);
-        Self { namespace: lease.namespace().unwrap_or_default(), holder, renewed, leads }
-    }
 }
 
 /// A way to the API server.
@@ -191,13 +169,22 @@ impl Cluster {
         Ok(false)
     }
 
-    /// What the Leases of operators say, wherever they are. `Err`: they may not be listed.
-    pub async fn leaders(&self) -> Result<Vec<Leader>, String> {
-        let api: Api<Lease> = Api::all(self.client.clone());
-        let named = ListParams::default().fields("metadata.name=spillway");
-        let leases = api.list(&named).await.map_err(|error| words(&error))?;
+    /// What the Leases of operators say. `Err`: they may not be read.
+    pub async fn leaders(&self, args: &LeaseArgs) -> Result<Vec<Leader>, String> {
+        let api: Api<Lease> = match &args.lease_namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let leases = if let Some(name) = &args.lease {
+            api.get_opt(name).await.map(|found| found.into_iter().collect())
+        } else {
+            let (key, value) = LEASE_LABEL;
+            let labelled = ListParams::default().labels(&format!("{key}={value}"));
+            api.list(&labelled).await.map(|list| list.items)
+        };
+        let leases: Vec<Lease> = leases.map_err(|error| words(&error))?;
         let now = Timestamp::now();
-        Ok(leases.items.iter().map(|lease| Leader::of(lease, now)).collect())
+        Ok(leases.iter().map(|lease| Leader::of(lease, now)).collect())
     }
 
     /// A Broker with its Secrets. `Err` says why it is of no use, for a person.

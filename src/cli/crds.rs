@@ -6,8 +6,14 @@ use std::path::PathBuf;
 use super::CliError;
 use crate::api;
 
+const EXAMPLES: &str = "\
+Examples:
+  spillway crds | kubectl apply --server-side -f -
+  spillway crds --out crds/            one file for each kind";
+
 /// The arguments of `spillway crds`.
 #[derive(clap::Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub struct Args {
     /// Write one file for each kind into this folder instead of printing
     #[arg(long, value_name = "FOLDER")]

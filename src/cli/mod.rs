@@ -10,10 +10,12 @@ pub mod explain;
 pub mod fields;
 pub mod import;
 pub mod lag;
+pub mod leases;
 pub mod metrics;
 pub mod offline;
 pub mod output;
 pub mod plan;
+pub mod refusal;
 pub mod release;
 pub mod replay;
 pub mod run;
@@ -47,6 +49,7 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 pub enum Verb {
     /// Run the operator
+    #[command(after_help = run::EXAMPLES)]
     Run(RunArgs),
     /// Show what an apply would change at the brokers, without a cluster
     Plan(plan::Args),
@@ -76,6 +79,7 @@ pub enum Verb {
     /// Compare the autoscaler with others under named workloads, without a cluster
     Simulate(simulate::Args),
     /// Answer observations on standard input with decisions on standard output, a line each
+    #[command(after_help = replay::EXAMPLES)]
     Replay,
     /// Print a script that completes verbs and options in a shell
     Completion(completion::Args),

@@ -21,6 +21,12 @@ pub enum Format {
 }
 
 impl Format {
+    /// Whether a person reads it.
+    #[must_use]
+    pub const fn is_for_people(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
+
     /// The text where it is for programs; none: it is for people.
     pub fn structured<T: Serialize + ?Sized>(self, value: &T) -> Option<Result<String, CliError>> {
         let failed = |error: String| CliError::new("print what was found", error);

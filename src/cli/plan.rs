@@ -8,7 +8,7 @@ use super::offline::objects::Objects;
 use super::offline::progress::Progress;
 use super::offline::session::Session;
 use super::offline::{SourceArgs, block_on, show};
-use super::output::say;
+use super::output::{Format, print, say};
 
 /// The exit code of a plan that leaves something to do.
 pub const PENDING: u8 = 2;
@@ -17,8 +17,9 @@ const EXAMPLES: &str = "\
 Examples:
   spillway plan -f topology/                     Brokers, Secrets and all objects in one folder
   spillway plan -f topics.yaml -f broker.yaml    or in several files
+  spillway plan -f topology/ -o json | jq '.objects[] | select(.action == \"change\")'
   SPILLWAY_SECRET_KAFKA_USER_PASSWORD=… spillway plan -f topology/
-  kubectl get brokers,topics -o yaml | spillway plan --secrets /run/secrets -f -
+  kubectl get brokers.spillway.dev,topics.spillway.dev -o yaml | spillway plan --secrets /run/secrets -f -
 
 Exit code: 0 in step, 2 changes pending, 1 error.";
 
@@ -29,22 +30,12 @@ pub struct Args {
     /// Where objects and credentials come from
     #[command(flatten)]
     pub source: SourceArgs,
-    /// How to print the plan
+    /// How to print the plan: wide shows what is in step, too
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
     /// Show what is in step, too
     #[arg(long)]
     pub all: bool,
-}
-
-/// How a plan is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// A table for people.
-    #[default]
-    Table,
-    /// JSON for programs.
-    Json,
 }
 
 /// Runs the verb.
@@ -53,14 +44,12 @@ pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
     block_on(async {
         let session = Session::open(&objects).await;
         let entries = session.plan(&Progress::new()).await;
-        let text = match args.output {
-            Format::Json => {
-                show::json(&entries, &objects).map_err(|error| CliError::new("print the plan", error))?
-            }
-            Format::Table => words(&session, &entries, &objects, args.all),
-        };
-        say(&text)?;
-        if args.output == Format::Table {
+        let structured = args.output.structured(&show::report(&entries, &objects, None));
+        if let Some(text) = structured {
+            print(&text?)?;
+        } else {
+            let all = args.all || args.output == Format::Wide;
+            say(&words(&session, &entries, &objects, all))?;
             tell_wrong(&objects);
         }
         let summary = Summary::of(&entries, objects.wrong.len());

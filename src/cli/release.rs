@@ -7,7 +7,8 @@ use kube::ResourceExt as _;
 use kube::api::{ApiResource, DynamicObject};
 
 use super::CliError;
-use super::cluster::{Cluster, Leader, kinds};
+use super::cluster::{Cluster, kinds};
+use super::leases::{Leader, LeaseArgs};
 use super::offline::block_on;
 use super::output::{agreed, can_ask, say};
 use super::plan::PENDING;
@@ -20,7 +21,7 @@ Examples:
   spillway release --all -n shop --yes
 
 An object that was deleted before, and only waited for its finalizer, is gone at once; what it stands for stays at the
-broker. Refused while an operator leads: it would put the finalizers back.
+broker. Refused while an operator leads that watches the namespace: it would put the finalizers back.
 Exit code: 0 released, 2 the answer was no, 1 error.";
 
 /// The arguments of `spillway release`.
@@ -36,9 +37,12 @@ pub struct Args {
     /// Go ahead without asking
     #[arg(short, long)]
     pub yes: bool,
-    /// Go ahead although an operator leads: one that does not watch these objects
+    /// Go ahead although an operator leads, or nobody knows
     #[arg(long)]
     pub force: bool,
+    /// Where the operators' Leases are
+    #[command(flatten)]
+    pub leases: LeaseArgs,
 }
 
 /// Runs the verb.
@@ -47,7 +51,7 @@ pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
     block_on(async {
         let cluster = Cluster::connect().await?;
         if !args.force {
-            nobody_leads(&cluster).await?;
+            nobody_leads(&cluster, args).await?;
         }
         let mut held: Vec<(ApiResource, DynamicObject)> = Vec::new();
         for kind in kinds() {
@@ -91,14 +95,23 @@ fn place(kind: &ApiResource, object: &DynamicObject) -> String {
     format!("{} {}/{}", kind.kind, object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// Refuses while an operator would undo the work. Where Leases may not be listed, nobody knows, and the work goes on.
-async fn nobody_leads(cluster: &Cluster) -> Result<(), CliError> {
-    let leaders = cluster.leaders().await.unwrap_or_default();
-    let Some(Leader { namespace, holder, .. }) = leaders.into_iter().find(|leader| leader.leads) else {
+/// Refuses while an operator would undo the work, and where nobody can know.
+async fn nobody_leads(cluster: &Cluster, args: &Args) -> Result<(), CliError> {
+    let leaders = cluster.leaders(&args.leases).await.map_err(|why| {
+        CliError(format!(
+            "failed to release: whether an operator leads is not known: failed to read Leases: {why}; --lease-namespace names the namespace that it runs in, and --force goes ahead"
+        ))
+    })?;
+    let leading: Vec<_> = leaders
+        .iter()
+        .filter(|leader| leader.leads && leader.watches(args.namespace.as_deref()))
+        .map(Leader::in_words)
+        .collect();
+    if leading.is_empty() {
         return Ok(());
-    };
+    }
     Err(CliError(format!(
-        "failed to release: an operator leads ({} holds Lease {namespace}/spillway) and would put the finalizers back; scale it to 0 and wait until its Lease is let go; if it watches other namespaces, use --force",
-        holder.unwrap_or_default()
+        "failed to release: an operator leads ({}) and would put the finalizers back; scale it to 0 and wait until its Lease is let go",
+        leading.join("; ")
     )))
 }

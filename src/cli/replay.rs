@@ -2,6 +2,15 @@
 
 use std::io::{BufRead, Write};
 
+/// What `--help` shows of `spillway replay`.
+pub const EXAMPLES: &str = "\
+Examples:
+  spillway replay < observations.jsonl > decisions.jsonl
+  head -1 observations.jsonl | spillway replay | jq .
+
+Each line is a JSON object; a bad one is answered with an error, and the next one counts again.
+Exit code: 0 the input ended, 1 error.";
+
 /// Answers each line of `input` on `output` until the input ends; see [`crate::scaling::replay`].
 ///
 /// # Errors

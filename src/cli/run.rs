@@ -18,6 +18,16 @@ use crate::runtime::http::{Health, Server};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::{lease, shutdown};
 
+/// What `--help` shows of `spillway run`.
+pub const EXAMPLES: &str = "\
+Examples:
+  spillway run                                   the whole cluster, as the kubeconfig says
+  spillway run --watch-namespace shop --watch-namespace bills
+  SPILLWAY_LOG_FORMAT=json spillway run --lease-namespace spillway-system
+
+Every flag is an environment variable, too, and a value of the chart. Of several processes with the same Lease one works,
+and the others stand by. SIGTERM ends it in good order. Exit code: 0 stopped, 1 error, or the Lease was lost.";
+
 /// How old the heartbeat of a loop may be before the process counts as hung.
 const HEARTBEAT: Duration = Duration::from_secs(120);
 /// How long work in hand may take to end.

@@ -5,5 +5,6 @@
 
 mod bed;
 mod kafka;
+mod lines;
 mod options;
 mod rabbitmq;

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::bed::{Folder, environment, kafka_broker, object, on, spillway, spillway_with, topic, unique};
+use crate::bed::{Folder, environment, kafka_broker, object, on, spillway_with, topic, unique};
 
 /// A Broker `kafka` that logs in, and the Secret's data as the bed has it.
 fn sasl_broker() -> String {
@@ -120,15 +120,6 @@ fn without_a_terminal_apply_needs_a_yes() {
     folder.write("a.yaml", &topic(&unique("unasked"), ""));
     on("apply", &folder, &[]).exits(1).says("use --yes");
     on("plan", &folder, &[]).exits(2);
-}
-
-#[test]
-fn a_wrong_flag_is_an_error_and_not_a_pending_change() {
-    spillway(&["plan", "--no-such-flag"]).exits(1);
-    spillway(&["plan", "-f", "/no/such/folder"]).exits(1).says("failed to read /no/such/folder: ");
-    for verb in ["plan", "apply", "import"] {
-        spillway(&[verb, "--help"]).exits(0).says("Examples:");
-    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::input::{Document, Input, Origin, Wrong};
 use super::schema::Schemas;
 use super::secrets::Secrets;
 use crate::api::{Binding, Broker, Exchange, GROUP, Queue, Topic};
-use crate::topology::ownership::Claim;
+use crate::topology::ownership::{Claim, Holding};
 
 /// The version of the API that is read.
 const VERSION: &str = "v1alpha1";
@@ -39,6 +39,7 @@ impl<K: Resource<DynamicType = ()>> Declared<K> {
             uid: format!("{:08}", self.place),
             namespace: meta.namespace.clone().unwrap_or_default(),
             name: meta.name.clone().unwrap_or_default(),
+            holding: Holding::Nothing,
         }
     }
 

@@ -10,6 +10,7 @@ use super::entry::{self, Action, Entry, Summary};
 use super::input::Wrong;
 use super::links::Links;
 use super::objects::{Objects, key};
+use crate::topology::Rejection;
 
 /// Whether standard output takes colours: a terminal, and nobody said `NO_COLOR`.
 #[must_use]
@@ -17,10 +18,10 @@ pub fn colours() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// How a plan is printed as JSON. Fields are added, never renamed.
+/// How a plan is printed for programs. Fields are added, never renamed.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Report<'a> {
+pub struct Report<'a> {
     /// All objects, in the order of the input, companions before their parents.
     objects: Vec<Row<'a>>,
     /// Documents that cannot be used.
@@ -51,6 +52,9 @@ struct Row<'a> {
     notes: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     hash: Option<&'a str>,
+    /// Of an apply: whether the steps were taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    applied: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<ErrorRow<'a>>,
 }
@@ -75,10 +79,20 @@ impl From<&Wrong> for WrongRow {
     }
 }
 
-/// The plan as JSON.
-pub fn json(entries: &[Entry], objects: &Objects) -> serde_json::Result<String> {
+/// The objects of a plan whose steps were to be taken and failed.
+pub type Failures<'a> = [(&'a Entry, Rejection)];
+
+/// The plan as data; with what became of it, where it was carried out.
+#[must_use]
+pub fn report<'a>(
+    entries: &'a [Entry],
+    objects: &'a Objects,
+    failures: Option<&'a Failures<'a>>,
+) -> Report<'a> {
     let rows = entries.iter().map(|entry| {
         let candidate = &entry.candidate;
+        let failed = failures.unwrap_or_default().iter().find(|(failed, _)| std::ptr::eq(*failed, entry));
+        let rejection = entry.outcome.as_ref().err().or(failed.map(|(_, rejection)| rejection));
         let change = entry.outcome.as_ref().ok();
         Row {
             kind: candidate.kind,
@@ -93,21 +107,17 @@ pub fn json(entries: &[Entry], objects: &Objects) -> serde_json::Result<String> 
             steps: change.map_or(&[], |change| &change.steps),
             notes: change.map_or(&[], |change| &change.notes),
             hash: change.filter(|change| !change.steps.is_empty()).map(|change| change.hash.as_str()),
-            error: entry
-                .outcome
-                .as_ref()
-                .err()
-                .map(|error| ErrorRow { reason: error.reason.as_str(), message: &error.message }),
+            applied: failures.filter(|_| entry.action().pending()).map(|_| failed.is_none()),
+            error: rejection.map(|error| ErrorRow { reason: error.reason.as_str(), message: &error.message }),
         }
     });
-    let report = Report {
+    Report {
         objects: rows.collect(),
         wrong: objects.wrong.iter().map(WrongRow::from).collect(),
         left_alone: &objects.left_alone,
         summary: Summary::of(entries, objects.wrong.len()),
         hash: entry::hash(entries),
-    };
-    serde_json::to_string_pretty(&report)
+    }
 }
 
 /// The plan as a table: what is in step only with `all`. Objects of a Broker that cannot be used

@@ -85,7 +85,7 @@ pub async fn carry_out(
     let (change, plan) = self::plan(kafka, desired, policies).await?;
     change.still(shown)?;
     if plan.steps.len() > 1 {
-        apply::rehearse(&kafka.client, name, &plan.steps).await.map_err(kafka_said)?;
+        apply::rehearse(kafka, name, &plan.steps, Lane::User).await.map_err(kafka_said)?;
     }
     for step in &plan.steps {
         apply::take(kafka, name, step, Lane::User).await.map_err(kafka_said)?;

@@ -6,7 +6,7 @@ use kube::api::DynamicObject;
 use serde::Serialize;
 
 use crate::api::conditions::{self, Reason};
-use crate::cli::cluster::Leader;
+use crate::cli::leases::Leader;
 
 /// How an object is, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -122,7 +122,7 @@ fn state<'a>(object: &DynamicObject, all: &'a [Condition]) -> (State, Option<&'a
     (State::Ready, ready)
 }
 
-/// What is known of the operator.
+/// What is known of the operators that look after the namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Operator {
@@ -131,33 +131,37 @@ pub struct Operator {
     pub leads: Option<bool>,
     /// In words.
     pub message: String,
+    /// Their Leases.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub leases: Vec<Leader>,
 }
 
 impl Operator {
-    /// From the Leases that were found.
-    pub fn of(leaders: Result<Vec<Leader>, String>) -> Self {
+    /// From the Leases that were found; `namespace` is the one that is looked at, none all.
+    pub fn of(leaders: Result<Vec<Leader>, String>, namespace: Option<&str>) -> Self {
         let leaders = match leaders {
             Ok(leaders) => leaders,
             Err(why) => {
-                return Self { leads: None, message: format!("not known: failed to list Leases: {why}") };
+                let message = format!(
+                    "not known: failed to read Leases: {why} (--lease-namespace names the one that it runs in)"
+                );
+                return Self { leads: None, message, leases: Vec::new() };
             }
         };
-        let words = |leader: &Leader| {
-            let place = format!("Lease {}/spillway", leader.namespace);
-            match (&leader.holder, leader.renewed) {
-                (Some(holder), Some(ago)) => format!("{holder} holds {place}, renewed {ago} s ago"),
-                _ => format!("nobody holds {place}"),
-            }
+        let elsewhere = leaders.iter().filter(|leader| leader.leads).count();
+        let mut leases: Vec<_> = leaders.into_iter().filter(|leader| leader.watches(namespace)).collect();
+        leases.sort_by_key(|leader| (!leader.leads, leader.namespace.clone(), leader.lease.clone()));
+        let leads = leases.iter().any(|leader| leader.leads);
+        // A Lease that was let go is told where nothing better is: an uninstalled operator leaves its own.
+        leases.retain(|leader| leader.holder.is_some() || !leads);
+        let told: Vec<_> = leases.iter().map(Leader::in_words).collect();
+        let message = match (leads, told.is_empty()) {
+            (true, _) => told.join("; "),
+            (false, false) => format!("none leads: {}", told.join("; ")),
+            (false, true) if elsewhere > 0 => "none leads that watches this namespace".to_owned(),
+            (false, true) => "none leads: there is no Lease of Spillway's: is it installed?".to_owned(),
         };
-        let leading: Vec<_> = leaders.iter().filter(|leader| leader.leads).map(words).collect();
-        if !leading.is_empty() {
-            return Self { leads: Some(true), message: leading.join("; ") };
-        }
-        let message = match leaders.iter().map(words).collect::<Vec<_>>() {
-            none if none.is_empty() => "no Lease named spillway exists: is it installed?".to_owned(),
-            expired => expired.join("; "),
-        };
-        Self { leads: Some(false), message: format!("none leads: {message}") }
+        Self { leads: Some(leads), message, leases }
     }
 }
 
@@ -229,19 +233,43 @@ mod tests {
         assert_eq!(Item::of("Topic", &object(1, &json!("nonsense"))).state, State::Unseen);
     }
 
-    #[test]
-    fn an_expired_lease_is_no_leader() {
-        let leader = |leads| Leader {
-            namespace: "spillway-system".into(),
+    fn leader(lease: &str, leads: bool, watches: &[&str]) -> Leader {
+        Leader {
+            namespace: "ops".into(),
+            lease: lease.into(),
             holder: Some("pod".into()),
             renewed: Some(7),
             leads,
-        };
-        assert_eq!(Operator::of(Ok(vec![leader(true)])).leads, Some(true));
-        let gone = Operator::of(Ok(vec![leader(false)]));
+            watches: watches.iter().map(|name| (*name).to_owned()).collect(),
+        }
+    }
+
+    #[test]
+    fn an_expired_lease_is_no_leader() {
+        assert_eq!(Operator::of(Ok(vec![leader("spillway", true, &[])]), None).leads, Some(true));
+        let gone = Operator::of(Ok(vec![leader("spillway", false, &[])]), None);
         assert_eq!(gone.leads, Some(false));
-        assert_eq!(gone.message, "none leads: pod holds Lease spillway-system/spillway, renewed 7 s ago");
-        assert_eq!(Operator::of(Ok(Vec::new())).leads, Some(false));
-        assert_eq!(Operator::of(Err("forbidden".into())).leads, None);
+        assert_eq!(gone.message, "none leads: pod held Lease ops/spillway and renewed it 7 s ago last");
+        assert_eq!(Operator::of(Ok(Vec::new()), None).leads, Some(false));
+        assert_eq!(Operator::of(Err("forbidden".into()), None).leads, None);
+    }
+
+    #[test]
+    fn every_operator_of_a_namespace_is_told_and_no_other() {
+        let all =
+            || Ok(vec![leader("a", true, &["shop"]), leader("b", true, &[]), leader("c", false, &["bills"])]);
+        let shop = Operator::of(all(), Some("shop")).message;
+        assert_eq!(shop, "pod holds Lease ops/a, renewed 7 s ago; pod holds Lease ops/b, renewed 7 s ago");
+        assert_eq!(Operator::of(all(), None).leases.len(), 3);
+        let one = Operator::of(Ok(vec![leader("a", true, &["shop"])]), Some("bills"));
+        assert_eq!((one.leads, &*one.message), (Some(false), "none leads that watches this namespace"));
+    }
+
+    #[test]
+    fn what_an_uninstalled_operator_left_is_told_only_where_none_leads() {
+        let left = || Leader { holder: None, ..leader("old", false, &[]) };
+        let both = Operator::of(Ok(vec![left(), leader("new", true, &[])]), None);
+        assert_eq!(both.message, "pod holds Lease ops/new, renewed 7 s ago");
+        assert_eq!(Operator::of(Ok(vec![left()]), None).message, "none leads: nobody holds Lease ops/old");
     }
 }

@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use super::CliError;
 use super::cluster::{Cluster, NamespaceArgs, kinds};
+use super::leases::LeaseArgs;
 use super::offline::{block_on, show::colours};
 use super::output::{Format, print};
 use super::plan::PENDING;
@@ -20,9 +21,12 @@ const EXAMPLES: &str = "\
 Examples:
   spillway status                      the context's namespace
   spillway status -A                   all namespaces
+  spillway status -n shop --lease-namespace spillway-system
   spillway status -A -o json | jq '.objects[] | select(.state == \"DataLost\")'
 
-What is ready and in step is only counted; -o wide lists it, too. The worst comes first.
+What is ready and in step is only counted; -o wide lists it, too. The worst comes first. Operators are found by their
+Leases, which carry the label app.kubernetes.io/name=spillway, in all namespaces; who may not list them there says
+--lease-namespace.
 Exit code: 0 all is ready, 2 something is not, or no operator leads, 1 error.";
 
 /// The arguments of `spillway status`.
@@ -35,6 +39,9 @@ pub struct Args {
     /// How to print: wide lists what is ready, too, and cuts no message
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
+    /// Where the operators' Leases are
+    #[command(flatten)]
+    pub leases: LeaseArgs,
 }
 
 /// Runs the verb.
@@ -48,7 +55,8 @@ pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
             objects.extend(found.iter().map(|object| Item::of(&kind.kind, object)));
         }
         objects.sort_by_key(|item| item.state);
-        let report = Report { operator: Operator::of(cluster.leaders().await), objects };
+        let operator = Operator::of(cluster.leaders(&args.leases).await, namespace.as_deref());
+        let report = Report { operator, objects };
         print(&show::text(&report, args.output, colours())?)?;
         Ok(if report.is_well() { ExitCode::SUCCESS } else { ExitCode::from(PENDING) })
     })

@@ -19,9 +19,8 @@ pub fn text(report: &Report, format: Format, colours: bool) -> Result<String, Cl
 
 fn table(report: &Report, wide: bool, colours: bool) -> String {
     let mut text = String::new();
-    if report.operator.leads != Some(true) {
-        let _ = writeln!(text, "{}", paint(colours, true, &format!("Operator: {}", report.operator.message)));
-    }
+    let operator = format!("Operator: {}", printable(&report.operator.message));
+    let _ = writeln!(text, "{}", paint(colours, report.operator.leads != Some(true), &operator));
     let shown: Vec<&Item> = report.objects.iter().filter(|item| wide || item.state != State::Ready).collect();
     if !shown.is_empty() {
         let heads = ["STATE", "KIND", "NAMESPACE", "NAME", "REASON", "SINCE", "MESSAGE"];
@@ -89,7 +88,10 @@ mod tests {
     }
 
     fn report(objects: Vec<Item>) -> Report {
-        Report { operator: Operator { leads: Some(true), message: "pod leads".into() }, objects }
+        Report {
+            operator: Operator { leads: Some(true), message: "pod leads".into(), leases: Vec::new() },
+            objects,
+        }
     }
 
     #[test]

@@ -167,6 +167,8 @@ fn expand<K: Kind>(all: &[Declared<K>], referents: &Referents, candidates: &mut 
         by_name.insert((namespace, object.name_any()), (object.broker_name(), broker));
     }
     let mut shared: BTreeMap<(String, String), usize> = BTreeMap::new();
+    // One queue that one parent names and another one implies may be called otherwise by each.
+    let mut made: BTreeMap<(String, String, String), usize> = BTreeMap::new();
     for declared in all {
         let mut parent = candidate(declared, referents);
         let mut own = Vec::new();
@@ -207,27 +209,29 @@ fn expand<K: Kind>(all: &[Declared<K>], referents: &Referents, candidates: &mut 
         }
         let mut places = Vec::new();
         for object in own {
+            let home = (parent.namespace.clone(), parent.broker.clone(), object.identity());
+            if let Some(place) = made.get(&home) {
+                places.push(*place);
+                continue;
+            }
             let id = (parent.namespace.clone(), object.name_any());
             if let Some(place) = shared.get(&id) {
                 let first = &candidates[*place];
-                if first.broker == parent.broker && first.identity == object.identity() {
-                    places.push(*place);
-                } else {
-                    let message = format!(
-                        "two companions would be called {}: {:?} on Broker {} and {:?} on Broker {}: declare one of them yourself",
-                        id.1,
-                        first.name,
-                        first.broker,
-                        object.broker_name(),
-                        parent.broker
-                    );
-                    parent.wanted = Err(Rejection::new(Reason::Conflict, message));
-                }
+                let message = format!(
+                    "two companions would be called {}: {:?} on Broker {} and {:?} on Broker {}: declare one of them yourself",
+                    id.1,
+                    first.name,
+                    first.broker,
+                    object.broker_name(),
+                    parent.broker
+                );
+                parent.wanted = Err(Rejection::new(Reason::Conflict, message));
                 continue;
             }
             let place = COMPANION_PLACE + declared.place;
             let companion = Declared { object, origin: declared.origin.clone(), place };
             shared.insert(id, candidates.len());
+            made.insert(home, candidates.len());
             places.push(candidates.len());
             candidates.push(candidate(&companion, referents));
         }
@@ -268,6 +272,21 @@ mod tests {
         assert_eq!(names, ["dlq", "payment.retry.10s", "payment", "order"]);
         assert_eq!(all[0].parents, [2, 3]);
         assert!(all[2].parents.is_empty());
+    }
+
+    #[test]
+    fn a_queue_that_one_parent_implies_and_another_names_is_one_companion_in_any_virtual_host() {
+        let mut input = Input::default();
+        for (name, spec) in [("tasks", "deadLetter: {}"), ("urgent", "deadLetter: {queue: tasks.dlq}")] {
+            let text = format!(
+                "{{apiVersion: spillway.dev/v1alpha1, kind: Queue, metadata: {{name: {name}}}, spec: {{brokerRef: {{name: rabbitmq}}, vhost: shop, {spec}}}}}"
+            );
+            input::parse("a.yaml", &text, &mut input);
+        }
+        let all = of(&Objects::of(input, "default", None));
+        let names: Vec<_> = all.iter().map(|candidate| candidate.name.as_str()).collect();
+        assert_eq!(names, ["tasks.dlq", "tasks", "urgent"]);
+        assert_eq!(all[0].parents, [1, 2]);
     }
 
     #[test]

@@ -1,0 +1,162 @@
+//! What goes wrong before anything is done is one line; what is printed for programs is theirs to read.
+
+use std::process::Command;
+
+use clap::CommandFactory as _;
+use serde_json::Value;
+use spillway_operator::cli::Cli;
+
+use crate::bed::{Folder, Said, Topics, on, spillway, spillway_with, topic, unique};
+
+/// Asserts an error of one line on standard error, nothing on standard output, and no backtrace.
+#[track_caller]
+fn one_line(said: &Said, expected: &str) {
+    assert_eq!(said.code, 1, "{}", said.all());
+    assert_eq!((said.out.as_str(), said.err.lines().count()), ("", 1), "{}", said.all());
+    assert!(said.err.starts_with("spillway: ") && said.err.contains(expected), "{}", said.all());
+    assert!(!said.err.contains("backtrace"), "{}", said.all());
+}
+
+const BACKTRACE: (&str, &str) = ("RUST_BACKTRACE", "1");
+
+#[test]
+fn a_wrong_flag_is_one_line_that_says_what_and_where() {
+    for (arguments, expected) in [
+        (
+            &["plan", "--no-such-flag"][..],
+            "plan: unexpected argument '--no-such-flag' found (see spillway plan --help)",
+        ),
+        (&["plan"], "plan: the following required arguments were not provided: --filename <PATH>"),
+        (&["status", "-o", "xml"], "status: invalid value 'xml' for '--output <FORMAT>'"),
+        (&["status", "--lease", "x"], "--lease-namespace <NAMESPACE>"),
+        (&["dlq", "show", "orders"], "dlq show: invalid value 'orders'"),
+        (&["explain", "topic/orders"], "explain: invalid value 'topic/orders'"),
+        (&["run", "--lease-seconds", "1"], "run: invalid value '1' for '--lease-seconds <SECONDS>'"),
+        (
+            &["run", "--http-address", "nowhere"],
+            "run: invalid value 'nowhere' for '--http-address <ADDRESS>'",
+        ),
+        (&["simulate", "no such workload"], "no workload's name contains"),
+        (&["stauts"], "a similar subcommand exists: 'status'"),
+        (&["apply", "-f", "x", "-o", "json"], "use --yes"),
+        (&["plan", "-f", "/no/such/folder"], "failed to read /no/such/folder: "),
+    ] {
+        one_line(&spillway_with(arguments, &[BACKTRACE], None), expected);
+    }
+}
+
+#[test]
+fn a_kubeconfig_or_an_api_server_that_is_not_there_is_one_line() {
+    let folder = Folder::new();
+    folder.write("broken", "clusters: [");
+    let server = "apiVersion: v1\nkind: Config\ncurrent-context: a\ncontexts: [{name: a, context: {cluster: a, user: a}}]\nusers: [{name: a, user: {token: t}}]\nclusters: [{name: a, cluster: {server: 'http://127.0.0.1:1'}}]\n";
+    folder.write("away", server);
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    for verb in [
+        &["status"][..],
+        &["lag"],
+        &["explain", "consumer/orders"],
+        &["dlq", "ls"],
+        &["dlq", "show", "topic/orders"],
+        &["release", "--all", "--yes"],
+    ] {
+        for (file, expected) in [
+            ("/no/such/file", "failed to find a Kubernetes API server"),
+            (&path("broken"), "failed to find a Kubernetes API server"),
+            (&path("away"), "the API server does not answer"),
+        ] {
+            let variables = [("KUBECONFIG", file), ("KUBERNETES_SERVICE_HOST", ""), BACKTRACE];
+            one_line(&spillway_with(verb, &variables, None), expected);
+        }
+    }
+    let variables = [("KUBECONFIG", "/no/such/file"), ("KUBERNETES_SERVICE_HOST", ""), BACKTRACE];
+    let said = spillway_with(&["run", "--http-address", "127.0.0.1:0"], &variables, None);
+    one_line(&said, "failed to find a Kubernetes API server");
+}
+
+#[test]
+fn every_verb_has_examples_in_its_help() {
+    fn walk(command: &clap::Command, path: &[&str]) {
+        let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help");
+        for verb in verbs {
+            let path = [path, &[verb.get_name()]].concat();
+            if verb.has_subcommands() {
+                walk(verb, &path);
+            } else {
+                spillway(&[&path[..], &["--help"]].concat()).exits(0).says("Examples:\n");
+            }
+        }
+    }
+    walk(&Cli::command(), &[]);
+}
+
+#[test]
+fn a_plan_for_programs_is_the_same_in_json_and_yaml() {
+    let (name, fine) = (unique("formats"), unique("fine"));
+    let _gone = Topics(vec![name.clone(), fine.clone()]);
+    let folder = Folder::with_kafka();
+    folder.write("fine.yaml", &topic(&fine, "partitions: 1"));
+    on("apply", &folder, &["--yes"]).exits(0);
+    folder.write("new.yaml", &topic(&name, "partitions: 1"));
+    let json: Value = serde_json::from_str(&on("plan", &folder, &["-o", "json"]).exits(2).out).expect("JSON");
+    let yaml: Value = serde_yaml::from_str(&on("plan", &folder, &["-o", "yaml"]).exits(2).out).expect("YAML");
+    assert_eq!(json, yaml);
+    assert_eq!(json["objects"][1]["action"], "create", "{json}");
+    // What is in step stands in the wide table only.
+    assert!(!on("plan", &folder, &[]).exits(2).out.contains(&fine));
+    assert!(on("plan", &folder, &["-o", "wide"]).exits(2).out.contains(&fine));
+}
+
+#[test]
+fn an_apply_for_programs_says_what_became_of_each_object() {
+    let (good, bad) = (unique("good"), unique("bad"));
+    let _gone = Topics(vec![good.clone(), bad.clone()]);
+    let folder = Folder::with_kafka();
+    folder.write("a.yaml", &(topic(&good, "partitions: 1") + &topic(&bad, "config: {retention.ms: soon}")));
+    let said = on("apply", &folder, &["--yes", "-o", "yaml"]).exits(1);
+    let report: Value =
+        serde_yaml::from_str(&said.out).unwrap_or_else(|error| panic!("{error}: {}", said.all()));
+    let objects = report["objects"].as_array().expect("objects");
+    let of = |name: &str| objects.iter().find(|object| object["name"] == name).expect("it is listed");
+    assert_eq!((&of(&good)["action"], &of(&good)["applied"]), (&"create".into(), &true.into()), "{report}");
+    assert_eq!(of(&bad)["error"]["reason"], "BrokerRefused", "{report}");
+    let again = on("apply", &folder, &["--yes", "-o", "json"]).exits(1);
+    let again: Value = serde_json::from_str(&again.out).expect("JSON");
+    assert!(again["objects"][0].get("applied").is_none(), "{again}");
+}
+
+#[test]
+fn colours_are_for_a_terminal_that_wants_them() {
+    let folder = Folder::with_kafka();
+    folder.write("a.yaml", &topic(&unique("coloured"), ""));
+    let on_a_terminal = |no_color: &str| {
+        let path = folder.path().to_str().expect("UTF-8");
+        let typed = format!("{} plan -f {path}", env!("CARGO_BIN_EXE_spillway"));
+        let mut command = Command::new("script");
+        let output = command.args(["-qec", &typed, "/dev/null"]).env("NO_COLOR", no_color).output();
+        let output = output.expect("script, which Debian has in bsdutils");
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let shown = on_a_terminal("");
+    assert!(shown.contains("\u{1b}[32mcreate\u{1b}[0m"), "{shown:?}");
+    let plain = on_a_terminal("1");
+    assert!(plain.contains("create") && !plain.contains('\u{1b}'), "{plain:?}");
+}
+
+#[test]
+fn a_completion_knows_every_verb_and_is_a_script_that_its_shell_takes() {
+    for shell in ["bash", "zsh", "fish"] {
+        let script = spillway(&["completion", shell]).exits(0).out;
+        for verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            assert!(script.contains(verb.get_name()), "{shell}: {}", verb.get_name());
+        }
+        assert!(script.contains("lease-namespace"), "{shell}");
+    }
+    let script = spillway(&["completion", "bash"]).exits(0).out;
+    let words =
+        "COMP_WORDS=(spillway sta); COMP_CWORD=1; _spillway spillway sta spillway; echo \"${COMPREPLY[*]}\"";
+    let output = Command::new("bash").args(["-c", &format!("{script}\n{words}")]).output().expect("bash");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "status");
+}
