@@ -31,7 +31,6 @@ ARG VERSION=0.0.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Spillway" \
       org.opencontainers.image.description="Kafka and RabbitMQ topology as declared, and consumers scaled by their lag" \
-      org.opencontainers.image.url="https://spillway.dev" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="$VERSION" \
       org.opencontainers.image.revision="$REVISION"

@@ -44,25 +44,53 @@ cluster_prepare() {
   broker_clean
   image_ready
   values_ready
-  # A chart of yesterday: an older definition, which the upgrade has to replace.
-  cp -r "$chart" "$scratch/older"
-  sed -i 's/^version: .*/version: 0.0.1/' "$scratch/older/Chart.yaml"
-  sed -i 's/^  scope: Namespaced/&\n# older/; s/^    - spillway$/    - spillway\n    - older/' "$scratch/older/files/crds/topics.yaml"
-  helm package "$scratch/older" --destination "$scratch" && mv "$scratch/spillway-0.0.1.tgz" "$scratch/older.tgz"
+  older_chart
   helm package "$chart" --destination "$scratch/packed" && mv "$scratch"/packed/*.tgz "$scratch/chart"
+}
+
+# The first chart there was, as it was committed, and in a checkout without history today's; either with a mark in a
+# definition, which the upgrade has to replace.
+older_chart() {
+  local first=f2e8a47bedb8e8443bbc668d6343d104cefa9cd3
+  mkdir "$scratch/older"
+  if git archive "$first" charts/spillway 2>/dev/null | tar -C "$scratch/older" --strip-components=2 -x 2>/dev/null; then
+    echo "note: the older chart is that of $(git show -s --format='%h, %as' "$first")"
+  else
+    cp -r "$chart"/. "$scratch/older"
+    echo "note: the older chart is today's with a mark: the history is not here"
+  fi
+  sed -i 's/^version: .*/version: 0.0.1/' "$scratch/older/Chart.yaml"
+  sed -i 's/^    - spillway$/    - spillway\n    - older/' "$scratch/older/files/crds/topics.yaml"
+  helm package "$scratch/older" --destination "$scratch" && mv "$scratch/spillway-0.0.1.tgz" "$scratch/older.tgz"
 }
 
 image_ready() {
   if [[ -n ${SPILLWAY_TEST_IMAGE-} ]]; then return; fi
   [[ -n ${SPILLWAY_TEST_LOAD_IMAGE-} ]] || { echo "needs SPILLWAY_TEST_IMAGE: an image that nodes can pull"; return 1; }
-  hack/image operator --prebuilt "$binary" --tag spillway:chart-test --out "$scratch/image.tar"
+  if [[ -n ${SPILLWAY_TEST_IMAGE_ARCHIVE-} ]]; then
+    "$SPILLWAY_TEST_LOAD_IMAGE" "$SPILLWAY_TEST_IMAGE_ARCHIVE"
+    echo "note: the pods run the image of $(basename "$SPILLWAY_TEST_IMAGE_ARCHIVE"), $(image_name)"
+    return
+  fi
+  hack/image operator --prebuilt "$binary" --tag "$(image_name)" --out "$scratch/image.tar"
   "$SPILLWAY_TEST_LOAD_IMAGE" "$scratch/image.tar"
   rm "$scratch/image.tar"
 }
 
+image_name() {
+  if [[ -n ${SPILLWAY_TEST_IMAGE-} ]]; then
+    echo "$SPILLWAY_TEST_IMAGE"
+  elif [[ -n ${SPILLWAY_TEST_IMAGE_ARCHIVE-} ]]; then
+    tar -xOf "$SPILLWAY_TEST_IMAGE_ARCHIVE" manifest.json | jq -r '.[0].RepoTags[0]'
+  else
+    echo spillway:chart-test
+  fi
+}
+
 # Where pods share the host's network there is room for one, on a port of its own, and the API server is on loopback.
 values_ready() {
-  local image=${SPILLWAY_TEST_IMAGE:-spillway:chart-test} server port node
+  local image server port node
+  image=$(image_name)
   {
     echo "image: {repository: ${image%:*}, tag: ${image##*:}}"
     if [[ -n ${SPILLWAY_TEST_HOST_NETWORK-} ]]; then
@@ -106,17 +134,105 @@ pods_tell() {
   kubectl -n "$namespace" logs deployment/spillway --tail=20
 }
 
+# A chart is upgraded under a leader and a standby, while somebody edits. The Lease would take longer to expire than any
+# edit may take to arrive: who leads hands over.
+patient=15
 chart_upgrade() {
-  local before after
+  local kind
   kubectl get crd topics.spillway.dev -o jsonpath='{.spec.names.categories}' | grep -F older
   snapshot >"$scratch/before"
+  standby_begin
+  edits_begin
   # shellcheck disable=SC2046
-  helm upgrade spillway "$scratch/chart" $(helm_settings) --set log=debug || { pods_tell; return 1; }
+  helm upgrade spillway "$scratch/chart" $(helm_settings) --set "log=debug,leaseSeconds=$patient" || { pods_tell; return 1; }
+  standby_follow
+  edits_end
   kubectl get crd topics.spillway.dev -o jsonpath='{.spec.names.categories}' | tee "$scratch/categories"
   if grep -F older "$scratch/categories"; then return 1; fi
+  for kind in "${crds[@]}"; do
+    kubectl get crd "$kind.spillway.dev" -o json | jq -S '.spec.versions[].schema' >"$scratch/stored"
+    kubectl create --dry-run=client -o json -f "$chart/files/crds/$kind.yaml" | jq -S '.spec.versions[].schema' | diff -u - "$scratch/stored"
+  done
   ready_all
   snapshot >"$scratch/after"
   diff -u "$scratch/before" "$scratch/after"
+}
+
+# Where pods have a network of their own, the chart's two replicas are there from the start. Where they share the host's,
+# the second one is a Deployment beside the first, which differs in its port, and is replaced after it.
+standby_begin() {
+  [[ -n ${SPILLWAY_TEST_HOST_NETWORK-} ]] || return 0
+  local address port name
+  address=$(sed -n "s/^httpAddress: '\(.*\)'/\1/p" "$scratch/values.yaml")
+  for ((port = ${address##*:} + 1; ; port++)); do (: <"/dev/tcp/${address%:*}/$port") 2>/dev/null || break; done
+  export SPILLWAY_TEST_STANDBY="${address%:*}:$port"
+  # shellcheck disable=SC2046
+  helm upgrade spillway "$scratch/older.tgz" $(helm_settings) --set "leaseSeconds=$patient" || { pods_tell; return 1; }
+  for name in spillway spillway-standby; do kubectl -n "$namespace" rollout status "deployment/$name" --timeout=60s; done
+  # It is replaced when the first one has been.
+  export SPILLWAY_TEST_STANDBY_PAUSED=true
+}
+
+standby_follow() {
+  [[ -n ${SPILLWAY_TEST_HOST_NETWORK-} ]] || return 0
+  kubectl -n "$namespace" rollout status deployment/spillway --timeout=60s
+  kubectl -n "$namespace" rollout resume deployment/spillway-standby
+  kubectl -n "$namespace" rollout status deployment/spillway-standby --timeout=60s
+}
+
+# A binding more every half second, and when the broker had it.
+edits_begin() {
+  a apply -f - <<YAML
+apiVersion: spillway.dev/v1alpha1
+kind: Queue
+metadata: {name: edited}
+spec: {brokerRef: {name: rabbitmq}, name: $prefix.edited, deletionPolicy: Delete, bindings: [{source: amq.topic, routingKey: edit.0}]}
+YAML
+  a wait --for=condition=Ready queue.spillway.dev/edited --timeout=30s
+  : >"$scratch/edits" >"$scratch/arrivals" >"$scratch/seen"
+  edits_make &
+  maker=$!
+  edits_see &
+  seer=$!
+}
+
+edits_make() {
+  local n edit
+  for ((n = 1; n < 200; n++)); do
+    [[ -d $scratch && ! -e $scratch/edits-made ]] || return 0
+    edit="{\"op\": \"add\", \"path\": \"/spec/bindings/-\", \"value\": {\"source\": \"amq.topic\", \"routingKey\": \"edit.$n\"}}"
+    a patch queue.spillway.dev edited --type json -p "[$edit]"
+    echo "edit.$n $(date +%s%3N)" >>"$scratch/edits"
+    sleep 0.5
+  done
+}
+
+edits_see() {
+  while [[ -d $scratch && ! -e $scratch/edits-seen ]]; do
+    curl -sf "$SPILLWAY_TEST_RABBITMQ/api/queues/%2F/$prefix.edited/bindings" |
+      jq -r '.[].routing_key | select(startswith("edit."))' | sort >"$scratch/now"
+    comm -13 "$scratch/seen" "$scratch/now" | sed "s/\$/ $(date +%s%3N)/" >>"$scratch/arrivals"
+    mv "$scratch/now" "$scratch/seen"
+    sleep 0.1
+  done
+}
+
+# Each edit has to arrive, the slowest sooner than a Lease expires.
+edits_end() {
+  local until=$((SECONDS + 20)) slowest made
+  touch "$scratch/edits-made"
+  wait "$maker"
+  made=$(wc -l <"$scratch/edits")
+  while ((SECONDS < until)) && (($(grep -vc '^edit.0 ' "$scratch/arrivals") < made)); do sleep 0.2; done
+  touch "$scratch/edits-seen"
+  wait "$seer"
+  join <(sort "$scratch/edits") <(sort "$scratch/arrivals") | awk '{print $3 - $2, $1}' | sort -n >"$scratch/delays"
+  slowest=$(tail -n 1 "$scratch/delays")
+  printf 'note: %d edits during the upgrade; at the broker after %d ms (the middle one) and %d ms (the slowest, %s)\n' \
+    "$made" "$(awk '{d[NR] = $1} END {print d[int((NR + 1) / 2)]}' "$scratch/delays")" ${slowest% *} "${slowest#* }"
+  (($(wc -l <"$scratch/delays") == made && made >= 10)) || { echo "of $made edits $(wc -l <"$scratch/delays") arrived"; return 1; }
+  ((${slowest% *} < 10000)) || { tail -n 5 "$scratch/delays"; return 1; }
+  a delete queue.spillway.dev edited --timeout=30s
 }
 
 chart_uninstall() {
@@ -232,7 +348,7 @@ objects_change() {
 objects_go() {
   local began=$SECONDS
   kubectl -n "$namespace-b" delete topics.spillway.dev --all --timeout=60s
-  a delete consumers,bindings.spillway.dev,queues,exchanges,topics --all --timeout=60s
+  a delete consumers.spillway.dev,bindings.spillway.dev,queues.spillway.dev,exchanges.spillway.dev,topics.spillway.dev --all --timeout=60s
   a delete brokers.spillway.dev --all --timeout=60s
   a delete deployments,statefulsets,secrets --all --wait=false
   printf 'note: gone after %d s\n' $((SECONDS - began))

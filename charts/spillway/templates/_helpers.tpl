@@ -1,11 +1,16 @@
+{{- define "spillway.name" -}}
+{{- default .Chart.Name .Values.nameOverride -}}
+{{- end }}
+
 {{- define "spillway.fullname" -}}
 {{- $name := .Release.Name -}}
-{{- if not (contains .Chart.Name $name) }}{{ $name = printf "%s-%s" $name .Chart.Name }}{{ end -}}
+{{- $own := include "spillway.name" . -}}
+{{- if not (contains $own $name) }}{{ $name = printf "%s-%s" $name $own }}{{ end -}}
 {{- default $name .Values.fullnameOverride | trunc 53 | trimSuffix "-" -}}
 {{- end }}
 
 {{- define "spillway.selector" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ include "spillway.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
