@@ -1,4 +1,4 @@
-//! The loop that every service of the shop shares, and that keeps the contract.
+//! The loop that every service of the shop shares on Kafka, and that keeps the contract.
 //!
 //! 1. One message at a time is taken from the group's partitions. One from a retry topic that is not due yet is
 //!    held, its partition paused, and the others go on.
@@ -15,7 +15,7 @@
 //! - A message that cannot be handled and has nowhere to go stops the process, uncommitted: the lag that grows
 //!   is seen, a skipped message is not.
 //! - A duplicate that meets the same process is done once, for as long as its id is among the last
-//!   [`REMEMBERED`] ones.
+//!   [`REMEMBERED`](crate::done::REMEMBERED) ones.
 //!
 //! # Caveats
 //!
@@ -24,7 +24,7 @@
 //!   the ids beside the effect, in the same database transaction.
 //! - Messages of one key keep their order, except one that took the way over a retry topic.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::HashMap;
 use std::future::pending;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -40,11 +40,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::contract::{self, Failure, Next, Origin};
-use crate::services::Service;
+use crate::done::Done;
+use crate::services::{self, Event, Service};
 use crate::settings::{Connection, Subscription};
-
-/// How many events a process remembers as done. At 100 bytes each, some 10 MB at most.
-pub const REMEMBERED: usize = 100_000;
 
 /// Why a service stopped.
 #[derive(Debug, thiserror::Error)]
@@ -94,10 +92,10 @@ pub async fn run(
         .topics
         .iter()
         .map(String::as_str)
-        .chain(subscription.retries().iter().map(|retry| retry.topic.as_str()))
+        .chain(subscription.retries().iter().map(|retry| retry.name.as_str()))
         .collect();
     consumer.subscribe(&topics).map_err(ConsumeError::Start)?;
-    tracing::info!(group = subscription.group, ?topics, "consuming");
+    tracing::info!(group = subscription.group(), ?topics, "consuming");
 
     let mut worker = Worker { consumer, producer, subscription, service, done: Done::default() };
     let outcome = worker.serve(&stop).await;
@@ -158,14 +156,11 @@ impl<S: Service> Worker<'_, S> {
             self.store(message);
             return Ok(());
         }
-        match self.service.handle(message, attempt).await {
+        let content = services::Message { source: topic, payload: message.payload().unwrap_or_default() };
+        match self.service.handle(&content, attempt).await {
             Ok(event) => {
                 if let Some(event) = event {
-                    let headers = correlation_id.map(|id| {
-                        OwnedHeaders::new().insert(Header { key: contract::CORRELATION_ID, value: Some(id) })
-                    });
-                    let key = Some(event.key.as_bytes());
-                    self.publish(&event.topic, key, Some(&event.payload), headers).await?;
+                    self.hand_on(&event, correlation_id).await?;
                 }
                 tracing::info!(topic, partition, offset, correlation_id, attempt, "handled");
                 self.done.insert(identity);
@@ -175,7 +170,7 @@ impl<S: Service> Worker<'_, S> {
                 let next =
                     contract::next(&failure, attempt, subscription.retries(), subscription.dead_letter());
                 let to = match next {
-                    Next::Retry(retry) => retry.topic.as_str(),
+                    Next::Retry(retry) => retry.name.as_str(),
                     Next::DeadLetter(topic) => topic,
                     Next::Stay => {
                         let topic = topic.to_owned();
@@ -187,12 +182,22 @@ impl<S: Service> Worker<'_, S> {
                 let error = failure.to_string();
                 tracing::warn!(topic, partition, offset, correlation_id, attempt, to, error, "failed");
                 if matches!(next, Next::DeadLetter(_)) {
+                    if let Some(event) = self.service.gave_up(&content, &failure) {
+                        self.hand_on(&event, correlation_id).await?;
+                    }
                     self.done.insert(identity);
                 }
             }
         }
         self.store(message);
         Ok(())
+    }
+
+    /// Publishes what a service made of a message.
+    async fn hand_on(&self, event: &Event, correlation_id: Option<&str>) -> Result<(), ConsumeError> {
+        let headers = correlation_id
+            .map(|id| OwnedHeaders::new().insert(Header { key: contract::CORRELATION_ID, value: Some(id) }));
+        self.publish(&event.to, Some(event.key.as_bytes()), Some(&event.payload), headers).await
     }
 
     /// Publishes one record and awaits the acknowledgement.
@@ -221,7 +226,7 @@ impl<S: Service> Worker<'_, S> {
 
     /// When a record of a retry topic may be tried again; `None` for right now.
     fn due(&self, message: &OwnedMessage) -> Option<Instant> {
-        let retry = self.subscription.retries().iter().find(|retry| retry.topic == message.topic())?;
+        let retry = self.subscription.retries().iter().find(|retry| retry.name == message.topic())?;
         let published = message.timestamp().to_millis()?;
         let age = Timestamp::now().as_millisecond().saturating_sub(published);
         let left = retry.delay.saturating_sub(Duration::from_millis(u64::try_from(age).unwrap_or(0)));
@@ -329,44 +334,9 @@ async fn sleep_until(instant: Option<Instant>) {
     }
 }
 
-/// The events that this process has done, oldest forgotten first.
-#[derive(Default)]
-struct Done {
-    ids: HashSet<String>,
-    order: VecDeque<String>,
-}
-
-impl Done {
-    fn contains(&self, id: &str) -> bool {
-        self.ids.contains(id)
-    }
-
-    fn insert(&mut self, id: String) {
-        if self.ids.insert(id.clone()) {
-            self.order.push_back(id);
-        }
-        if self.order.len() > REMEMBERED
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.ids.remove(&oldest);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_oldest_event_is_forgotten_first() {
-        let mut done = Done::default();
-        for id in 0..=REMEMBERED {
-            done.insert(id.to_string());
-        }
-        assert!(!done.contains("0"));
-        assert!(done.contains("1") && done.contains(&REMEMBERED.to_string()));
-        assert_eq!(done.ids.len(), REMEMBERED);
-    }
 
     #[test]
     fn only_records_that_are_due_are_let_go() {

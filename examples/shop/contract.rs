@@ -1,4 +1,5 @@
-//! The contract, without a broker: what travels with a retry or a dead letter, and where a failed message goes.
+//! The contract, without a broker: what travels with a retry or a dead letter, and where a failed message goes. What
+//! names Kafka's records here has its counterpart for RabbitMQ in `amqp::headers`.
 //!
 //! Payload and key stay as they were, and so does every header that is not the contract's own, `correlation-id`
 //! first of all. The `spillway-original-*` headers name the place where the message was first published; they
@@ -16,10 +17,10 @@ pub const CORRELATION_ID: &str = "correlation-id";
 const ORIGINAL_TOPIC: &str = "spillway-original-topic";
 const ORIGINAL_PARTITION: &str = "spillway-original-partition";
 const ORIGINAL_OFFSET: &str = "spillway-original-offset";
-const ORIGINAL_TIMESTAMP: &str = "spillway-original-timestamp";
-const ERROR: &str = "spillway-error";
-const FAILED_AT: &str = "spillway-failed-at";
-const ATTEMPT: &str = "spillway-attempt";
+pub const ORIGINAL_TIMESTAMP: &str = "spillway-original-timestamp";
+pub const ERROR: &str = "spillway-error";
+pub const FAILED_AT: &str = "spillway-failed-at";
+pub const ATTEMPT: &str = "spillway-attempt";
 
 /// Headers that the contract owns: set anew at every step.
 const OWNED: [&str; 7] =
@@ -95,15 +96,15 @@ pub fn attempt(message: &OwnedMessage) -> u32 {
 /// Where a message goes after it failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next<'a> {
-    /// To a retry topic.
+    /// To a retry topic or queue.
     Retry(&'a Retry),
-    /// To the dead-letter topic.
+    /// To the dead-letter topic or queue.
     DeadLetter(&'a str),
-    /// Nowhere: no topic is declared for it, so it must stay where it is.
+    /// Nowhere: none is declared for it, so it must stay where it is.
     Stay,
 }
 
-/// Decides the next step: one retry topic for each attempt, then the dead-letter topic. What is malformed skips
+/// Decides the next step: one retry topic or queue for each attempt, then the dead letters. What is malformed skips
 /// the retries.
 pub fn next<'a>(
     failure: &Failure,
@@ -114,7 +115,7 @@ pub fn next<'a>(
     let step = attempt.saturating_sub(1) as usize;
     match (failure, retries.get(step), dead_letter) {
         (Failure::Transient(_), Some(retry), _) => Next::Retry(retry),
-        (_, _, Some(topic)) => Next::DeadLetter(topic),
+        (_, _, Some(name)) => Next::DeadLetter(name),
         (_, _, None) => Next::Stay,
     }
 }
@@ -122,10 +123,6 @@ pub fn next<'a>(
 /// The headers of the retry or dead letter that `message` becomes when its `attempt`-th try failed at `now`.
 pub fn headers(message: &OwnedMessage, attempt: u32, failure: &Failure, now: Timestamp) -> OwnedHeaders {
     let origin = Origin::of(message);
-    let mut error = failure.to_string();
-    let end = (0..=ERROR_LIMIT).rev().find(|end| error.is_char_boundary(*end));
-    error.truncate(end.unwrap_or(0));
-
     let mut headers = OwnedHeaders::new();
     for header in message.headers().into_iter().flat_map(Headers::iter) {
         if !OWNED.contains(&header.key) {
@@ -141,10 +138,18 @@ pub fn headers(message: &OwnedMessage, attempt: u32, failure: &Failure, now: Tim
     if let Some(timestamp) = origin.timestamp {
         set(ORIGINAL_TIMESTAMP, &timestamp.to_string());
     }
-    set(ERROR, &error);
+    set(ERROR, &said(failure));
     set(FAILED_AT, &now.to_string());
     set(ATTEMPT, &attempt.to_string());
     headers
+}
+
+/// A failure in words that are not too many for a header.
+pub fn said(failure: &Failure) -> String {
+    let mut error = failure.to_string();
+    let end = (0..=ERROR_LIMIT).rev().find(|end| error.is_char_boundary(*end));
+    error.truncate(end.unwrap_or(0));
+    error
 }
 
 fn text<'a>(message: &'a OwnedMessage, key: &str) -> Option<&'a str> {
@@ -179,7 +184,7 @@ mod tests {
 
     fn steps() -> Vec<Retry> {
         [("p.retry.10s", 10), ("p.retry.1m", 60)]
-            .map(|(topic, delay)| Retry { topic: topic.to_owned(), delay: Duration::from_secs(delay) })
+            .map(|(name, delay)| Retry { name: name.to_owned(), delay: Duration::from_secs(delay) })
             .to_vec()
     }
 

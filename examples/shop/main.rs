@@ -1,5 +1,5 @@
-//! The shop: a chain of small services on Kafka, and the reference for the contract that a workload keeps
-//! under Spillway.
+//! The shop: a chain of small services on Kafka or RabbitMQ, and the reference for the contract that a workload
+//! keeps under Spillway.
 //!
 //! ```text
 //! publish ──▶ payment-successful ──▶ order ──▶ order-created ──▶ email ──▶ email-sent
@@ -11,14 +11,19 @@
 //!
 //! - `settings`: the environment that Spillway injects, and the client configuration made from it.
 //! - `contract`: pure; which headers a retry or dead letter carries, and where a failed message goes next.
-//! - `consume`: the loop that every service shares: receive, handle, hand on, and only then commit.
+//! - `consume`: the loop that every service shares on Kafka: receive, handle, hand on, and only then commit.
+//! - `amqp`: the same on RabbitMQ, with confirms and acknowledgements.
+//! - `done`: what this process has done already.
 //! - `services`: what each service does with one message.
 //! - `publish`: the flood.
 //!
-//! To write a consumer of your own, keep `contract` and `consume` and replace `services`.
+//! Which broker a service reads from is said by its environment: `SPILLWAY_AMQP_QUEUE`, or `SPILLWAY_KAFKA_TOPICS`.
+//! To write a consumer of your own, keep `contract` and `consume` or `amqp`, and replace `services`.
 
+mod amqp;
 mod consume;
 mod contract;
+mod done;
 mod publish;
 mod services;
 mod settings;
@@ -36,19 +41,21 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::services::Service;
 use crate::settings::{Connection, Subscription};
 
-/// A small shop on Kafka: payments become orders, orders become e-mails, analytics counts them all.
+/// A small shop on Kafka or RabbitMQ: payments become orders, orders become e-mails, analytics counts them all.
 #[derive(Parser)]
 #[command(name = "shop")]
 struct Cli {
     #[command(flatten)]
     connection: Connection,
+    #[command(flatten)]
+    rabbitmq: amqp::Connection,
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Flood a topic with payments, then print one line of JSON: how many, and how long it took
+    /// Flood a topic or an exchange with payments, then print one line of JSON: how many, and how long it took
     Publish(publish::Flood),
     /// Turn payments into orders
     Order(Worker<services::Order>),
@@ -56,6 +63,8 @@ enum Command {
     Email(Worker<services::Email>),
     /// Count the events of every topic
     Analytics(Worker<services::Analytics>),
+    /// Do any work: one task for each message that has an id
+    Work(Worker<services::Task>),
 }
 
 #[derive(clap::Args)]
@@ -75,11 +84,13 @@ async fn main() -> ExitCode {
     let lines = tracing_subscriber::fmt::layer().json().flatten_event(true).with_writer(std::io::stderr);
     tracing_subscriber::registry().with(lines.with_filter(wanted.unwrap_or_else(all))).init();
 
+    let (kafka, rabbitmq) = (&cli.connection, &cli.rabbitmq);
     let outcome: Result<(), Box<dyn std::error::Error>> = match cli.command {
-        Command::Publish(flood) => publish::run(&cli.connection, &flood).await.map_err(Into::into),
-        Command::Order(worker) => work(&cli.connection, worker).await,
-        Command::Email(worker) => work(&cli.connection, worker).await,
-        Command::Analytics(worker) => work(&cli.connection, worker).await,
+        Command::Publish(flood) => publish::run(kafka, rabbitmq, &flood).await.map_err(Into::into),
+        Command::Order(worker) => work(kafka, rabbitmq, worker).await,
+        Command::Email(worker) => work(kafka, rabbitmq, worker).await,
+        Command::Analytics(worker) => work(kafka, rabbitmq, worker).await,
+        Command::Work(worker) => work(kafka, rabbitmq, worker).await,
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -91,7 +102,11 @@ async fn main() -> ExitCode {
 }
 
 /// Runs one service until SIGTERM or SIGINT.
-async fn work<S>(connection: &Connection, worker: Worker<S>) -> Result<(), Box<dyn std::error::Error>>
+async fn work<S>(
+    kafka: &Connection,
+    rabbitmq: &amqp::Connection,
+    worker: Worker<S>,
+) -> Result<(), Box<dyn std::error::Error>>
 where
     S: Service + clap::Args,
 {
@@ -106,6 +121,22 @@ where
         }
         stopper.cancel();
     });
-    consume::run(connection, &worker.subscription, worker.service, stop).await?;
+    let Worker { subscription, service } = worker;
+    match &subscription.queue {
+        Some(queue) => amqp::run(rabbitmq, &subscription, queue, service, stop).await?,
+        None => consume::run(kafka, &subscription, service, stop).await?,
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_do_not_clash() {
+        Cli::command().debug_assert();
+    }
 }

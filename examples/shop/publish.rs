@@ -4,13 +4,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Args;
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, TryStreamExt, stream};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord, Producer};
 use rdkafka::util::Timeout;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use crate::amqp;
 use crate::contract::CORRELATION_ID;
 use crate::services::Payment;
 use crate::settings::Connection;
@@ -22,8 +23,17 @@ const IN_FLIGHT: usize = 5_000;
 #[derive(Args, Clone, Debug)]
 pub struct Flood {
     /// The topic to publish to
-    #[arg(long, default_value = "payment-successful")]
+    #[arg(long, default_value = "payment-successful", conflicts_with = "routing_key")]
     topic: String,
+    /// Publish to RabbitMQ, with this routing key
+    #[arg(long)]
+    routing_key: Option<String>,
+    /// The exchange to publish to, on RabbitMQ; by default straight to the queue that --routing-key names
+    #[arg(long, default_value = "", requires = "routing_key")]
+    pub exchange: String,
+    /// The messages' priority, on RabbitMQ
+    #[arg(long, requires = "routing_key")]
+    pub priority: Option<u8>,
     /// How many messages, poison ones included
     #[arg(long, default_value_t = 1_000)]
     count: u64,
@@ -39,7 +49,7 @@ pub struct Flood {
     /// How fast: `max`, or N/s
     #[arg(long, default_value = "max")]
     rate: Rate,
-    /// Which partition a message goes to
+    /// Which partition a message goes to, on Kafka
     #[arg(long, value_enum, default_value_t = Spread::Even)]
     spread: Spread,
     /// What keys and payment ids begin with; by default made from the time, so that no two floods share an id
@@ -85,6 +95,9 @@ impl FromStr for Rate {
 /// Why the flood ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
+    /// RabbitMQ did not take it all.
+    #[error(transparent)]
+    Rabbitmq(#[from] amqp::PublishError),
     /// A setting was refused.
     #[error("failed to start the producer: {0}")]
     Start(#[source] KafkaError),
@@ -98,52 +111,52 @@ pub enum PublishError {
     },
 }
 
+impl Flood {
+    /// What keys and ids begin with.
+    fn prefix(&self) -> String {
+        self.key.clone().unwrap_or_else(|| format!("pay-{:x}", jiff::Timestamp::now().as_millisecond()))
+    }
+
+    /// The messages, each when its time has come.
+    pub fn contents<'a>(&'a self, prefix: &'a str) -> impl Stream<Item = Content> + 'a {
+        let pace = match self.rate {
+            Rate::Max => None,
+            Rate::Every(period) => {
+                let mut ticks = interval(period);
+                ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+                Some(ticks)
+            }
+        };
+        let numbers = stream::unfold((0, pace), move |(number, mut pace)| async move {
+            if number == self.count {
+                return None;
+            }
+            if let Some(ticks) = &mut pace {
+                ticks.tick().await;
+            }
+            Some((number, (number + 1, pace)))
+        });
+        numbers.map(move |number| message(self, prefix, number))
+    }
+}
+
 /// Publishes the flood, awaits every acknowledgement, and prints one line of JSON on stdout.
-pub async fn run(connection: &Connection, flood: &Flood) -> Result<(), PublishError> {
-    let producer: FutureProducer = connection.producer().create().map_err(PublishError::Start)?;
-    let partitions = match flood.spread {
-        Spread::Even => Some(partitions(&producer, &flood.topic)?),
-        Spread::Key => None,
-    };
-    let prefix =
-        flood.key.clone().unwrap_or_else(|| format!("pay-{:x}", jiff::Timestamp::now().as_millisecond()));
-
+pub async fn run(kafka: &Connection, rabbitmq: &amqp::Connection, flood: &Flood) -> Result<(), PublishError> {
+    let prefix = flood.prefix();
     let began = Instant::now();
-    let pace = match flood.rate {
-        Rate::Max => None,
-        Rate::Every(period) => {
-            let mut ticks = interval(period);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
-            Some(ticks)
-        }
+    let to = if let Some(key) = &flood.routing_key {
+        amqp::flood(rabbitmq, flood, key, &prefix).await?;
+        key
+    } else {
+        to_kafka(kafka, flood, &prefix).await?;
+        &flood.topic
     };
-    let numbers = stream::unfold((0, pace), |(number, mut pace)| async move {
-        if number == flood.count {
-            return None;
-        }
-        if let Some(ticks) = &mut pace {
-            ticks.tick().await;
-        }
-        Some((number, (number + 1, pace)))
-    });
-    numbers
-        .map(|number| {
-            send(
-                &producer,
-                flood,
-                partitions.map(|count| turn(number, count)),
-                message(flood, &prefix, number),
-            )
-        })
-        .buffer_unordered(IN_FLIGHT)
-        .try_collect::<()>()
-        .await?;
-
     let seconds = began.elapsed().as_secs_f64();
+    let poison = (0..flood.count).filter(|number| chosen(*number, flood.poison, flood.count)).count();
     let summary = serde_json::json!({
-        "topic": flood.topic,
+        "to": to,
         "published": flood.count,
-        "poison": (0..flood.count).filter(|number| chosen(*number, flood.poison, flood.count)).count(),
+        "poison": poison,
         "seconds": (seconds * 1000.0).round() / 1000.0,
         "keys": format!("{prefix}-*"),
     });
@@ -151,8 +164,23 @@ pub async fn run(connection: &Connection, flood: &Flood) -> Result<(), PublishEr
     Ok(())
 }
 
+async fn to_kafka(connection: &Connection, flood: &Flood, prefix: &str) -> Result<(), PublishError> {
+    let producer: FutureProducer = connection.producer().create().map_err(PublishError::Start)?;
+    let partitions = match flood.spread {
+        Spread::Even => Some(partitions(&producer, &flood.topic)?),
+        Spread::Key => None,
+    };
+    flood
+        .contents(prefix)
+        .zip(stream::iter(0..))
+        .map(|(content, number)| send(&producer, flood, partitions.map(|count| turn(number, count)), content))
+        .buffer_unordered(IN_FLIGHT)
+        .try_collect()
+        .await
+}
+
 /// A key and a payload.
-type Content = (String, Vec<u8>);
+pub type Content = (String, Vec<u8>);
 
 /// The `number`-th message of the flood, keyed by its own id.
 fn message(flood: &Flood, prefix: &str, number: u64) -> Content {

@@ -76,7 +76,7 @@ impl Connection {
     pub fn consumer(&self, subscription: &Subscription) -> ClientConfig {
         let mut config = self.client();
         config
-            .set("group.id", &subscription.group)
+            .set("group.id", subscription.group())
             .set("auto.offset.reset", "earliest")
             // The loop stores an offset when its message is done; the client commits what is stored each
             // second, so that the lag that Spillway reads is at most a second old.
@@ -94,42 +94,56 @@ impl Connection {
     }
 }
 
-/// What a consumer reads, and where it puts what it cannot handle.
+/// What a consumer reads, and where it puts what it cannot handle. A queue is RabbitMQ's, a group with topics Kafka's.
 #[derive(Args, Clone, Debug)]
 pub struct Subscription {
-    /// The consumer group
-    #[arg(long, env = "SPILLWAY_KAFKA_GROUP")]
-    pub group: String,
-    /// The topics, separated by commas
-    #[arg(long, env = "SPILLWAY_KAFKA_TOPICS", value_delimiter = ',', required = true)]
+    /// The consumer group, on Kafka
+    #[arg(long, env = "SPILLWAY_KAFKA_GROUP", required_unless_present = "queue")]
+    group: Option<String>,
+    /// The topics, separated by commas, on Kafka
+    #[arg(long, env = "SPILLWAY_KAFKA_TOPICS", value_delimiter = ',', required_unless_present = "queue")]
     pub topics: Vec<String>,
-    /// The dead-letter topic
+    /// The queue, on RabbitMQ
+    #[arg(long, env = "SPILLWAY_AMQP_QUEUE", conflicts_with_all = ["group", "topics"])]
+    pub queue: Option<String>,
+    /// How many messages of the queue to have at a time: the one in hand, and those that wait for it
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u16).range(1..))]
+    pub prefetch: u16,
+    /// The exchange that events go to, on RabbitMQ; by default straight to the queue that --output names
+    #[arg(long, default_value = "")]
+    pub exchange: String,
+    /// The dead-letter topic or queue
     #[arg(long, env = "SPILLWAY_DEAD_LETTER")]
     dead_letter: Option<String>,
-    /// The retry topics in the order of their steps, as name=delay, separated by commas
+    /// The retry topics or queues in the order of their steps, as name=delay, separated by commas
     #[arg(long, env = "SPILLWAY_RETRY", value_parser = parse_retries)]
     retry: Option<Retries>,
 }
 
-/// The retry topics, in the order in which a message goes through them.
+/// The retry topics or queues, in the order in which a message goes through them.
 pub type Retries = std::sync::Arc<[Retry]>;
 
-/// One retry topic.
+/// One retry topic or queue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Retry {
-    /// The topic's name.
-    pub topic: String,
-    /// How long a record waits there before it is tried again.
+    /// Its name.
+    pub name: String,
+    /// How long a message waits there before it is tried again.
     pub delay: Duration,
 }
 
 impl Subscription {
-    /// The dead-letter topic, if there is one.
+    /// The consumer group; set wherever there is no queue.
+    pub fn group(&self) -> &str {
+        self.group.as_deref().unwrap_or_default()
+    }
+
+    /// The dead-letter topic or queue, if there is one.
     pub fn dead_letter(&self) -> Option<&str> {
         self.dead_letter.as_deref().filter(|name| !name.is_empty())
     }
 
-    /// The retry topics; none when nothing is to be retried.
+    /// The retry topics or queues; none when nothing is to be retried.
     pub fn retries(&self) -> &[Retry] {
         self.retry.as_deref().unwrap_or_default()
     }
@@ -141,12 +155,12 @@ fn parse_retries(text: &str) -> Result<Retries, String> {
 }
 
 fn parse_retry(step: &str) -> Result<Retry, String> {
-    let (topic, delay) =
+    let (name, delay) =
         step.split_once('=').ok_or_else(|| format!("`{step}` is not of the form name=delay"))?;
-    if topic.is_empty() {
-        return Err(format!("`{step}` names no topic"));
+    if name.is_empty() {
+        return Err(format!("`{step}` names nothing"));
     }
-    Ok(Retry { topic: topic.to_owned(), delay: parse_duration(delay)? })
+    Ok(Retry { name: name.to_owned(), delay: parse_duration(delay)? })
 }
 
 /// Reads a duration as Kubernetes people write it: `100ms`, `10s`, `1m`, `168h`.
@@ -162,8 +176,7 @@ mod tests {
     #[test]
     fn retry_steps_keep_their_order_and_their_delays() {
         let retries = parse_retries("orders.v1.retry.10s=10s,orders.v1.retry.1m=1m").unwrap();
-        let read: Vec<_> =
-            retries.iter().map(|retry| (retry.topic.as_str(), retry.delay.as_secs())).collect();
+        let read: Vec<_> = retries.iter().map(|retry| (retry.name.as_str(), retry.delay.as_secs())).collect();
         assert_eq!(read, [("orders.v1.retry.10s", 10), ("orders.v1.retry.1m", 60)]);
     }
 
@@ -173,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retry_step_without_topic_or_delay_is_refused() {
+    fn a_retry_step_without_name_or_delay_is_refused() {
         for text in ["orders", "=10s", "orders=", "orders=soon", "orders=-5s"] {
             assert!(parse_retries(text).is_err(), "{text} was accepted");
         }
