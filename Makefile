@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /usr/bin/env bash
 
-.PHONY: help demo test test-fast coverage lint deny generate book image bed bed-down clean-bed bench bench-reaction bench-scaling bench-topology bench-policies
+.PHONY: help demo test test-fast test-simulate test-image coverage lint deny generate book image bed bed-down clean-bed bench bench-reaction bench-scaling bench-topology bench-policies
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -15,6 +15,9 @@ test: ## Everything: unit and property tests, then end-to-end tests on a real AP
 
 test-fast: ## What needs no test bed: unit and property tests
 	@hack/test --fast
+
+test-simulate: ## Every simulated workload, three seeds each, against the bounds in tests/simulate-bounds.json
+	@cargo test --quiet --profile bench-system --test simulate
 
 coverage: ## Which part of the code the unit tests run
 	@hack/coverage
@@ -34,6 +37,11 @@ book: ## The documentation as a book, with mdBook: target/book/index.html
 
 image: ## Build the operator's image with docker, podman or buildah, whichever is there
 	@hack/image operator
+
+test-image: ## Build the operator's image, and test that it is what it promises, on the test bed
+	@hack/image operator --out target/spillway-image.tar
+	@hack/testbed up tools kubernetes kafka rabbitmq
+	@eval "$$(hack/testbed env)" && hack/test-image target/spillway-image.tar
 
 bed: ## Start the test bed (hack/testbed up) and say how to use it
 	@hack/testbed up

@@ -195,7 +195,8 @@ kafka_answers() {
 }
 
 # kafka_extra NAME PORT [--nodes 3]: a further Kafka of its own, PLAINTEXT only; its controller listens on PORT + 1. Of
-# three brokers each listens two ports after the one before it.
+# three brokers each listens two ports after the one before it. With KAFKA_SASL_PORT a single one has a SCRAM listener
+# there, too, whose users may do nothing but what an ACL allows.
 kafka_extra() {
   local name port nodes units=() n servers=() id
   extra_arguments extra-kafka "$@"
@@ -225,12 +226,18 @@ kafka_extra_configure() {
   mkdir -p "$dir"
   [[ -e $id ]] || kafka_cluster_id | write_file "$id"
   for ((n = 1; n <= nodes; n++)); do voters+="${voters:+,}$n@127.0.0.1:$((first + 2 * (n - 1) + 1))"; done
+  local sasl=${KAFKA_SASL_PORT:+,SASL://127.0.0.1:$KAFKA_SASL_PORT}
   {
     kafka_common_properties "$node" "$voters" "$(kafka_log_dir "$unit")" "$nodes"
     cat <<CONF
-listeners=PLAINTEXT://127.0.0.1:$port,CONTROLLER://127.0.0.1:$((port + 1))
-advertised.listeners=PLAINTEXT://127.0.0.1:$port
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=PLAINTEXT://127.0.0.1:$port$sasl,CONTROLLER://127.0.0.1:$((port + 1))
+advertised.listeners=PLAINTEXT://127.0.0.1:$port$sasl
+listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT
+CONF
+    [[ -z $sasl ]] || cat <<CONF
+sasl.enabled.mechanisms=SCRAM-SHA-512
+listener.name.sasl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;
+allow.everyone.if.no.acl.found=false
 CONF
   } >"$dir/server.properties.new"
   kafka_format "$dir" "$id"

@@ -10,7 +10,7 @@ use spillway_operator::api::Broker;
 use crate::bed::{ExtraKafka, World, http, until, world};
 
 /// One Prometheus. Killed, and its data removed, when dropped.
-struct Prometheus {
+pub struct Prometheus {
     child: Child,
     address: String,
     folder: PathBuf,
@@ -18,10 +18,9 @@ struct Prometheus {
 
 impl Prometheus {
     /// Starts one that asks the operator every second, and fires what holds for two seconds.
-    fn start(w: &World) -> Self {
+    pub fn start(w: &World, rules: &str) -> Self {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-prometheus", w.namespace));
         std::fs::create_dir_all(&folder).expect("a folder");
-        let rules = std::fs::read_to_string("charts/spillway/files/alerts.yaml").expect("the chart's rules");
         let quick: Vec<String> = rules
             .lines()
             .map(|line| match line.split_once("for: ") {
@@ -29,8 +28,9 @@ impl Prometheus {
                 _ => line.to_owned(),
             })
             .collect();
-        let alerts = quick.iter().filter(|line| line.trim() == "for: 2s").count();
-        assert!(alerts >= 8, "{alerts} alerts wait before they fire");
+        let alerts = rules.matches("alert: ").count();
+        let wait = quick.iter().filter(|line| line.trim() == "for: 2s").count();
+        assert!(alerts > 0 && wait == alerts, "of {alerts} alerts {wait} wait before they fire");
         let config = format!(
             "global: {{scrape_interval: 1s, evaluation_interval: 1s}}\nrule_files: [rules.yaml]\nscrape_configs:\n- job_name: spillway\n  static_configs: [{{targets: ['{}']}}]\n",
             w.operator().address
@@ -56,7 +56,7 @@ impl Prometheus {
     }
 
     /// Waits until an alert fires, or fires no more; the labels and annotations of those that fire.
-    async fn until(&self, alert: &str, fires: bool) -> Vec<Value> {
+    pub async fn until(&self, alert: &str, fires: bool) -> Vec<Value> {
         until(&format!("{alert} {}", if fires { "fires" } else { "is over" }), async || {
             let (code, body) =
                 http::get(&self.address, "/api/v1/alerts").await.map_err(|error| error.to_string())?;
@@ -89,7 +89,8 @@ fn a_dead_broker_and_a_dead_operator_fire_their_alerts() {
         let extra = ExtraKafka::start().await;
         w.broker_at(extra.address(), "resyncInterval: 5s").await;
         w.ready::<Broker>("kafka").await;
-        let prometheus = Prometheus::start(w);
+        let rules = std::fs::read_to_string("charts/spillway/files/alerts.yaml").expect("the chart's rules");
+        let prometheus = Prometheus::start(w, &rules);
         prometheus.until("SpillwayBrokerDown", false).await;
 
         extra.kill();

@@ -2,7 +2,7 @@
 
 use spillway_operator::api::{Broker, Topic};
 
-use crate::bed::{Object as _, until, world};
+use crate::bed::{Object as _, World, until, world};
 
 #[test]
 fn drift_is_corrected_at_the_next_sweep() {
@@ -90,5 +90,69 @@ fn an_object_that_somebody_keeps_reverting_is_contended_and_left_alone() {
         })
         .await;
         assert_eq!(w.kafka.topic(&name).await.expect("a topic").config["retention.ms"], "1000");
+    });
+}
+
+/// How many losses of topics were counted.
+async fn losses(w: &World, count: f64) {
+    until("the metric counts each loss once", async || {
+        match w.operator().metric("spillway_objects_vanished_total{kind=\"Topic\"}").await {
+            Some(counted) if counted.to_bits() == count.to_bits() => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+#[test]
+fn a_topic_that_somebody_deleted_and_made_again_is_a_loss_whether_it_is_taken_over_or_not() {
+    world(async |w| {
+        // Both are gone and there again before anybody looks.
+        w.broker("resyncInterval: 10m").await;
+        for name in ["same", "other", "smaller"] {
+            w.topic(name, "partitions: 2").await;
+            w.ready::<Topic>(name).await;
+        }
+        w.topic("smaller", "partitions: 2\nreplicationFactor: 1").await;
+        w.ready::<Topic>("smaller").await;
+        for (name, partitions) in [("same", 2), ("other", 1), ("smaller", 5)] {
+            let name = w.name(name);
+            w.kafka.delete(&[&name]).await;
+            w.kafka.until_gone(&name).await;
+            w.kafka.create(&name, partitions, &[]).await;
+        }
+        w.broker("resyncInterval: 5s").await;
+        for name in ["same", "other", "smaller"] {
+            let topic: Topic = w.condition(name, "DataLost", "True", "Replaced").await;
+            assert!(topic.message("DataLost").contains("another one"), "{}", topic.summary());
+            w.event::<Topic>(name, "DataLost").await;
+        }
+        w.ready::<Topic>("same").await;
+        w.condition::<Topic>("other", "Ready", "False", "ApprovalNeeded").await;
+        w.condition::<Topic>("smaller", "Ready", "False", "PartitionsShrink").await;
+        assert_eq!(w.kafka.topic(&w.name("other")).await.expect("a topic").partitions, 1);
+        losses(w, 3.0).await;
+        let other: Topic = w.get("other").await;
+        let hash = other.status.and_then(|status| status.plan_hash).expect("a hash");
+        w.annotate::<Topic>("other", "spillway.dev/approve-plan", Some(&hash)).await;
+        w.ready::<Topic>("other").await;
+        // It is still the same loss.
+        losses(w, 3.0).await;
+    });
+}
+
+#[test]
+fn a_topic_that_vanished_and_is_not_made_again_is_a_loss_that_does_not_say_so() {
+    world(async |w| {
+        w.broker("resyncInterval: 5s\ndriftPolicy: Report").await;
+        w.topic("orders", "partitions: 1").await;
+        w.ready::<Topic>("orders").await;
+        w.kafka.delete(&[&w.name("orders")]).await;
+        let topic: Topic = w.condition("orders", "DataLost", "True", "Vanished").await;
+        assert!(!topic.message("DataLost").contains("made again"), "{}", topic.summary());
+        w.condition::<Topic>("orders", "Ready", "False", "NotFound").await;
+        w.event::<Topic>("orders", "DataLost").await;
+        losses(w, 1.0).await;
+        assert!(w.kafka.topic(&w.name("orders")).await.is_none());
     });
 }

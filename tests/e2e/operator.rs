@@ -1,13 +1,16 @@
 //! The process: started, stopped, killed, frozen, replaced.
 
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::ListParams;
-use spillway_operator::api::Topic;
+use spillway_operator::api::{Broker, Queue, Topic};
 
-use crate::bed::{Site, World, bare_world, binary, until, world};
+use crate::bed::{
+    Fate, Operator, Request, Side, Site, World, bare_world, binary, until, until_within, world,
+};
 
 /// The Lease's holder; empty if it was released.
 async fn holder(w: &World) -> String {
@@ -16,6 +19,21 @@ async fn holder(w: &World) -> String {
     assert!(leases.items.len() <= 1, "one Lease");
     let spec = leases.items.into_iter().next().and_then(|lease| lease.spec);
     spec.and_then(|spec| spec.holder_identity).unwrap_or_default()
+}
+
+/// How long after `asked` the first operator was gone and the second one led.
+async fn handed_over(asked: Instant, first: &Operator, second: &Operator) -> (Duration, Duration) {
+    let (mut gone, mut leads) = (None, None);
+    until_within(Duration::from_secs(15), "one operator ends and the other leads", async || {
+        if gone.is_none() && first.exited().is_some() {
+            gone = Some(asked.elapsed());
+        }
+        if leads.is_none() && second.metric("spillway_leader").await == Some(1.0) {
+            leads = Some(asked.elapsed());
+        }
+        gone.zip(leads).ok_or_else(|| format!("gone {gone:?}, leads {leads:?}"))
+    })
+    .await
 }
 
 #[test]
@@ -27,13 +45,13 @@ fn an_idle_operator_ends_within_a_second_of_sigterm_and_gives_its_lease_back() {
         let status = w.operator().stop().await;
         println!("ended {:?} after SIGTERM", begun.elapsed());
         assert!(status.success(), "{status}");
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
         assert_eq!(holder(w).await, "");
     });
 }
 
 #[test]
-fn a_standby_is_ready_and_takes_over_at_once_when_the_leader_ends() {
+fn a_standby_is_ready_and_leads_within_a_second_of_the_sigterm_to_an_idle_leader() {
     bare_world(async |w| {
         let first = w.start_operator().await;
         w.broker("").await;
@@ -42,13 +60,77 @@ fn a_standby_is_ready_and_takes_over_at_once_when_the_leader_ends() {
         assert_eq!(holder(w).await, leader);
         assert_eq!(first.metric("spillway_leader").await, Some(1.0));
         assert_eq!(second.metric("spillway_leader").await, Some(0.0));
-        assert!(first.stop().await.success());
-        let ended = Instant::now();
+        let asked = Instant::now();
+        first.signal("TERM");
+        let (gone, leads) = handed_over(asked, &first, &second).await;
+        println!("the leader was gone {gone:?} and the standby led {leads:?} after SIGTERM");
+        assert!(gone < Duration::from_secs(1), "gone {gone:?}");
+        assert!(leads < Duration::from_secs(1), "leads {leads:?}");
         w.topic("orders", "partitions: 1").await;
         w.ready::<Topic>("orders").await;
-        println!("the standby had a topic ready {:?} after the leader's end", ended.elapsed());
-        assert!(ended.elapsed() < Duration::from_secs(8), "{:?}", ended.elapsed());
-        assert_eq!(second.metric("spillway_leader").await, Some(1.0));
+        println!("the standby had a topic ready {:?} after SIGTERM", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+    });
+}
+
+/// SIGTERM for the first of two operators while its declaration of Queue `work` takes `long`: how long after the signal
+/// it was gone and the second one led, and its log. The queue is made either way.
+async fn terminated_with_a_step_in_hand(w: &World, long: Duration) -> (Duration, Duration, String) {
+    let site = Site::new(w).await;
+    let first = site.start().await;
+    w.rabbit_at(&site.rabbitmq.url(), "").await;
+    w.ready::<Broker>("rabbitmq").await;
+    let second = site.start().await;
+    let asked = Arc::new(OnceLock::new());
+    site.cut.arm(&first, {
+        let (first, asked) = (first.clone(), asked.clone());
+        move |request: &Request| {
+            if !(request.side == Side::RabbitMq && request.what.starts_with("PUT /api/queues/")) {
+                return Fate::Pass;
+            }
+            let mut fate = Fate::Pass;
+            asked.get_or_init(|| {
+                first.signal("TERM");
+                fate = Fate::Late(long);
+                Instant::now()
+            });
+            fate
+        }
+    });
+    w.queue("work", "").await;
+    let asked =
+        until("the queue is declared", async || asked.get().copied().ok_or_else(|| "not yet".to_owned()))
+            .await;
+    w.queue("another", "").await;
+    let (gone, leads) = handed_over(asked, &first, &second).await;
+    println!("with a step of {long:?}: gone {gone:?}, and the standby led {leads:?} after SIGTERM");
+    assert!(first.exited().is_some_and(|status| status.success()), "{:?}", first.exited());
+    w.ready::<Queue>("work").await;
+    w.ready::<Queue>("another").await;
+    assert!(!first.text().contains("/another"), "it began something new:\n{}", first.tail());
+    (gone, leads, first.text())
+}
+
+#[test]
+fn a_leader_with_a_step_in_hand_ends_with_the_step() {
+    bare_world(async |w| {
+        let long = Duration::from_secs(3);
+        let (gone, leads, log) = terminated_with_a_step_in_hand(w, long).await;
+        assert!(gone > long && gone < long + Duration::from_secs(1), "gone {gone:?}");
+        assert!(leads > long && leads < long + Duration::from_secs(1), "leads {leads:?}");
+        assert!(!log.contains("did not end in time"), "{log}");
+    });
+}
+
+#[test]
+fn a_leader_whose_step_does_not_end_leaves_it_after_ten_seconds() {
+    bare_world(async |w| {
+        // The signal is a moment older than the clock of this test.
+        let (least, most) = (Duration::from_millis(9_900), Duration::from_secs(11));
+        let (gone, leads, log) = terminated_with_a_step_in_hand(w, Duration::from_secs(60)).await;
+        assert!(gone > least && gone < most, "gone {gone:?}");
+        assert!(leads > least && leads < most, "leads {leads:?}");
+        assert!(log.contains("did not end in time"), "{log}");
     });
 }
 
@@ -145,4 +227,5 @@ fn settings_that_cannot_be_used_end_the_process_with_one_clear_line() {
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(words.contains("nowhere") && words.contains("--http-address"), "{words}");
+    assert_eq!(words.lines().count(), 1, "{words}");
 }

@@ -96,3 +96,30 @@ fn of_two_objects_for_one_topic_the_older_owns_it_and_the_younger_names_the_owne
         );
     });
 }
+
+#[test]
+fn a_person_in_a_companions_place_has_what_that_one_owned_and_nothing_else() {
+    world(async |w| {
+        w.broker("").await;
+        let theirs = w.name("orders.dlq");
+        w.kafka.create(&theirs, 1, &[]).await;
+        w.kafka.produce(&theirs, 0, 1).await;
+        w.topic("orders", "partitions: 1\ndeadLetter: {config: {retention.ms: '60000'}}").await;
+        w.condition::<Topic>("orders.dlq", "Ready", "False", "ApprovalNeeded").await;
+        w.topic("mine", "name: ${PREFIX}orders.dlq\npartitions: 2\nadoption: Never\ndeletionPolicy: Delete")
+            .await;
+        let mine: Topic = w.condition("mine", "Ready", "False", "Conflict").await;
+        assert!(mine.message("Ready").contains("was there before"), "{}", mine.summary());
+        w.delete::<Topic>("mine").await;
+        w.until_gone::<Topic>("mine").await;
+        let seen = w.kafka.topic(&theirs).await.expect("a topic");
+        assert_eq!((seen.partitions, seen.config.len(), w.kafka.messages(&theirs, 0)), (1, 0, 1));
+
+        w.topic("bills", "partitions: 1\ndeadLetter: {}").await;
+        w.ready::<Topic>("bills").await;
+        w.topic("yours", "name: ${PREFIX}bills.dlq\npartitions: 2\nadoption: Never").await;
+        w.ready::<Topic>("yours").await;
+        assert_eq!(w.kafka.topic(&w.name("bills.dlq")).await.expect("a topic").partitions, 2);
+        w.until_gone::<Topic>("bills.dlq").await;
+    });
+}

@@ -55,6 +55,28 @@ fn another_namespace_may_use_a_rabbitmq_only_if_its_broker_says_so() {
 }
 
 #[test]
+fn an_older_queue_that_a_selector_refuses_kept_its_owner_from_it() {
+    bare_world(async |w| {
+        let squatter = w.at(&w.another_namespace("squatter", json!({"team": "c"})).await);
+        let team = w.at(&w.another_namespace("team", json!({"team": "a"})).await);
+        w.start_operator().await;
+        w.rabbit(
+            "allowedNamespaces: {from: Selector, selector: {matchExpressions: [{key: team, operator: In, values: [a, b]}]}}",
+        )
+        .await;
+        squatter.apply(&from_afar(w, &queue_yaml("q", "name: orders"))).await;
+        squatter.condition::<Queue>("q", "Ready", "False", "NamespaceNotAllowed").await;
+        squatter.a_second_after::<Queue>("q").await;
+        team.apply(&from_afar(w, &queue_yaml("q", "name: orders\ndeletionPolicy: Delete"))).await;
+        team.ready::<Queue>("q").await;
+        // Nor is it an heir.
+        team.delete::<Queue>("q").await;
+        team.until_gone::<Queue>("q").await;
+        assert_eq!(w.mq().await.queues().await, [""; 0]);
+    });
+}
+
+#[test]
 fn rules_bound_names_virtual_hosts_and_deletion_policies() {
     world(async |w| {
         w.rabbit("rules: [{namespaces: ['${NS}'], names: ['a.*'], vhosts: ['${VHOST}'], deletionPolicies: [Retain, DeleteIfEmpty]}]")

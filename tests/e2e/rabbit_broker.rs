@@ -167,6 +167,29 @@ fn a_virtual_host_that_does_not_exist_is_named_and_waited_for() {
 }
 
 #[test]
+fn a_deletion_waits_until_its_broker_is_not_paused_any_more() {
+    world(async |w| {
+        w.rabbit("").await;
+        w.queue("orders", "deletionPolicy: Delete").await;
+        w.ready::<Queue>("orders").await;
+        w.annotate::<Broker>("rabbitmq", "spillway.dev/paused", Some("true")).await;
+        w.condition::<Broker>("rabbitmq", "Paused", "True", "").await;
+        w.condition::<Queue>("orders", "Ready", "False", "Paused").await;
+        w.delete::<Queue>("orders").await;
+        let going = w
+            .until("orders", "the deletion is under way", |queue: &Queue| {
+                queue.metadata.deletion_timestamp.is_some() && queue.observed() == queue.metadata.generation
+            })
+            .await;
+        assert!(going.message("Ready").contains("the deletion waits"), "{}", going.summary());
+        assert_eq!(w.mq().await.queues().await, ["orders"]);
+        w.annotate::<Broker>("rabbitmq", "spillway.dev/paused", None).await;
+        w.until_gone::<Queue>("orders").await;
+        assert_eq!(w.mq().await.queues().await, [""; 0]);
+    });
+}
+
+#[test]
 fn a_paused_broker_freezes_all_that_depends_on_it() {
     world(async |w| {
         w.rabbit("resyncInterval: 5s").await;
@@ -273,9 +296,7 @@ async fn distrusted(w: &World, name: &str) {
 
 #[test]
 fn tls_to_rabbitmq_works_with_the_authority_of_a_secret_and_not_without_it() {
-    let Ok(url) = std::env::var("SPILLWAY_TEST_RABBITMQ_TLS") else {
-        return eprintln!("skipped: SPILLWAY_TEST_RABBITMQ_TLS is not set");
-    };
+    let url = crate::bed::required("SPILLWAY_TEST_RABBITMQ_TLS");
     let (url, _) = crate::bed::without_credentials(&url);
     world(async |w| {
         let ca = pem("SPILLWAY_TEST_RABBITMQ_CA");
@@ -294,9 +315,7 @@ fn tls_to_rabbitmq_works_with_the_authority_of_a_secret_and_not_without_it() {
 
 #[test]
 fn a_client_certificate_is_shown_to_rabbitmq_which_refuses_that_of_a_stranger() {
-    let Ok(url) = std::env::var("SPILLWAY_TEST_RABBITMQ_TLS") else {
-        return eprintln!("skipped: SPILLWAY_TEST_RABBITMQ_TLS is not set");
-    };
+    let url = crate::bed::required("SPILLWAY_TEST_RABBITMQ_TLS");
     let (url, _) = crate::bed::without_credentials(&url);
     world(async |w| {
         let ca = pem("SPILLWAY_TEST_RABBITMQ_CA");

@@ -357,3 +357,30 @@ fn a_companion_whose_name_is_taken_takes_no_ownership_away() {
         assert_eq!(w.mq().await.queues().await, ["something-else"]);
     });
 }
+
+#[test]
+fn a_person_in_a_companions_place_has_what_that_one_owned_and_nothing_else() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        mq.declare_queue("orders.dlq", json!({"x-queue-type": "quorum"})).await;
+        mq.publish("", "orders.dlq", "precious").await;
+        w.queue("orders", "adoption: Never\ndeadLetter: {}").await;
+        // Somebody else's, and not to be changed: it owns nothing.
+        w.condition::<Queue>("orders.dlq", "Ready", "False", "Immutable").await;
+        w.queue("mine", "name: orders.dlq\nmaxLength: 5\nadoption: Never\ndeletionPolicy: Delete").await;
+        let mine: Queue = w.condition("mine", "Ready", "False", "Conflict").await;
+        assert!(mine.message("Ready").contains("was there before"), "{}", mine.summary());
+        w.delete::<Queue>("mine").await;
+        w.until_gone::<Queue>("mine").await;
+        assert_eq!(mq.policies().await, [""; 0]);
+        assert_eq!(mq.take("orders.dlq").await.as_deref(), Some("precious"));
+
+        w.queue("bills", "deadLetter: {}").await;
+        w.ready::<Queue>("bills").await;
+        w.queue("yours", "name: bills.dlq\nmaxLength: 5\nadoption: Never").await;
+        w.ready::<Queue>("yours").await;
+        assert!(mq.policy("spillway.q.bills.dlq").await.is_some());
+        w.until_gone::<Queue>("bills.dlq").await;
+    });
+}

@@ -84,7 +84,7 @@ fn delete_if_empty_counts_a_message_that_a_consumer_holds() {
         amqp.until_ready("orders", 0).await;
         w.delete::<Queue>("orders").await;
         w.condition::<Queue>("orders", "Ready", "False", "NotEmpty").await;
-        never_within(Duration::from_secs(12), "the queue stays", async || match amqp.depth("orders").await {
+        never_within(Duration::from_secs(17), "the queue stays", async || match amqp.depth("orders").await {
             Some(_) => Ok(()),
             None => Err("it is gone".into()),
         })
@@ -110,7 +110,7 @@ fn delete_if_empty_keeps_a_stream_with_one_message_and_deletes_an_empty_one() {
         }
         w.condition::<Queue>("full", "Ready", "False", "NotEmpty").await;
         w.until_gone::<Queue>("empty").await;
-        never_within(Duration::from_secs(12), "the stream stays", async || match mq.queue("full").await {
+        never_within(Duration::from_secs(17), "the stream stays", async || match mq.queue("full").await {
             Some(_) => Ok(()),
             None => Err("it is gone".into()),
         })

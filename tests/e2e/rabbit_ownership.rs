@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 use spillway_operator::api::{Binding, Broker, Exchange, Queue};
 
-use crate::bed::{Fate, Object, Site, bare_world, never_within, world};
+use crate::bed::{Fate, Object, Site, bare_world, never_within, queue_yaml, rabbit_yaml, world};
 
 #[test]
 fn identical_objects_that_were_there_are_adopted_silently_with_their_messages() {
@@ -119,6 +119,12 @@ fn of_two_queues_for_one_the_older_owns_it_and_hands_it_over_when_it_goes() {
         w.delete::<Queue>("older").await;
         w.until_gone::<Queue>("older").await;
         w.ready::<Queue>("heir").await;
+        let (kind, words) = w.event::<Queue>("heir", "HandedOver").await;
+        assert_eq!(
+            (kind.as_str(), words.contains("\"orders\" was handed over")),
+            ("Normal", true),
+            "{words}"
+        );
         amqp.until_ready("orders", 1).await;
         assert_eq!(limit().await, 5);
         // It is the heir's now: it may change it without asking.
@@ -127,6 +133,31 @@ fn of_two_queues_for_one_the_older_owns_it_and_hands_it_over_when_it_goes() {
             policy["definition"]["max-length"] == 7
         })
         .await;
+    });
+}
+
+#[test]
+fn a_rival_on_a_broker_that_never_connected_cancelled_a_deletion() {
+    world(async |w| {
+        w.rabbit("").await;
+        let dead = rabbit_yaml("").replace("{name: rabbitmq}\nspec", "{name: dead}\nspec");
+        let dead = dead.replace("    amqpUrl: ${AMQP}\n", "").replace("${RABBITMQ}", "http://127.0.0.1:1");
+        w.apply(&dead).await;
+        w.condition::<Broker>("dead", "Ready", "False", "BrokerUnreachable").await;
+        w.queue("ours", "name: orders\ndeletionPolicy: Delete").await;
+        w.ready::<Queue>("ours").await;
+        let rival = queue_yaml("rival", "name: orders");
+        w.apply(&rival.replace("brokerRef: {name: rabbitmq}", "brokerRef: {name: dead}")).await;
+        w.condition::<Queue>("rival", "Ready", "False", "").await;
+        w.delete::<Queue>("ours").await;
+        let ours: Queue = w.condition("ours", "Ready", "False", "DependencyNotReady").await;
+        let said = format!("Queue {0}/rival on Broker {0}/dead", w.namespace);
+        assert!(ours.message("Ready").contains(&said), "{}", ours.summary());
+        let mq = w.mq().await;
+        assert_eq!(mq.queues().await, ["orders"]);
+        w.delete::<Queue>("rival").await;
+        w.until_gone::<Queue>("ours").await;
+        assert_eq!(mq.queues().await, [""; 0]);
     });
 }
 

@@ -285,7 +285,27 @@ fn a_steady_state_costs_one_listing_and_writes_nothing() {
         for number in 0..5 {
             w.ready::<Consumer>(&format!("tasks-{number}")).await;
         }
+        // Pods come up and statistics come in: that is said first.
+        let mut settled = (Vec::new(), Instant::now());
+        until_within(Duration::from_secs(60), "nothing is to be said any more", async || {
+            let mut now = Vec::new();
+            for number in 0..5 {
+                let consumer: Consumer = w.get(&format!("tasks-{number}")).await;
+                let ready = consumer.status.and_then(|status| status.ready_replicas);
+                now.push((ready, consumer.metadata.resource_version));
+            }
+            if settled.0 != now || now.iter().any(|(ready, _)| *ready != Some(1)) {
+                settled = (now, Instant::now());
+            }
+            if settled.1.elapsed() > Duration::from_secs(6) {
+                Ok(())
+            } else {
+                Err(format!("{:?}", settled.0))
+            }
+        })
+        .await;
         let operator = w.operator();
+        let audit = Audit::begin();
         let count = async |operation: &str| {
             let series = format!(
                 "spillway_broker_requests_total{{broker=\"{}/rabbitmq\",operation=\"{operation}\",result=\"ok\"}}",
@@ -303,5 +323,8 @@ fn a_steady_state_costs_one_listing_and_writes_nothing() {
         let listings = count("ListQueues").await - listed;
         let most = begun.elapsed().as_secs_f64() / 2.0 + 2.0;
         assert!(listings <= most, "{listings} listings in {:?} for five Consumers", begun.elapsed());
+        let mut writes = audit.writes(&w.namespace, "spillway");
+        writes.retain(|write| !write.starts_with("update leases "));
+        assert!(writes.is_empty(), "{writes:#?}");
     });
 }

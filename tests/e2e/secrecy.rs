@@ -2,12 +2,13 @@
 
 use std::process::{Command, Stdio};
 
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Event;
 use kube::Api;
 use kube::api::ListParams;
 use spillway_operator::api::{Binding, Broker, Consumer, Exchange, Queue, Topic};
 
-use crate::bed::{Object, World, binary, deployment, http, until, world};
+use crate::bed::{Object, World, binary, deployment, http, sleeping_pod, until, world};
 
 /// What must be nowhere: also as URLs and Secrets write it, and without what a URL would cut off.
 const PLANTED: [&str; 5] =
@@ -110,7 +111,40 @@ async fn command_line(w: &World, arguments: &[&str], input: Option<&str>) -> Str
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+fn deployments(w: &World) -> Api<Deployment> {
+    Api::namespaced(w.client.clone(), &w.namespace)
+}
+
+/// Consumers whose pods get credentials, and the Deployments that Spillway makes of them: by reference.
+async fn made_from_templates(w: &World) {
+    w.broker("").await;
+    w.rabbit("").await;
+    w.topic("orders", "partitions: 1").await;
+    w.ready::<Topic>("orders").await;
+    w.mq().await.declare_queue("tasks", serde_json::json!({})).await;
+    let pod = sleeping_pod(w).await;
+    for (name, reads) in [
+        (
+            "kafka-made",
+            "kafka: {brokerRef: {name: kafka}, group: '${PREFIX}made', topics: ['${PREFIX}orders'], offsetReset: earliest}",
+        ),
+        ("rabbitmq-made", "rabbitmq: {brokerRef: {name: rabbitmq}, vhost: '${VHOST}', queue: tasks}"),
+    ] {
+        w.apply(&format!(
+            "apiVersion: spillway.dev/v1alpha1\nkind: Consumer\nmetadata: {{name: {name}}}\nspec:\n  {reads}\n  credentialsSecretRef: {{name: wrong}}\n  template: {{metadata: {{labels: {{app: {name}}}}}, spec: {pod}}}\n  scaling: {{maxReplicas: 3}}\n"
+        ))
+        .await;
+        until(&format!("{name} has a Deployment that refers to the Secret"), async || {
+            let made = deployments(w).get_opt(name).await.map_err(|error| error.to_string())?;
+            let made = serde_yaml::to_string(&made).expect("YAML");
+            if made.contains("secretKeyRef") && made.contains("wrong") { Ok(()) } else { Err(made) }
+        })
+        .await;
+    }
+}
+
 #[test]
+#[allow(clippy::too_many_lines)] // One password, everywhere.
 fn a_planted_password_is_in_nothing_that_anybody_can_read() {
     world(async |w| {
         w.mq().await;
@@ -152,6 +186,7 @@ fn a_planted_password_is_in_nothing_that_anybody_can_read() {
             .await;
             w.condition::<Consumer>(name, "Ready", "False", "").await;
         }
+        made_from_templates(w).await;
         for (name, _) in BROKERS {
             w.condition::<Broker>(name, "Ready", "False", "").await;
             let kind = if name.starts_with("kafka") { "Topic" } else { "Queue" };
@@ -185,7 +220,13 @@ fn a_planted_password_is_in_nothing_that_anybody_can_read() {
             vec!["status", "-o", "wide"],
             vec!["lag", "--interval", "0.5"],
             vec!["explain", "consumer/kafka-reader"],
+            vec!["explain", "consumer/kafka-made", "-o", "yaml"],
             vec!["dlq", "ls"],
+            vec!["dlq", "show", "topic/kafka-refused"],
+            vec!["dlq", "show", "topic/kafka-no-certificate"],
+            vec!["dlq", "show", "queue/rabbitmq-refused"],
+            vec!["dlq", "show", "queue/rabbitmq-away"],
+            vec!["release", "--all", "--yes"],
         ] {
             said.add(&verb.join(" "), command_line(w, &verb, None).await);
         }
@@ -195,6 +236,17 @@ fn a_planted_password_is_in_nothing_that_anybody_can_read() {
             assert!(printed.len() > 100, "{printed}");
             said.add(&verb.join(" "), printed);
         }
+        for (name, _) in BROKERS {
+            let printed = command_line(w, &["import", "--broker", name], Some(&files)).await;
+            assert!(printed.contains(name), "{printed}");
+            said.add(&format!("import {name}"), printed);
+        }
+        let deployments = deployments(w).list(&ListParams::default()).await.expect("Deployments");
+        said.add("Deployments", serde_yaml::to_string(&deployments.items).expect("YAML"));
+        operator.stop().await;
+        let released = command_line(w, &["release", "--all", "--yes"], None).await;
+        assert!(released.contains("Released "), "{released}");
+        said.add("release", released);
         said.add("the operator's log", operator.text());
         assert_eq!(said.planted(), Vec::<String>::new());
 

@@ -173,6 +173,37 @@ fn a_config_key_that_the_broker_does_not_know_is_refused_in_its_own_words() {
 }
 
 #[test]
+fn what_kafka_refuses_is_found_before_the_first_companion_is_made() {
+    world(async |w| {
+        w.broker("").await;
+        w.topic("orders", "partitions: 1\nconfig: {retention.mss: '1'}\ndeadLetter: {}").await;
+        w.condition::<Topic>("orders", "Ready", "False", "BrokerRefused").await;
+        assert!(w.api::<Topic>().get_opt("orders.dlq").await.expect("an answer").is_none());
+    });
+}
+
+#[test]
+fn a_name_that_collides_with_another_in_kafkas_metrics_is_told_in_its_own_words() {
+    world(async |w| {
+        w.broker("").await;
+        w.kafka.create(&w.name("orders.v1"), 1, &[]).await;
+        let spec = "name: ${PREFIX}orders_v1\npartitions: 1";
+        for (name, more) in [("plain", ""), ("with-companions", "\ndeadLetter: {}\ndeletionPolicy: Delete")] {
+            w.topic(name, &format!("{spec}{more}")).await;
+            let topic: Topic = w.condition(name, "Ready", "False", "NameCollision").await;
+            let words = topic.message("Ready");
+            assert!(words.contains("collides with existing topic"), "{words}");
+            w.condition::<Topic>(name, "Stalled", "True", "").await;
+            w.delete::<Topic>(name).await;
+            w.until_gone::<Topic>(name).await;
+        }
+        let made = w.api::<Topic>().list(&kube::api::ListParams::default()).await.expect("a list");
+        assert_eq!(made.items.len(), 0);
+        assert!(w.kafka.topic(&w.name("orders_v1")).await.is_none());
+    });
+}
+
+#[test]
 fn more_replicas_than_brokers_are_refused_in_the_brokers_own_words() {
     world(async |w| {
         w.broker("").await;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use spillway_operator::api::{Consumer, Queue, Topic};
 
-use crate::bed::{World, binary, deployment, until_within, world};
+use crate::bed::{Start, World, bare_world, binary, deployment, required, until_within, world};
 
 /// Runs the command line; its exit code, and all that it printed.
 async fn ran(w: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
@@ -22,6 +22,16 @@ async fn ran(w: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
 async fn spillway(w: &World, arguments: &[&str]) -> Result<String, String> {
     let (code, printed, error) = ran(w, arguments).await;
     if code == Some(0) { Ok(printed) } else { Err(error) }
+}
+
+/// A kubeconfig for somebody who may only do what a role says.
+fn kubeconfig_of(user: &str) -> std::path::PathBuf {
+    let text = std::fs::read_to_string(required("KUBECONFIG")).expect("a kubeconfig");
+    let mut config: Value = serde_yaml::from_str(&text).expect("YAML");
+    config["users"][0]["user"]["as"] = user.into();
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{user}.kubeconfig"));
+    std::fs::write(&path, config.to_string()).expect("written");
+    path
 }
 
 async fn lag(w: &World) -> Value {
@@ -60,6 +70,14 @@ fn lag_and_explain_show_a_kafka_group_partition_by_partition() {
         for expected in ["Formula", "bound by", "1, 2, 3: 3 partitions", "Ready=True", "minReplicas 1"] {
             assert!(told.contains(expected), "{expected} in\n{told}");
         }
+        let told = spillway(w, &["explain", "consumer/orders", "-o", "json"]).await.expect("an explanation");
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        assert_eq!(
+            (&told["consumer"], &told["scaling"]["mode"]),
+            (&json!("orders"), &json!("DryRun")),
+            "{told}"
+        );
+        assert!(told["status"]["decision"]["bound"].is_string(), "{told}");
         let missing = spillway(w, &["explain", "consumer/nobody"]).await.expect_err("there is none");
         assert!(missing.contains("there is no Consumer nobody in namespace"), "{missing}");
         let missing = spillway(w, &["lag", "nobody"]).await.expect_err("there is none");
@@ -211,17 +229,90 @@ fn release_takes_the_finalizers_off_and_leaves_the_brokers_alone() {
             operator.stop().await;
         }
         w.delete::<Topic>("going").await;
-        // Operators of other tests lead elsewhere.
-        let said = spillway(w, &["release", "--all", "--yes", "--force"]).await.expect("released");
+        // Operators of other tests lead, and watch other namespaces.
+        let said = spillway(w, &["release", "--all", "--yes"]).await.expect("released");
         assert!(said.contains("going, which is being deleted"), "{said}");
         assert!(said.contains("Released 3 of 3; nothing was changed at the brokers."), "{said}");
         w.until_gone::<Topic>("going").await;
         assert!(w.get::<Topic>("orders").await.metadata.finalizers.unwrap_or_default().is_empty());
         assert!(w.kafka.topic(&w.name("going")).await.is_some());
-        let again = spillway(w, &["release", "--all", "--yes", "--force"]).await.expect("nothing to do");
+        let again = spillway(w, &["release", "--all", "--yes"]).await.expect("nothing to do");
         assert!(again.contains("Nothing has a finalizer"), "{again}");
         // A later operator must find its way again.
         w.start_operator().await;
         w.ready::<Topic>("orders").await;
+    });
+}
+
+#[test]
+fn an_operator_is_found_whatever_its_lease_is_called_and_release_waits_for_it() {
+    // A release of another name than the chart's has another Lease, and was not found: "none leads", and `release` went on.
+    bare_world(async |w| {
+        let lease = ["--lease-name", "shop-spillway"].map(str::to_owned).to_vec();
+        w.start_operator_as(&Start { arguments: lease, ..Start::default() }).await;
+        w.broker("").await;
+        let held = format!(" holds Lease {}/shop-spillway, renewed ", w.namespace);
+        let (code, printed, error) = ran(w, &["status"]).await;
+        assert_eq!(code, Some(0), "{printed}{error}");
+        assert!(printed.starts_with("Operator: ") && printed.contains(&held), "{printed}");
+        let refused = spillway(w, &["release", "--all", "--yes"]).await.expect_err("an operator leads");
+        assert!(refused.contains("an operator leads") && refused.contains(&held), "{refused}");
+
+        let elsewhere = w.another_namespace("elsewhere", json!({})).await;
+        let (code, printed, _) = ran(&w.at(&elsewhere), &["status"]).await;
+        assert_eq!(code, Some(2), "{printed}");
+        assert!(printed.contains("Operator: none leads"), "{printed}");
+
+        let named = ["status", "--lease-namespace", &w.namespace, "--lease", "shop-spillway"];
+        assert!(ran(w, &named).await.1.contains(&held));
+        let named = ["status", "--lease-namespace", &w.namespace, "--lease", "spillway"];
+        let (code, printed, _) = ran(w, &named).await;
+        assert_eq!(code, Some(2), "{printed}");
+        assert!(printed.contains("none leads"), "{printed}");
+    });
+}
+
+#[test]
+fn who_may_not_list_leases_everywhere_is_told_so_and_names_their_namespace() {
+    world(async |w| {
+        w.broker("").await;
+        w.apply(
+            "
+            apiVersion: rbac.authorization.k8s.io/v1
+            kind: Role
+            metadata: {name: person}
+            rules:
+            - {apiGroups: [spillway.dev], resources: ['*'], verbs: [get, list, watch, patch]}
+            - {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [get, list]}
+            ---
+            apiVersion: rbac.authorization.k8s.io/v1
+            kind: RoleBinding
+            metadata: {name: person}
+            roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: person}
+            subjects: [{apiGroup: rbac.authorization.k8s.io, kind: User, name: '${NS}'}]
+            ",
+        )
+        .await;
+        let kubeconfig = kubeconfig_of(&w.namespace);
+        let as_person = async |arguments: &[&str]| {
+            let mut command = Command::new(binary());
+            command.args(arguments).args(["-n", &w.namespace]).env("KUBECONFIG", &kubeconfig);
+            let output = command.stdin(Stdio::null()).output().expect("the spillway binary starts");
+            let text = [output.stdout, output.stderr].concat();
+            (output.status.code(), String::from_utf8(text).expect("UTF-8"))
+        };
+        // Not known is not the same as none.
+        let (code, printed) = as_person(&["status"]).await;
+        assert_eq!(code, Some(0), "{printed}");
+        assert!(
+            printed.contains("Operator: not known: ") && printed.contains("--lease-namespace"),
+            "{printed}"
+        );
+        let (code, printed) = as_person(&["status", "--lease-namespace", &w.namespace]).await;
+        assert_eq!(code, Some(0), "{printed}");
+        assert!(printed.contains(&format!("holds Lease {}/spillway", w.namespace)), "{printed}");
+        let (code, printed) = as_person(&["release", "--all", "--yes"]).await;
+        assert_eq!(code, Some(1), "{printed}");
+        assert!(printed.contains("whether an operator leads is not known"), "{printed}");
     });
 }

@@ -10,6 +10,10 @@ const PORT: &str = "21990";
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/testbed");
+/// Where the one with ACLs has users.
+const SASL_PORT: &str = "21996";
+
 /// A Kafka with a cluster id of its own. Stopped when dropped.
 pub struct ExtraKafka {
     unit: String,
@@ -69,6 +73,23 @@ impl ExtraKafka {
         extra
     }
 
+    /// One whose users, at [`Self::sasl`], may do nothing but what an ACL allows.
+    pub async fn with_acls() -> Self {
+        let turn = ONE_AT_A_TIME.lock().await;
+        let (name, port) = ("e2e-acls", "21994");
+        let extra = Self { unit: format!("kafka-{name}"), address: format!("127.0.0.1:{port}"), _turn: turn };
+        let mut command = Command::new(SCRIPT);
+        let output = command.args(["extra-kafka", name, port]).env("KAFKA_SASL_PORT", SASL_PORT).output();
+        let output = output.expect("hack/testbed");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        extra
+    }
+
+    /// Where users log in.
+    pub fn sasl(&self) -> String {
+        format!("127.0.0.1:{SASL_PORT}")
+    }
+
     /// Where it listens.
     pub fn address(&self) -> &str {
         &self.address
@@ -92,8 +113,7 @@ impl Drop for ExtraKafka {
 }
 
 fn testbed(arguments: &[&str]) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/testbed");
-    let output = Command::new(script).args(arguments).output().expect("hack/testbed");
+    let output = Command::new(SCRIPT).args(arguments).output().expect("hack/testbed");
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "hack/testbed {arguments:?}: {words}");
 }

@@ -33,7 +33,7 @@ pub use env::{RabbitAddress, required, without_credentials};
 pub use extra::{ExtraKafka, ThreeKafkas};
 pub use kafka::Kafka;
 pub use object::Object;
-pub use operator::binary;
+pub use operator::{Operator, Start, binary};
 pub use proxy::Proxy;
 pub use rabbit_world::{binding_yaml, exchange_yaml, login_yaml, queue_yaml, rabbit_yaml};
 pub use rabbitmq::Rabbit;

@@ -235,6 +235,20 @@ impl Rabbit {
         self.get_one(queue, "reject_requeue_false").await
     }
 
+    /// All messages of a queue, put back again: `payload`, `properties` with their `headers`.
+    pub async fn messages(&self, queue: &str) -> Vec<Value> {
+        let body = json!({"count": 10_000, "ackmode": "ack_requeue_true", "encoding": "auto"});
+        self.post(&["queues", &self.vhost, queue, "get"], body).await.as_array().cloned().unwrap_or_default()
+    }
+
+    /// The consumers of a queue, with their `prefetch_count`; known some seconds late.
+    pub async fn consumers(&self, queue: &str) -> Vec<Value> {
+        let all = self.get(&["consumers", &self.vhost], "").await;
+        let mut all = all.and_then(|all| all.as_array().cloned()).unwrap_or_default();
+        all.retain(|consumer| consumer["queue"]["name"] == queue);
+        all
+    }
+
     /// Takes a message as soon as there is one.
     pub async fn until_message(&self, queue: &str) -> String {
         until(&format!("{queue:?} has a message"), async || {

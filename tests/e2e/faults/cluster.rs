@@ -146,7 +146,12 @@ fn a_kafka_that_was_swapped_is_left_alone_until_it_is_accepted_and_then_restored
         kafka(&site).await;
         w.topic("orders", "partitions: 2\nconfig: {retention.ms: '60000'}").await;
         topic(&site, "orders").await;
+        w.topic("theirs", "partitions: 2\nconfig: {retention.ms: '60000'}\ndeletionPolicy: Delete").await;
+        topic(&site, "theirs").await;
         quiet(&site).await;
+        // What the other one has under the same name is not ours.
+        other.create(&w.name("theirs"), 1, &[]).await;
+        other.produce(&w.name("theirs"), 0, 1).await;
 
         site.cut.arm(&operator, |_: &Request| Fate::Pass);
         site.kafka.swap(extra.address());
@@ -165,6 +170,12 @@ fn a_kafka_that_was_swapped_is_left_alone_until_it_is_accepted_and_then_restored
         restored::<Topic>(&site, "orders").await;
         assert_eq!(other.topic(&w.name("orders")).await.expect("a topic").partitions, 3);
         assert_eq!(w.kafka.topic(&w.name("orders")).await.expect("the old one").partitions, 2);
+        w.condition::<Topic>("theirs", "Ready", "False", "ApprovalNeeded").await;
+        w.delete::<Topic>("theirs").await;
+        w.until_gone::<Topic>("theirs").await;
+        let theirs = other.topic(&w.name("theirs")).await.expect("it stays");
+        assert_eq!((theirs.partitions, theirs.config.len()), (1, 0));
+        assert_eq!(other.messages(&w.name("theirs"), 0), 1);
         other.clean(&w.prefix).await;
     });
 }

@@ -193,6 +193,31 @@ fn what_was_made_right_before_a_crash_goes_with_its_object() {
 }
 
 #[test]
+fn a_binding_that_was_made_right_before_a_crash_goes_when_its_key_is_edited_meanwhile() {
+    bare_world(async |w| {
+        let site = Site::new(w).await;
+        let victim = site.start().await;
+        rabbitmq(&site).await;
+        let mq = w.mq().await;
+        mq.declare_queue("target", json!({})).await;
+        site.cut.arm(
+            &victim,
+            |request| {
+                if is(request, "POST", "bindings") { Fate::KillAfter } else { Fate::Pass }
+            },
+        );
+        w.binding("one", "source: amq.topic\ndestination: {queue: target}\nroutingKey: old").await;
+        site.cut.death().await;
+        site.cut.disarm();
+        assert_eq!(mq.bindings("target").await, ["amq.topic|old"], "it was made");
+        w.binding("one", "source: amq.topic\ndestination: {queue: target}\nroutingKey: new").await;
+        site.start().await;
+        w.ready::<Binding>("one").await;
+        assert_eq!(mq.bindings("target").await, ["amq.topic|new"], "the old one is left behind");
+    });
+}
+
+#[test]
 fn a_binding_of_a_new_queue_that_is_dropped_before_all_are_made_goes() {
     bare_world(async |w| {
         w.start_operator().await;

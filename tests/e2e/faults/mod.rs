@@ -6,6 +6,7 @@ mod kafka;
 mod leaderless;
 mod lease;
 mod midway;
+mod midway_kafka;
 mod namespace;
 mod queue;
 mod trouble;

@@ -123,12 +123,13 @@ async fn serve(
             let body = Full::new(Bytes::from(body)).map_err(|never| match never {});
             return Ok(answer.body(body.boxed_unsync())?);
         }
+        Fate::Late(time) => tokio::time::sleep(time).await,
         Fate::Pass | Fate::KillAfter | Fate::DropAfter => {}
     }
     let (head, body) = request.into_parts();
     let body = body.collect().await?.to_bytes();
     let answer = target.send(Request::from_parts(head, body)).await?;
-    if fate == Fate::Pass {
+    if matches!(fate, Fate::Pass | Fate::Late(_)) {
         return Ok(answer);
     }
     let _whole = answer.into_body().collect().await?;

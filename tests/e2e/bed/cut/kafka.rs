@@ -119,6 +119,7 @@ async fn requests(
         {
             match cut.judge(Side::Kafka, (*name).to_owned(), true) {
                 Fate::Pass => {}
+                Fate::Late(time) => tokio::time::sleep(time).await,
                 fate @ (Fate::KillAfter | Fate::DropAfter) => {
                     marked.lock().unwrap_or_else(PoisonError::into_inner).insert(*id, fate);
                 }

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!  operator ──▶ HTTP proxy ──▶ API server            each asks the one [`Cut`] what is to become of
-//!           ──▶ HTTP proxy ──▶ RabbitMQ's management   a request: it passes, it is answered with an
-//!           ──▶ Kafka proxy ─▶ Kafka                   error, it is dropped, or the operator dies
+//!           ──▶ HTTP proxy ──▶ RabbitMQ's management   a request: it passes, late perhaps, is answered
+//!           ──▶ Kafka proxy ─▶ Kafka                   with an error, is dropped, or the operator dies
 //! ```
 //!
 //! Writes are numbered in one order over all three, from 1. What a clock causes, or what is sent beside
@@ -14,7 +14,7 @@ mod kafka;
 mod site;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
@@ -46,6 +46,8 @@ pub struct Request {
 pub enum Fate {
     /// It is forwarded, and its answer, too.
     Pass,
+    /// It is forwarded after so long, and its answer, too.
+    Late(Duration),
     /// The operator is killed, and the request never arrives.
     KillBefore,
     /// The request arrives and is answered; the operator is killed before it hears.

@@ -1,0 +1,108 @@
+//! The quick start, typed as it is printed.
+//!
+//! What differs from the page is what differs between its cluster and the test bed, and nothing else:
+//!
+//! * the brokers' addresses and RabbitMQ's login are the bed's; what the page does inside of a broker's pod, the bed's own
+//!   tools do;
+//! * the namespace `shop`, and the virtual host of that name, are the test's own;
+//! * pods are on the host's network, as all are on the bed;
+//! * the operator is started by the harness, and its Lease is in the test's namespace: the chart's own test installs it.
+
+use std::path::Path;
+use std::process::Command;
+
+use serde::Deserialize as _;
+use serde_json::Value;
+
+use crate::bed::{ExtraKafka, RabbitAddress, World, binary, required, world};
+use crate::page::{Step, printed, run, steps};
+
+/// A text of the page as it is for the bed.
+fn for_the_bed(w: &World, text: &str, kafka: &str) -> String {
+    let bed = RabbitAddress::of_the_bed();
+    let mut text = text.to_owned();
+    for (from, to) in [
+        ("kubectl -n brokers exec deploy/kafka -- /opt/kafka/bin/", ""),
+        ("kafka-configs.sh", "kafka-configs"),
+        ("kafka-console-consumer.sh", "kafka-console-consumer"),
+        ("localhost:9092", kafka),
+        ("kafka.brokers.svc:9092", kafka),
+        ("kubectl -n brokers exec deploy/rabbitmq -- ", ""),
+        ("http://rabbitmq.brokers.svc:15672", &bed.management),
+        ("amqp://rabbitmq.brokers.svc:5672", &bed.amqp),
+        ("username=quick", &format!("username={}", bed.username)),
+        ("password=start", &format!("password={}", bed.password)),
+        (" quick '.*'", &format!(" {} '.*'", bed.username)),
+        ("spillway-system/spillway", &format!("{}/spillway", w.namespace)),
+        ("-n shop", &format!("-n {}", w.namespace)),
+        ("vhost shop", &format!("vhost {}", w.namespace)),
+        ("vhost: shop", &format!("vhost: {}", w.namespace)),
+        ("namespace: shop", &format!("namespace: {}", w.namespace)),
+        ("metadata: {name: shop}", &format!("metadata: {{name: {}}}", w.namespace)),
+        ("shop/", &format!("{}/", w.namespace)),
+    ] {
+        text = text.replace(from, to);
+    }
+    text
+}
+
+/// Puts the pods of a file onto the host's network.
+fn on_the_host(text: &str) -> String {
+    let documents = serde_yaml::Deserializer::from_str(text).map(|document| {
+        let mut object = Value::deserialize(document).expect("YAML");
+        if let Some(pod) = object.pointer_mut("/spec/template/spec") {
+            pod["hostNetwork"] = true.into();
+        }
+        serde_yaml::to_string(&object).expect("YAML")
+    });
+    documents.collect::<Vec<_>>().join("---\n")
+}
+
+/// Gives the node the shop's image, as `kind load` does.
+fn load_the_shop(folder: &Path) {
+    let shop = Path::new(env!("CARGO_BIN_EXE_spillway")).with_file_name("examples/shop");
+    let archive = folder.join("shop.tar");
+    let shown = |path: &Path| path.to_str().expect("UTF-8").to_owned();
+    let image = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/image");
+    let arguments =
+        ["shop", "--prebuilt", &shown(&shop), "--tag", "spillway-shop:latest", "--out", &shown(&archive)];
+    for (program, arguments) in
+        [(image, &arguments[..]), (&required("SPILLWAY_TEST_LOAD_IMAGE"), &[shown(&archive).as_str()])]
+    {
+        let output = Command::new(program).args(arguments).output().expect("it starts");
+        assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+}
+
+#[test]
+fn the_quick_start_works_as_it_is_printed() {
+    world(async |w| {
+        let kafka = ExtraKafka::start().await;
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&w.namespace);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        load_the_shop(&folder);
+        // Goes with the world; the page makes it.
+        w.mq().await;
+        run(&format!("rabbitmqctl delete_vhost {}", w.vhost), &folder, &binary());
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/quick-start.md"));
+        for step in steps(&page.expect("the page")) {
+            let kafka = kafka.address();
+            match step {
+                Step::File(name, text) => {
+                    let text = on_the_host(&for_the_bed(w, &text, kafka));
+                    std::fs::write(folder.join(name), text).expect("written");
+                }
+                Step::Command(command, expected) => {
+                    let command = for_the_bed(w, &command, kafka);
+                    let (binary, folder) = (binary(), folder.clone());
+                    let typed = command.clone();
+                    let typed = tokio::task::spawn_blocking(move || run(&typed, &folder, &binary));
+                    let out = typed.await.expect("it works");
+                    let expected: Vec<_> = expected.iter().map(|line| for_the_bed(w, line, kafka)).collect();
+                    printed(&command, &out, &expected);
+                }
+            }
+        }
+        let _ = std::fs::remove_dir_all(&folder);
+    });
+}
