@@ -30,6 +30,15 @@ pub struct Planned<'a> {
 /// At most this many characters of steps in a message.
 const SHOWN: usize = 700;
 
+/// Counts and tells a difference that was brought back, which [`hold`] allows so many times only.
+pub fn reverted<K: TopologyKind>(pass: &Pass<'_, K>, words: &[String]) {
+    let (now, uid) = (pass.ctx.now(), pass.object.uid().unwrap_or_default());
+    pass.ctx.note(&uid, |notes| notes.reverts.record(now));
+    pass.ctx.metrics.drift_corrected(K::KIND);
+    let reference = pass.object.object_ref(&());
+    pass.ctx.events.publish(reference, true, "DriftCorrected", "Apply", &words.join("; "));
+}
+
 /// The outcome where the gate is shut, and a failure where drift is corrected too often; none
 /// where the steps may be taken.
 pub fn hold<K: TopologyKind>(pass: &Pass<'_, K>, planned: &Planned<'_>) -> Result<Option<Outcome>, Failure> {

@@ -353,7 +353,7 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
                 continue;
             }
             if drift {
-                tell_drift(pass, &words);
+                gate::reverted(pass, &words);
             }
             if plan.steps.iter().any(|step| !shows_at_once(step)) {
                 (since, rounds) = (Instant::now(), rounds + 1);
@@ -485,15 +485,6 @@ fn tell_loss<K: Rabbit>(pass: &Pass<'_, K>, lost: Option<&Verdict>) {
     if let Some(verdict) = lost {
         pass.ctx.events.publish(pass.object.object_ref(&()), true, "DataLost", "Observe", &verdict.message);
     }
-}
-
-/// Counts and tells a difference that was brought back.
-fn tell_drift<K: Rabbit>(pass: &Pass<'_, K>, words: &[String]) {
-    let (now, uid) = (pass.ctx.now(), pass.object.uid().unwrap_or_default());
-    pass.ctx.note(&uid, |notes| notes.reverts.record(now));
-    pass.ctx.metrics.drift_corrected(K::KIND);
-    let reference = pass.object.object_ref(&());
-    pass.ctx.events.publish(reference, true, "DriftCorrected", "Apply", &words.join("; "));
 }
 
 /// Who claims one binding.

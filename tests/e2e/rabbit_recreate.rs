@@ -1,13 +1,14 @@
 //! A setting that RabbitMQ fixes at declaration changes: refused, or the queue is made anew while it is empty.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use spillway_operator::api::Queue;
 
 use crate::bed::{
-    Fate, Object as _, Rabbit, RabbitAddress, Request, Site, World, bare_world, never_within, rabbit_yaml,
-    world,
+    Fate, Object as _, Operator, Rabbit, RabbitAddress, Request, Site, World, bare_world, meanwhile,
+    never_within, rabbit_yaml, world,
 };
 
 const WAS: &str = "onImmutableChange: RecreateIfEmpty\ndeletionPolicy: Retain\nbindings: [{source: amq.topic, routingKey: ours}]";
@@ -194,39 +195,46 @@ fn a_queue_that_was_there_and_is_not_ours_is_never_deleted_to_be_made_anew() {
     });
 }
 
+/// A queue that is about to be made anew, and what somebody does to it after the plan and before its deletion.
+async fn made_anew_while(
+    w: &World,
+    somebody: impl AsyncFn(Rabbit) + Send + Sync + 'static,
+) -> (Site<'_>, Arc<Operator>) {
+    let site = Site::new(w).await;
+    let operator = site.start().await;
+    let mq = w.mq().await;
+    w.login("rabbitmq").await;
+    w.apply(&rabbit_yaml("").replace("${RABBITMQ}", &site.rabbitmq.url())).await;
+    w.queue("orders", WAS).await;
+    w.ready::<Queue>("orders").await;
+    let vhost = mq.vhost.clone();
+    site.cut.arm(&operator, move |request: &Request| {
+        // The policy comes first, long after the queue and its bindings were looked at.
+        if request.what.starts_with("PUT ") && request.what.contains("/policies/") {
+            meanwhile(async || {
+                somebody(Rabbit::with_vhost(&RabbitAddress::of_the_bed(), &vhost).await).await;
+            });
+        }
+        Fate::Pass
+    });
+    w.queue("orders", &format!("{IS}\nmaxLength: 5")).await;
+    (site, operator)
+}
+
 #[test]
 fn a_message_that_comes_between_the_second_look_and_the_deletion_is_not_lost() {
     bare_world(async |w| {
-        let site = Site::new(w).await;
-        let operator = site.start().await;
-        let mq = w.mq().await;
-        w.login("rabbitmq").await;
-        w.apply(&rabbit_yaml("").replace("${RABBITMQ}", &site.rabbitmq.url())).await;
-        w.queue("orders", WAS).await;
-        w.ready::<Queue>("orders").await;
-        let vhost = mq.vhost.clone();
-        site.cut.arm(&operator, move |request: &Request| {
-            // The policy comes first.
-            if request.what.starts_with("PUT ") && request.what.contains("/policies/") {
-                let vhost = vhost.clone();
-                let published = std::thread::spawn(move || {
-                    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-                    runtime.block_on(async {
-                        let mq = Rabbit::with_vhost(&RabbitAddress::of_the_bed(), &vhost).await;
-                        mq.publish("", "orders", "precious").await
-                    })
-                });
-                assert!(published.join().expect("a thread"), "it is routed");
-            }
-            Fate::Pass
-        });
-        w.queue("orders", &format!("{IS}\nmaxLength: 5")).await;
+        let (site, _operator) = made_anew_while(w, async |mq: Rabbit| {
+            assert!(mq.publish("", "orders", "precious").await, "it is routed");
+        })
+        .await;
         w.until("orders", "the message keeps the queue", |queue: &Queue| {
             queue
                 .condition("Ready")
                 .is_some_and(|ready| ready.reason == "NotRecreated" && ready.message.contains("1 message"))
         })
         .await;
+        let mq = w.mq().await;
         assert_eq!(mq.take("orders").await.as_deref(), Some("precious"));
         site.cut.disarm();
         w.ready::<Queue>("orders").await;
@@ -237,32 +245,11 @@ fn a_message_that_comes_between_the_second_look_and_the_deletion_is_not_lost() {
 #[test]
 fn a_binding_that_was_made_after_the_plan_went_with_the_old_queue() {
     bare_world(async |w| {
-        let site = Site::new(w).await;
-        let operator = site.start().await;
-        let mq = w.mq().await;
-        w.login("rabbitmq").await;
-        w.apply(&rabbit_yaml("").replace("${RABBITMQ}", &site.rabbitmq.url())).await;
-        w.queue("orders", WAS).await;
-        w.ready::<Queue>("orders").await;
-        let vhost = mq.vhost.clone();
-        site.cut.arm(&operator, move |request: &Request| {
-            // The policy comes first, long after the queue's bindings were looked at.
-            if request.what.starts_with("PUT ") && request.what.contains("/policies/") {
-                let vhost = vhost.clone();
-                let bound = std::thread::spawn(move || {
-                    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
-                    runtime.block_on(async {
-                        let mq = Rabbit::with_vhost(&RabbitAddress::of_the_bed(), &vhost).await;
-                        mq.bind("amq.topic", "orders", "late", json!({})).await;
-                    });
-                });
-                bound.join().expect("a thread");
-            }
-            Fate::Pass
-        });
-        w.queue("orders", &format!("{IS}\nmaxLength: 5")).await;
+        let late = async |mq: Rabbit| mq.bind("amq.topic", "orders", "late", json!({})).await;
+        let (site, _operator) = made_anew_while(w, late).await;
         w.ready::<Queue>("orders").await;
         site.cut.disarm();
+        let mq = w.mq().await;
         assert_eq!(mq.the_queue("orders").await["arguments"]["x-single-active-consumer"], true);
         assert_eq!(mq.bindings("orders").await, ["amq.topic|late", "amq.topic|ours"]);
     });

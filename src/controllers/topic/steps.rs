@@ -17,7 +17,7 @@ use crate::apply::kafka::{self as apply, Shape};
 use crate::brokers::kafka::KafkaError;
 use crate::controllers::failure::Failure;
 use crate::controllers::reconciler::{Pass, TopologyKind as _, last_written};
-use crate::controllers::{broker, status};
+use crate::controllers::{broker, gate, status};
 use crate::topology::kafka::{ObservedTopic, Plan, Step};
 
 /// Whether the steps undo what somebody else did, and not what the author wants.
@@ -74,17 +74,12 @@ pub async fn carry_out(
         );
         pass.ctx.events.publish(pass.object.object_ref(&()), false, step.event(), "Apply", &step.to_string());
     }
-    let uid = pass.object.uid().unwrap_or_default();
     if drifted {
-        let now = pass.ctx.now();
-        pass.ctx.note(&uid, |notes| notes.reverts.record(now));
-        pass.ctx.metrics.drift_corrected(Topic::KIND);
-        let words = words(plan).join("; ");
-        pass.ctx.events.publish(pass.object.object_ref(&()), true, "DriftCorrected", "Apply", &words);
+        gate::reverted(pass, &words(plan));
     }
     if plan.loss.is_some() {
         // Since when it owns a topic does not tell when this one was made.
-        pass.ctx.note(&uid, |notes| notes.wrote = Some(Instant::now()));
+        pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| notes.wrote = Some(Instant::now()));
     }
     let settled = apply::settled(pass.link.kafka()?, name, &plan.steps, before, pass.lane).await?;
     settled.ok_or_else(|| {

@@ -28,7 +28,7 @@ mod world;
 pub use amqp::Amqp;
 pub use apply::documents;
 pub use audit::Audit;
-pub use cut::{Fate, Request, Side, Site};
+pub use cut::{Fate, Request, Side, Site, meanwhile};
 pub use env::{RabbitAddress, required, without_credentials};
 pub use extra::{ExtraKafka, ThreeKafkas};
 pub use kafka::Kafka;

@@ -7,7 +7,9 @@ use serde_json::json;
 use spillway_operator::api::{Binding, Exchange, Queue};
 
 use super::rabbitmq;
-use crate::bed::{Fate, Object, Rabbit, RabbitAddress, Request, Side, Site, World, bare_world, until};
+use crate::bed::{
+    Fate, Object, Rabbit, RabbitAddress, Request, Side, Site, World, bare_world, meanwhile, until,
+};
 
 /// RabbitMQ's answer to a binding whose exchange does not exist.
 fn not_found() -> Fate {
@@ -138,17 +140,12 @@ fn what_somebody_declares_in_the_last_moment_is_not_adopted_under_never() {
 
 /// Declares what the operator is about to declare. A rule cannot wait for the test's own runtime.
 fn declare_now(vhost: &str, kind: &str) {
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(async {
-                let mq = Rabbit::with_vhost(&RabbitAddress::of_the_bed(), vhost).await;
-                match kind {
-                    "queues" => mq.declare_queue("q", json!({"x-queue-type": "quorum"})).await,
-                    _ => mq.declare_exchange("x", "topic").await,
-                }
-            });
-        });
+    meanwhile(async || {
+        let mq = Rabbit::with_vhost(&RabbitAddress::of_the_bed(), vhost).await;
+        match kind {
+            "queues" => mq.declare_queue("q", json!({"x-queue-type": "quorum"})).await,
+            _ => mq.declare_exchange("x", "topic").await,
+        }
     });
 }
 

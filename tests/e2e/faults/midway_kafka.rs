@@ -3,7 +3,7 @@
 use spillway_operator::api::Topic;
 
 use super::{kafka, topic};
-use crate::bed::{Fate, Kafka, Object as _, Request, Side, Site, World, bare_world, required};
+use crate::bed::{Fate, Kafka, Object as _, Request, Side, Site, World, bare_world, meanwhile, required};
 
 fn creates(request: &Request) -> bool {
     request.side == Side::Kafka && request.what == "CreateTopics"
@@ -60,15 +60,10 @@ fn what_somebody_makes_at_kafka_in_the_last_moment_is_not_adopted_under_never() 
 
 /// Makes what the operator is about to make. A rule cannot wait for the test's own runtime.
 fn make_now(name: &str) {
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.expect("a runtime").block_on(async {
-                let kafka = Kafka::connect(&required("SPILLWAY_TEST_KAFKA"));
-                kafka.create(name, 1, &[]).await;
-                kafka.produce(name, 0, 1).await;
-            });
-        });
+    meanwhile(async || {
+        let kafka = Kafka::connect(&required("SPILLWAY_TEST_KAFKA"));
+        kafka.create(name, 1, &[]).await;
+        kafka.produce(name, 0, 1).await;
     });
 }
 

@@ -60,6 +60,17 @@ pub enum Fate {
     Answer(u16, Vec<(&'static str, String)>, String),
 }
 
+/// Does something else while a rule decides, which may not wait: on a thread and a runtime of its own.
+pub fn meanwhile<T: Send, F: Future<Output = T>>(work: impl FnOnce() -> F + Send) -> T {
+    std::thread::scope(|scope| {
+        let done = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(work())
+        });
+        done.join().expect("a thread")
+    })
+}
+
 type Rule = Box<dyn FnMut(&Request) -> Fate + Send>;
 
 /// Decides over every request of one operator after another, and remembers the writes.
