@@ -192,6 +192,12 @@ pub fn is_true(conditions: &[Condition], kind: &str) -> bool {
     find(conditions, kind).is_some_and(|condition| condition.status == "True")
 }
 
+/// The loss that conditions tell of.
+#[must_use]
+pub fn data_lost(conditions: &[Condition]) -> Option<&Condition> {
+    find(conditions, DATA_LOST).filter(|lost| lost.status == "True")
+}
+
 /// The condition of that type.
 #[must_use]
 pub fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {

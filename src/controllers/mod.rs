@@ -15,7 +15,7 @@
 //!   [`removal`]; [`topic`] is such a kind; [`claim`]: what a Binding notes beforehand
 //! * [`broker`], [`sweep`]: connections and drift
 //! * [`consumer`] and its folder: workloads and scaling
-//! * [`failure`], [`status`], [`events`]: how a pass reports; [`guarded`], [`unreadable`]: objects
+//! * [`failure`], [`report`], [`status`], [`events`]: how a pass reports; [`guarded`], [`unreadable`]: objects
 //!   that cannot be read
 //! * [`secrets`], [`links`]: what Brokers need; [`labels`]: what is known of namespaces without a watch on them
 //! * [`start`]: all of it together
@@ -44,6 +44,7 @@ pub mod rabbitmq;
 pub mod reconciler;
 pub mod references;
 pub mod removal;
+pub mod report;
 pub mod secrets;
 pub mod settings;
 pub mod start;

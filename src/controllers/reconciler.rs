@@ -35,6 +35,7 @@ use super::failure::Failure;
 use super::guard::{self, Claims};
 use super::links::Link;
 use super::passes::Again;
+use super::report::{announce, report};
 use super::wake::Wake;
 use super::{finalizer, removal, status};
 use crate::api::conditions::{self, Reason, Verdict};
@@ -440,7 +441,7 @@ pub fn gather<'a, K: TopologyKind>(ctx: &'a Arc<Context>, object: &'a K) -> Resu
 /// Whether the spec was edited since the broker was last in step. A difference that was shown and
 /// left alone (`Differs`) is none, nor is what stays out of force although all is done; an edit that
 /// failed on its way stays one.
-fn edited<K: TopologyKind>(object: &K, status: Option<&K::Status>) -> bool {
+pub(super) fn edited<K: TopologyKind>(object: &K, status: Option<&K::Status>) -> bool {
     let (conditions, observed) = status.map(K::conditions).unwrap_or_default();
     observed != object.meta().generation
         || conditions::find(conditions, conditions::IN_SYNC)
@@ -491,108 +492,6 @@ impl<K: TopologyKind> Pass<'_, K> {
     pub fn has_heir(&self) -> bool {
         self.claims.same.len() > 1
     }
-}
-
-fn told(conditions: &[Condition]) -> Option<&Condition> {
-    conditions::find(conditions, conditions::DATA_LOST).filter(|lost| lost.status == "True")
-}
-
-/// Step 6: the conditions that a result stands for, and when to look again. `after`: the status that the work left, with
-/// a loss in it that came to light before it failed.
-pub(super) fn report<K: TopologyKind>(
-    ctx: &Context,
-    object: &K,
-    before: &K::Status,
-    after: &K::Status,
-    result: &Result<Outcome, Failure>,
-    failures: u32,
-) -> (Vec<Verdict>, Again) {
-    let (previous, _) = K::conditions(before);
-    let lost = |verdict: Option<Verdict>| {
-        verdict.or_else(|| {
-            let began = object.status().map(K::conditions).unwrap_or_default().0;
-            let noted = told(K::conditions(after).0).filter(|noted| told(began) != Some(*noted));
-            let old = noted.or_else(|| told(previous))?;
-            let reason =
-                if old.reason == Reason::Replaced.as_str() { Reason::Replaced } else { Reason::Vanished };
-            Some(Verdict::new(conditions::DATA_LOST, true, reason, old.message.clone()))
-        })
-    };
-    match result {
-        Ok(outcome) => {
-            let mut verdicts = vec![outcome.ready.clone(), outcome.in_sync.clone()];
-            let acknowledged =
-                annotated(object, annotation::ACKNOWLEDGE_DATA_LOSS) && outcome.data_lost.is_none();
-            verdicts.extend(lost(outcome.data_lost.clone()).filter(|_| !acknowledged));
-            (verdicts, outcome.again)
-        }
-        Err(failure) => {
-            let (reason, message) = (failure.reason(), ctx.secrets.redact(&failure.to_string()));
-            let in_sync = Verdict {
-                kind: conditions::IN_SYNC,
-                status: if edited(object, Some(before)) { Some(false) } else { None },
-                reason,
-                message: message.clone(),
-            };
-            let mut verdicts = vec![Verdict::new(conditions::READY, false, reason, message.clone()), in_sync];
-            if reason == Reason::Paused {
-                verdicts.push(Verdict::new(conditions::PAUSED, true, reason, message));
-            } else if failure.stalled() {
-                verdicts.push(Verdict::new(conditions::STALLED, true, reason, message));
-            } else if reason != Reason::Conflict {
-                verdicts.push(Verdict::new(conditions::RECONCILING, true, reason, message));
-            }
-            verdicts.extend(lost(None));
-            let again = match reason {
-                // Ends with an event: the annotation goes.
-                Reason::Paused => None,
-                _ => Some(failure.retry_after(failures)),
-            };
-            (verdicts, again)
-        }
-    }
-}
-
-/// An event and a log line when `Ready` changed its reason.
-pub fn announce<K: TopologyKind>(ctx: &Context, object: &K, previous: &[Condition], now: &[Condition]) {
-    let Some(ready) = conditions::find(now, conditions::READY) else {
-        return;
-    };
-    let old = conditions::find(previous, conditions::READY);
-    if old.is_some_and(|old| old.reason == ready.reason && old.status == ready.status) {
-        return;
-    }
-    let namespace = object.namespace().unwrap_or_default();
-    let name = object.name_any();
-    if ready.status == "True" {
-        tracing::info!(kind = K::KIND, namespace, name, reason = ready.reason, "ready");
-    } else if under_way(ready) {
-        tracing::debug!(kind = K::KIND, namespace, name, message = ready.message, "not ready yet");
-    } else {
-        tracing::warn!(
-            kind = K::KIND,
-            namespace,
-            name,
-            reason = ready.reason,
-            message = ready.message,
-            "not ready"
-        );
-    }
-    if old.is_some_and(|old| old.reason == Reason::Conflict.as_str()) && ready.status == "True" {
-        let words =
-            format!("{} {:?} was handed over to this object", K::KIND.to_lowercase(), object.broker_name());
-        ctx.events.publish(object.object_ref(&()), false, "HandedOver", "Reconcile", &words);
-    }
-    let noteworthy = ready.status != "True" && !under_way(ready);
-    if noteworthy || old.is_some_and(|old| old.status != ready.status && ready.status == "True") {
-        let reference = object.object_ref(&());
-        ctx.events.publish(reference, noteworthy, &ready.reason, "Reconcile", &ready.message);
-    }
-}
-
-/// Whether a state that is not ready is an ordinary step on the way there.
-fn under_way(ready: &Condition) -> bool {
-    [Reason::Progressing, Reason::CompanionNotReady].iter().any(|reason| ready.reason == reason.as_str())
 }
 
 /// Companions tell their parents.

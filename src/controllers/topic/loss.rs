@@ -63,12 +63,8 @@ impl Lost {
     }
 }
 
-fn said(conditions: &[Condition]) -> Option<&Condition> {
-    conditions::find(conditions, DATA_LOST).filter(|lost| lost.status == "True")
-}
-
 fn says(conditions: &[Condition], id: &str) -> bool {
-    said(conditions).is_some_and(|lost| lost.message.contains(id))
+    conditions::data_lost(conditions).is_some_and(|lost| lost.message.contains(id))
 }
 
 /// Counts and tells a loss when it stands in the status for the first time.
@@ -81,8 +77,8 @@ pub fn tell(ctx: &Context, object: &Topic, before: &TopicStatus, after: &TopicSt
 
 /// The loss that a status says and the one before it did not. What was lost is the topic that was remembered.
 fn news<'a>(before: &TopicStatus, after: &'a TopicStatus) -> Option<&'a Condition> {
-    let lost = said(&after.conditions)?;
-    let same = said(&before.conditions).is_some_and(|was| was.message == lost.message);
+    let lost = conditions::data_lost(&after.conditions)?;
+    let same = conditions::data_lost(&before.conditions).is_some_and(|was| was.message == lost.message);
     let known = before.topic_id.as_deref().is_some_and(|id| says(&before.conditions, id));
     (!same && !known).then_some(lost)
 }
