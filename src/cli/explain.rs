@@ -202,6 +202,7 @@ fn formula(out: &mut String, scaling: &Scaling, status: &ConsumerStatus) -> std:
     row(out, "need", &format!("{need:.2} at most: what waits between two commits anyway does not count"))?;
     if let Some(partitions) = status.partitions.and_then(|count| u32::try_from(count).ok()) {
         row(out, "sizes", &even(partitions, status))?;
+        row(out, "", "a need above one by less than a tenth of the step to the next is left there")?;
     }
     let max = scaling.max_replicas.map_or_else(|| "none".into(), |max| max.to_string());
     let cap = status.cap.map_or_else(|| "none".into(), |cap| cap.to_string());

@@ -144,6 +144,16 @@ impl Default for Config {
     }
 }
 
+impl Config {
+    /// The share by which a need may lie above a size before the next one is asked for: a tenth, and less where replicas
+    /// are nearly full by `utilization` already.
+    pub(super) fn over(&self) -> f64 {
+        /// A replica that is busy for more of its time is late with whatever is uneven.
+        const FULL: f64 = 0.96;
+        (FULL / self.utilization - 1.0).clamp(0.0, 0.1)
+    }
+}
+
 /// The text form, as in the Consumer's `scaling` block (where the API server refuses what it does not know) and on a
 /// replay line, where unknown fields are ignored.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]

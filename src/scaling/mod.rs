@@ -9,7 +9,7 @@
 //! decision, in the operator, in `spillway replay` and in `spillway simulate`.
 //!
 //! Reading order: [`Observation`], [`Decision`], `decide.rs`, `shape.rs` (what n replicas can really do),
-//! `formula.rs`, `rules.rs` (when), `guards`, `estimate`.
+//! `formula.rs`, `rules.rs` (when), `regret.rs` (not again), `guards`, `estimate`.
 
 mod config;
 mod decide;
@@ -18,6 +18,7 @@ mod estimate;
 mod formula;
 mod guards;
 mod observation;
+mod regret;
 pub mod replay;
 mod rules;
 mod shape;

@@ -107,6 +107,21 @@ impl Fleet<'_> {
         low
     }
 
+    /// The fewest replicas, from 1 to `most`, that do `need`, or nearly: by how little a need lies above a class must be
+    /// worth the next one. From 6 to 12 of 12 partitions, that is twice the price for a need of 6.1. The need may be
+    /// above the class by a tenth of what the next one adds, and by `over` of the class at most.
+    pub fn size(&self, need: f64, most: u32, over: f64) -> u32 {
+        const WORTH: f64 = 0.1;
+        let class = self.class(need, most);
+        if class <= 1 {
+            return class;
+        }
+        let below = self.class_of(class - 1);
+        let (less, more) = (self.capacity(below), self.capacity(class));
+        let nearly = less + (WORTH * (more - less)).min(over * less);
+        if need <= nearly { below } else { class }
+    }
+
     /// The fewest replicas that do as much as `replicas`.
     pub fn class_of(&self, replicas: u32) -> u32 {
         if replicas == 0 { 0 } else { self.class(f64::INFINITY, replicas) }
@@ -192,6 +207,17 @@ mod tests {
         let fleet = Fleet { shape: &shape, per_replica: 5, foreign: 1 };
         assert_eq!(fleet.cap(), Some(3));
         assert!((fleet.capacity(1) - 12.0 / 2.0 / 5.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_need_a_little_above_a_class_does_not_double_the_price() {
+        let shape = even(12);
+        let size = |need, over| fleet(&shape).size(need, 12, over);
+        assert_eq!((size(6.0, 0.1), size(6.5, 0.1), size(6.7, 0.1)), (6, 6, 12));
+        assert_eq!((size(4.15, 0.1), size(4.3, 0.1)), (4, 6), "a smaller step is soon worth it");
+        assert_eq!((size(6.2, 0.02), size(6.01, 0.0)), (12, 12), "replicas that are full already do no more");
+        assert_eq!((size(12.5, 0.1), size(1e9, 0.1), size(0.1, 0.1)), (12, 12, 1));
+        assert_eq!(fleet(&shape).size(9.0, 8, 0.1), 6, "most is no class");
     }
 
     #[test]

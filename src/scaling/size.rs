@@ -64,7 +64,8 @@ impl State {
         if nothing {
             need = Need::default();
         }
-        let class = if need.replicas > 0.0 { fleet.class(need.replicas, limits.ceiling) } else { 0 };
+        let class =
+            if need.replicas > 0.0 { fleet.size(need.replicas, limits.ceiling, config.over()) } else { 0 };
         let quiet = need.replicas <= 0.0 && !scene.signals.lagging;
         let low_need = match self.rate.for_down() {
             _ if nothing => 0.0,
@@ -77,7 +78,7 @@ impl State {
             None => fleet.capacity(scene.spec),
         };
         if scene.signals.data != Data::Missing {
-            let peak = if low_need > 0.0 { fleet.class(low_need, limits.ceiling) } else { 0 };
+            let peak = if low_need > 0.0 { fleet.size(low_need, limits.ceiling, config.over()) } else { 0 };
             self.sizing.needs.push(now, low_need, config.stabilization);
             self.sizing.mean.add(low_need, scene.dt, config.stabilization.max(1.0));
             self.sizing.peaks.push(now, f64::from(peak), config.peak_memory);
@@ -190,7 +191,9 @@ impl State {
         /// A backlog that fell to this share is being worked on.
         const FALLING: f64 = 0.9;
         let ordinary = 2.0 * plan.arrival * (scene.timing.gap() + scene.config.poll_interval);
-        if !known || self.rate.known().is_some() || plan.waiting < FEW + ordinary {
+        // Where a static member has gone, its partitions wait for its session to end.
+        let orphans = self.group.members.is_static() && self.moving(scene.config, scene.now);
+        if !known || orphans || self.rate.known().is_some() || plan.waiting < FEW + ordinary {
             self.sizing.compared = None;
             return 0;
         }
@@ -235,8 +238,6 @@ impl State {
     ) {
         /// Share of a backlog that came with the last poll above which it may still be growing.
         const GROWING: f64 = 0.1;
-        /// Peak memories for which a step down that had to be taken back is remembered.
-        const REGRET: f64 = 4.0;
         let config = scene.config;
         let late = plan.waiting > config.target_delay * plan.capacity
             && self.arrival.last() < GROWING * plan.waiting;
@@ -253,9 +254,7 @@ impl State {
                 choice.replicas = count;
                 let now = scene.now;
                 self.guards.probe.reversed(now);
-                if self.sizing.lowered_at.is_some_and(|at| now - at < config.peak_memory) {
-                    self.sizing.regret_until = Some(now + REGRET * config.peak_memory);
-                }
+                self.sizing.regret.raised(now, count, self.arrival.mean(), config);
             }
             Err(wait) => {
                 self.sizing.rise_awaited = ups.agreed && ups.rising;
@@ -294,11 +293,12 @@ impl State {
             return;
         }
         let most = self.sizing.needs.max().max(plan.low_need);
-        let regret = self.sizing.regret_until.is_some_and(|until| now < until);
-        let hold = to_hold(most, self.sizing.mean.mean(), regret);
-        let lower = if most > 0.0 { scene.fleet.class(hold, plan.limits.ceiling) } else { floor.max(1) };
+        let hold = to_hold(most, self.sizing.mean.mean(), self.sizing.regret.careful(now));
+        let size = || scene.fleet.size(hold, plan.limits.ceiling, config.over());
+        let lower = if most > 0.0 { size() } else { floor.max(1) };
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let peak = self.sizing.peaks.max() as u32;
+        let lower = lower.max(self.sizing.regret.at_least(now, self.arrival.mean()).unwrap_or(0));
         let mut next = down(spec, lower, peak.min(plan.limits.ceiling), &plan.limits, &scene.fleet);
         let mut probing = false;
         // Hands that are full show nothing of a rate.
@@ -313,7 +313,7 @@ impl State {
         }
         if next < spec && !rest {
             choice.replicas = next;
-            self.sizing.lowered_at = Some(now);
+            self.sizing.regret.lowered(now, spec, self.arrival.mean());
             if probing {
                 self.guards.probe.begin(now, next);
             }

@@ -12,6 +12,7 @@ use super::estimate::rate::Rate;
 use super::estimate::series::{Ewma, MaxWindow};
 use super::estimate::timing::Timing;
 use super::guards::Guards;
+use super::regret::Regret;
 
 /// The memory of one Consumer's scaling. `State::default()` knows nothing; [`State::seeded`] knows what an
 /// earlier leader wrote down.
@@ -58,9 +59,8 @@ pub(super) struct Sizing {
     pub up_wanted: bool,
     /// A confirmed scale-up waited once for arrivals that were still rising.
     pub rise_awaited: bool,
-    /// When a count was last lowered, and until when that is known to have been wrong.
-    pub lowered_at: Option<f64>,
-    pub regret_until: Option<f64>,
+    /// Steps down that were wrong.
+    pub regret: Regret,
     /// When data was last usable.
     pub known_at: Option<f64>,
     /// Since when there has been nothing to do at all.

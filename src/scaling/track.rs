@@ -31,6 +31,7 @@ impl State {
         if self.target.revision != target.revision {
             if before.is_some() {
                 self.rate.demote(true);
+                self.sizing.regret.forget();
                 self.discontinuity(config, now);
             }
             self.target.revision.clone_from(&target.revision);
@@ -92,12 +93,7 @@ impl State {
 
     /// Measures saturated members.
     fn measure(&mut self, config: &Config, seen: &Observation, workers: f64) {
-        /// Seconds after which a static member that is gone loses its partitions: the clients' default.
-        const SESSION: f64 = 45.0;
-        // A scale-up or -down moves partitions some time after it shows in the target.
-        let session = if self.group.members.is_static() { SESSION } else { 0.0 };
-        let moving = self.timing.pause(config) + config.poll_interval + session;
-        if seen.target.updating || self.timing.steady_for(seen.now) < moving {
+        if seen.target.updating || self.moving(config, seen.now) {
             self.group.members.interrupt();
         }
         let m = f64::from(self.consumers_per_replica(config));
@@ -113,6 +109,14 @@ impl State {
         });
         self.rate.did(floor);
         self.rate.measured(seen.now, samples.into_iter());
+    }
+
+    /// Partitions may be on their way: a scale-up or -down moves them some time after it shows in the target.
+    pub(super) fn moving(&self, config: &Config, now: f64) -> bool {
+        /// Seconds after which a static member that is gone loses its partitions: the clients' default.
+        const SESSION: f64 = 45.0;
+        let session = if self.group.members.is_static() { SESSION } else { 0.0 };
+        self.timing.steady_for(now) < self.timing.pause(config) + config.poll_interval + session
     }
 
     /// What replicas do without being saturated is a lower bound of what they can do.

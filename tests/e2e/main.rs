@@ -35,6 +35,7 @@ mod rabbit_deletion;
 mod rabbit_drift;
 mod rabbit_ownership;
 mod rabbit_recreate;
+mod rotation;
 mod scaling;
 mod scaling_faults;
 mod scaling_hands;

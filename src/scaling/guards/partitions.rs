@@ -67,7 +67,8 @@ fn stuck(group: &mut Group, timing: &Timing, now: f64, ready: u32) {
         let enough = if owner_moves { patience.max(STUCK_UNSURE) } else { patience };
         let assigned = !known || part.owner.is_some();
         let stands = able && assigned && waits(part) > enough;
-        part.stuck = if part.stuck { waits(part) > 0.0 && part.lag > 0.0 && stands } else { stands };
+        // A new owner does not make it better, only a commit does: else each change of members would ask for replicas.
+        part.stuck = stands || part.stuck && ready > 0 && part.waiting_for(now) > patience;
     }
     for part in group.parts.iter_mut().filter(|p| p.lag <= 0.0 || p.phantom) {
         part.stuck = false;

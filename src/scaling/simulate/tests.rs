@@ -68,3 +68,52 @@ fn constant_load_on_a_queue_settles_and_stays() {
         assert_eq!(done.plant.meter.flips(1_500.0), 0, "prefetch {prefetch}, {rate}/s");
     }
 }
+
+/// Counts of replicas over a workload of that name: (when, count).
+fn counts(name: &str, seed: u64) -> Vec<(f64, u32)> {
+    let workload = super::workload::all().into_iter().find(|w| w.name == name).unwrap();
+    let mut counts: Vec<(f64, u32)> = Vec::new();
+    watch(&workload, &mut Ours::new(workload.config.clone()), seed, |plant| {
+        if counts.last().is_none_or(|&(_, n)| n != plant.spec) {
+            counts.push((plant.now, plant.spec));
+        }
+    });
+    counts
+}
+
+fn ups_between(counts: &[(f64, u32)], from: f64, to: f64) -> usize {
+    counts.windows(2).filter(|w| w[1].1 > w[0].1 && (from..to).contains(&w[1].0)).count()
+}
+
+#[test]
+fn twelve_replicas_do_not_run_for_a_need_of_six_and_a_bit() {
+    let counts = counts("constant P=12 0.40", 1);
+    assert_eq!(counts.last().map(|c| c.1), Some(6), "{counts:?}");
+}
+
+#[test]
+fn a_size_that_was_too_small_beside_a_hot_partition_is_not_tried_every_few_minutes() {
+    // It was 12, 6, 12, 6, … every 350 s.
+    for seed in 1..=3 {
+        let counts = counts("zipf skew", seed);
+        assert!(ups_between(&counts, 700.0, 3_600.0) <= 3, "{counts:?}");
+    }
+}
+
+#[test]
+fn partitions_of_a_static_member_that_left_are_no_backlog() {
+    // They wait for its session to end, 45 s: more replicas came, and went again, each three minutes.
+    for seed in 1..=3 {
+        let counts = counts("step static members", seed);
+        assert_eq!(ups_between(&counts, 1_200.0, 1_800.0), 0, "{counts:?}");
+    }
+}
+
+#[test]
+fn a_stuck_partition_asks_for_nothing_when_it_gets_a_new_owner() {
+    // It counted as backlog until it was found to be stuck again: 6, 12, 6, 12.
+    for seed in 1..=3 {
+        let counts = counts("stuck partition", seed);
+        assert_eq!(ups_between(&counts, 1_210.0, 2_700.0), 0, "{counts:?}");
+    }
+}

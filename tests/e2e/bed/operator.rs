@@ -74,6 +74,11 @@ impl Operator {
         operator
     }
 
+    /// Its process.
+    pub fn process(&self) -> u32 {
+        self.child().id()
+    }
+
     /// Sends a signal by its name, such as TERM, STOP, CONT.
     pub fn signal(&self, name: &str) {
         let process = self.child().id().to_string();

@@ -1,0 +1,125 @@
+//! Steps down that had to be taken back: the size that was too small is not tried again at once.
+//!
+//! A formula may be wrong about a size for reasons that it cannot see: a partition that takes most of a consumer starves
+//! those beside it, and is a hot one no more as soon as it has a consumer of its own. Down and up again every few
+//! minutes would be worse than either size.
+
+use serde::{Deserialize, Serialize};
+
+use super::config::Config;
+
+/// Peak memories for which a lower size must have more room.
+const CAREFUL: f64 = 4.0;
+/// Times the arrivals at the step down: with more than that, it is the load that changed. And the share of those
+/// arrivals below which the size is another question.
+const ALIKE: (f64, f64) = (1.15, 0.85);
+/// Seconds for which the size is not tried again after the first time, and the most that further times make of it.
+const WAIT: (f64, f64) = (600.0, 21_600.0);
+
+/// What is remembered of steps down.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Regret {
+    lowered: Option<Lowered>,
+    careful_until: Option<f64>,
+    enough: Option<Enough>,
+}
+
+/// The last step down.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Lowered {
+    at: f64,
+    from: u32,
+    arrival: f64,
+}
+
+/// The size that arrivals like these need, whatever the formula says.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct Enough {
+    size: u32,
+    arrival: f64,
+    until: f64,
+    times: u32,
+}
+
+impl Regret {
+    /// Replicas go.
+    pub fn lowered(&mut self, now: f64, from: u32, arrival: f64) {
+        self.lowered = Some(Lowered { at: now, from, arrival });
+    }
+
+    /// More are needed.
+    pub fn raised(&mut self, now: f64, to: u32, arrival: f64, config: &Config) {
+        let Some(lowered) = self.lowered.take_if(|l| now - l.at < config.peak_memory) else {
+            return;
+        };
+        self.careful_until = Some(now + CAREFUL * config.peak_memory);
+        if arrival > ALIKE.0 * lowered.arrival {
+            return;
+        }
+        let wait = |times: u32| (WAIT.0 * 2f64.powi(times.min(8).cast_signed())).min(WAIT.1);
+        let times = self.enough.filter(|e| now - e.until < wait(e.times)).map_or(0, |e| e.times + 1);
+        let size = to.min(lowered.from);
+        self.enough = Some(Enough { size, arrival: lowered.arrival, until: now + wait(times), times });
+    }
+
+    /// A lower size needs more room than usual.
+    pub fn careful(&self, now: f64) -> bool {
+        self.careful_until.is_some_and(|until| now < until)
+    }
+
+    /// The size below which arrivals like these were not done.
+    pub fn at_least(&self, now: f64, arrival: f64) -> Option<u32> {
+        self.enough.filter(|e| now < e.until && arrival >= ALIKE.1 * e.arrival).map(|e| e.size)
+    }
+
+    /// Other code may need another size.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken_back(regret: &mut Regret, at: f64, arrival: (f64, f64)) {
+        regret.lowered(at, 12, arrival.0);
+        regret.raised(at + 60.0, 12, arrival.1, &Config::default());
+    }
+
+    #[test]
+    fn what_was_too_small_for_the_same_load_is_not_tried_at_once() {
+        let mut regret = Regret::default();
+        taken_back(&mut regret, 0.0, (450.0, 460.0));
+        assert_eq!((regret.at_least(600.0, 450.0), regret.at_least(700.0, 450.0)), (Some(12), None));
+        assert_eq!(regret.at_least(600.0, 300.0), None, "less load is another question");
+        assert!(regret.careful(3_000.0) && !regret.careful(4_000.0));
+    }
+
+    #[test]
+    fn each_further_time_waits_twice_as_long() {
+        let mut regret = Regret::default();
+        let mut at = 0.0;
+        for wait in [600.0, 1_200.0, 2_400.0] {
+            taken_back(&mut regret, at, (450.0, 450.0));
+            at += 60.0 + wait;
+            assert_eq!((regret.at_least(at - 1.0, 450.0), regret.at_least(at, 450.0)), (Some(12), None));
+        }
+    }
+
+    #[test]
+    fn a_load_that_grew_says_nothing_of_the_size() {
+        let mut regret = Regret::default();
+        taken_back(&mut regret, 0.0, (50.0, 1_500.0));
+        assert_eq!(regret.at_least(61.0, 1_500.0), None);
+        assert!(regret.careful(61.0));
+    }
+
+    #[test]
+    fn a_step_down_that_lasted_is_none_to_regret() {
+        let mut regret = Regret::default();
+        regret.lowered(0.0, 12, 450.0);
+        regret.raised(901.0, 12, 450.0, &Config::default());
+        assert_eq!(regret, Regret { lowered: regret.lowered, ..Regret::default() });
+    }
+}
