@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 
-/// Peak memories for which a lower size must have more room.
+/// Peak memories (of ten minutes at least) for which a lower size must have more room.
 const CAREFUL: f64 = 4.0;
 /// Times the arrivals at the step down: with more than that, it is the load that changed. And the share of those
 /// arrivals below which the size is another question.
@@ -49,10 +49,12 @@ impl Regret {
 
     /// More are needed.
     pub fn raised(&mut self, now: f64, to: u32, arrival: f64, config: &Config) {
-        let Some(lowered) = self.lowered.take_if(|l| now - l.at < config.peak_memory) else {
+        // Who keeps no peaks still wants no swings.
+        let memory = config.peak_memory.max(WAIT.0);
+        let Some(lowered) = self.lowered.take_if(|l| now - l.at < memory) else {
             return;
         };
-        self.careful_until = Some(now + CAREFUL * config.peak_memory);
+        self.careful_until = Some(now + CAREFUL * memory);
         if arrival > ALIKE.0 * lowered.arrival {
             return;
         }
@@ -113,6 +115,16 @@ mod tests {
         taken_back(&mut regret, 0.0, (50.0, 1_500.0));
         assert_eq!(regret.at_least(61.0, 1_500.0), None);
         assert!(regret.careful(61.0));
+    }
+
+    #[test]
+    fn who_keeps_no_peaks_is_kept_from_swings_all_the_same() {
+        let config = Config { peak_memory: 0.0, ..Config::default() };
+        let mut regret = Regret::default();
+        regret.lowered(0.0, 12, 450.0);
+        regret.raised(200.0, 12, 450.0, &config);
+        assert_eq!(regret.at_least(700.0, 450.0), Some(12));
+        assert!(regret.careful(2_000.0));
     }
 
     #[test]
