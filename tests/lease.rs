@@ -292,6 +292,31 @@ async fn a_leader_that_the_api_server_no_longer_answers_stops_before_another_tak
     arena.end(second).await;
 }
 
+/// It waited for a whole interval after each answer, however late that came, and so stepped down at the second one.
+#[tokio::test]
+async fn a_leader_whose_renewals_are_all_answered_late_goes_on() {
+    let arena = Arena::new("late").await;
+    let path = Path::open().await;
+    let client = Client::try_from(path.config.clone()).unwrap();
+    let first = acquire(client, arena.settings("first")).await.unwrap();
+    let slow = async {
+        loop {
+            path.freeze(true);
+            tokio::time::sleep(DURATION.mul_f64(0.27)).await;
+            path.freeze(false);
+            tokio::time::sleep(DURATION.mul_f64(0.03)).await;
+        }
+    };
+    tokio::select! {
+        () = slow => {}
+        () = first.lost.cancelled() => panic!("it stepped down"),
+        () = tokio::time::sleep(DURATION * 4) => {}
+    }
+    path.freeze(false);
+    assert_eq!(first.fence.check(), Ok(()));
+    arena.end(first).await;
+}
+
 #[tokio::test]
 async fn a_candidate_whose_watch_is_dead_takes_over_in_time_all_the_same() {
     let arena = Arena::new("deaf").await;

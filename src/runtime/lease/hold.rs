@@ -47,9 +47,14 @@ impl Holder {
                 () = stop.cancelled() => return self.give_back().await,
                 () = tokio::time::sleep(pause.min(self.remaining())) => {}
             }
-            // A renewal that has begun is seen to its end: else we would not know what we hold.
+            // A renewal that has begun is seen to its end: else we would not know what we hold. The next one is due by
+            // when it was asked for: two slow answers in a row are no reason to step down.
+            let asked = Instant::now();
             pause = match self.renew().await {
-                Ok(true) => self.settings.renew_interval(),
+                Ok(true) => {
+                    let left = self.settings.renew_interval().saturating_sub(asked.elapsed());
+                    left.max(self.settings.retry_interval())
+                }
                 Ok(false) => self.settings.retry_interval(),
                 Err(Lost(reason)) => {
                     if !stop.is_cancelled() {
