@@ -27,7 +27,7 @@ pub(super) struct Locate;
 impl<const ASK: bool> Kind for Create<ASK> {
     type Request = NewTopic;
     type Outcome = ();
-    const WRITES: bool = !ASK;
+    const FENCED: bool = true;
     const BOUNDS: Bounds = Bounds { objects: 200, weight: MAX_PARTITIONS, exclusive: true };
     const OPERATION: &'static str = "create topic";
 
@@ -54,7 +54,7 @@ impl<const ASK: bool> Kind for Create<ASK> {
 impl Kind for Grow {
     type Request = (String, i32);
     type Outcome = ();
-    const WRITES: bool = true;
+    const FENCED: bool = true;
     const BOUNDS: Bounds = Bounds { objects: 200, weight: MAX_PARTITIONS, exclusive: true };
     const OPERATION: &'static str = "add partitions to topic";
 
@@ -79,7 +79,7 @@ impl Kind for Grow {
 impl<const ASK: bool> Kind for Alter<ASK> {
     type Request = TopicConfigChange;
     type Outcome = ();
-    const WRITES: bool = !ASK;
+    const FENCED: bool = true;
     const BOUNDS: Bounds = Bounds { objects: 500, weight: 5_000, exclusive: true };
     const OPERATION: &'static str = "change the configuration of topic";
 
@@ -106,7 +106,7 @@ impl<const ASK: bool> Kind for Alter<ASK> {
 impl Kind for Delete {
     type Request = String;
     type Outcome = ();
-    const WRITES: bool = true;
+    const FENCED: bool = true;
     const BOUNDS: Bounds = Bounds { objects: 500, weight: 500, exclusive: true };
     const OPERATION: &'static str = "delete topic";
 
@@ -127,7 +127,7 @@ impl Kind for Delete {
 impl Kind for Describe {
     type Request = String;
     type Outcome = Option<ObservedTopic>;
-    const WRITES: bool = false;
+    const FENCED: bool = false;
     const BOUNDS: Bounds = Bounds { objects: 250, weight: 250, exclusive: false };
     const OPERATION: &'static str = "describe topic";
 
@@ -153,7 +153,7 @@ impl Kind for Describe {
 impl Kind for Locate {
     type Request = String;
     type Outcome = Option<TopicShape>;
-    const WRITES: bool = false;
+    const FENCED: bool = false;
     const BOUNDS: Bounds = Bounds { objects: 500, weight: 500, exclusive: false };
     const OPERATION: &'static str = "describe topic";
 

@@ -29,8 +29,8 @@ pub(super) trait Kind: Send + Sync + 'static {
     type Outcome: Clone + Send + 'static;
 
     const BOUNDS: Bounds;
-    /// Whether it changes anything.
-    const WRITES: bool;
+    /// Whether only the leader may send it: what changes anything, and the question that comes right before.
+    const FENCED: bool;
     /// What the call does to one topic, in words.
     const OPERATION: &'static str;
 
@@ -172,7 +172,7 @@ async fn fly<K: Kind>(
     let started = Instant::now();
     // They waited since they were allowed.
     let outcomes = match fence.check() {
-        Err(fenced) if K::WRITES => Err(RawError::new(LOCAL_DESTROY, fenced.to_string()).of(K::OPERATION)),
+        Err(fenced) if K::FENCED => Err(RawError::new(LOCAL_DESTROY, fenced.to_string()).of(K::OPERATION)),
         _ => K::send(client, observer, requests, timeout).await,
     };
     tracing::debug!(
