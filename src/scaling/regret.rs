@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
+use super::rules::backoff;
 
 /// Peak memories (of ten minutes at least) for which a lower size must have more room.
 const CAREFUL: f64 = 4.0;
@@ -58,10 +59,11 @@ impl Regret {
         if arrival > ALIKE.0 * lowered.arrival {
             return;
         }
-        let wait = |times: u32| (WAIT.0 * 2f64.powi(times.min(8).cast_signed())).min(WAIT.1);
-        let times = self.enough.filter(|e| now - e.until < wait(e.times)).map_or(0, |e| e.times + 1);
+        let again = |e: &Enough| now - e.until < backoff(WAIT, e.times);
+        let times = self.enough.filter(again).map_or(0, |e| e.times + 1);
         let size = to.min(lowered.from);
-        self.enough = Some(Enough { size, arrival: lowered.arrival, until: now + wait(times), times });
+        self.enough =
+            Some(Enough { size, arrival: lowered.arrival, until: now + backoff(WAIT, times), times });
     }
 
     /// A lower size needs more room than usual.

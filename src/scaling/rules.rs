@@ -81,6 +81,11 @@ pub(super) enum Wait {
     Starting,
 }
 
+/// Seconds before what has failed so many times is tried again: `first`, doubled each time, at most `most`.
+pub(super) fn backoff((first, most): (f64, f64), times: u32) -> f64 {
+    (first * 2f64.powi(times.min(8).cast_signed())).min(most)
+}
+
 /// The need that a lower class must hold. `regret`: the last step down had to be taken back.
 pub(super) fn to_hold(largest: f64, mean: f64, regret: bool) -> f64 {
     let unrest = if mean > 0.0 && !regret { largest / mean } else { f64::INFINITY };

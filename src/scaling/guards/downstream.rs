@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::super::decision::{Bound, Condition, ConditionKind};
 use super::super::estimate::Data;
 use super::super::estimate::series::Ewma;
+use super::super::rules::backoff;
 use super::{Scene, Verdict};
 
 /// Share of the expected gain below which a scale-up brought nothing.
@@ -114,7 +115,7 @@ impl Memory {
                 let after = *done / lasted;
                 let busy = everywhere && waiting > BUSY * after;
                 if busy && after - trial.before < GAIN * trial.expected {
-                    let wait = (RETRY.0 * 2f64.powi(self.failures.min(8).cast_signed())).min(RETRY.1);
+                    let wait = backoff(RETRY, self.failures);
                     self.failures += 1;
                     // A jump over several classes may have been right up to one of them.
                     let useful = scene.fleet.class(ENOUGH * after / trial.each, trial.to);

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::super::rules::backoff;
 use super::Scene;
 
 /// Seconds without a saturated sample before a doubtful rate is probed, and the most that failures make of it.
@@ -67,8 +68,7 @@ impl Memory {
 
     fn fail(&mut self, now: f64) {
         self.failures += 1;
-        let wait = (WAIT.0 * 2f64.powi(self.failures.min(8).cast_signed())).min(WAIT.1);
-        self.not_before = Some(now + wait);
+        self.not_before = Some(now + backoff(WAIT, self.failures));
         (self.running, self.held_at) = (None, None);
     }
 
