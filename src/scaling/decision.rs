@@ -58,6 +58,8 @@ pub enum Bound {
     Max,
     /// `minReplicas`.
     Min,
+    /// Fewer would do by the formula, and did not when they were tried.
+    TooFew,
     /// Fewer would do, but not for long enough yet; or more are on their way.
     Stabilization,
     /// Nothing is known of a replica's rate yet.
@@ -72,7 +74,7 @@ pub enum Bound {
 
 impl Bound {
     /// All of them, in order of precedence.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Paused,
         Self::ScaleConflict,
         Self::Unknown,
@@ -85,6 +87,7 @@ impl Bound {
         Self::Partitions,
         Self::Max,
         Self::Min,
+        Self::TooFew,
         Self::Stabilization,
         Self::Bootstrap,
         Self::Idle,
@@ -126,6 +129,9 @@ impl Bound {
             }
             Self::Max => "a larger scaling.maxReplicas",
             Self::Min => "a smaller scaling.minReplicas",
+            Self::TooFew => {
+                "time: fewer are tried again after 10 minutes, doubled each time up to 6 hours; or fewer arrivals"
+            }
             Self::Stabilization => {
                 "time: a second look before more, scaling.scaleDown.stabilization of lower need before fewer"
             }
@@ -154,6 +160,7 @@ impl Bound {
             Self::Partitions => "Partitions",
             Self::Max => "Max",
             Self::Min => "Min",
+            Self::TooFew => "TooFew",
             Self::Stabilization => "Stabilization",
             Self::Bootstrap => "Bootstrap",
             Self::Idle => "Idle",

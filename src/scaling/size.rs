@@ -298,8 +298,13 @@ impl State {
         let lower = if most > 0.0 { size() } else { floor.max(1) };
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let peak = self.sizing.peaks.max() as u32;
-        let lower = lower.max(self.sizing.regret.at_least(now, self.arrival.mean()).unwrap_or(0));
-        let mut next = down(spec, lower, peak.min(plan.limits.ceiling), &plan.limits, &scene.fleet);
+        let down_to =
+            |lower: u32| down(spec, lower, peak.min(plan.limits.ceiling), &plan.limits, &scene.fleet);
+        let least = self.sizing.regret.at_least(now, self.arrival.mean()).unwrap_or(0);
+        let mut next = down_to(lower.max(least));
+        if next >= spec && down_to(lower) < spec {
+            verdict.bounds.push(Bound::TooFew);
+        }
         let mut probing = false;
         // Hands that are full show nothing of a rate.
         let full_hands = verdict.bounds.contains(&Bound::Prefetch);

@@ -67,6 +67,7 @@ impl Story<'_> {
             Bound::Partitions => "more cannot work on these partitions",
             Bound::Max => "maxReplicas",
             Bound::Min => "minReplicas",
+            Bound::TooFew => "fewer were too few for as much a while ago",
             Bound::Stabilization => "waiting before a change",
             Bound::Bootstrap => "the rate of a replica is not known yet",
             Bound::Idle => "nothing to do",

@@ -3,6 +3,7 @@
 mod oracle;
 mod shows;
 
+use super::super::Bound;
 use super::run::{run, watch};
 use super::scalers::Ours;
 use super::workload::{constant, queue, step};
@@ -116,4 +117,19 @@ fn a_stuck_partition_asks_for_nothing_when_it_gets_a_new_owner() {
         let counts = counts("stuck partition", seed);
         assert_eq!(ups_between(&counts, 1_210.0, 2_700.0), 0, "{counts:?}");
     }
+}
+
+#[test]
+fn a_size_that_is_kept_because_fewer_did_not_do_says_so() {
+    let workload = super::workload::all().into_iter().find(|w| w.name == "zipf skew").unwrap();
+    let mut ours = Ours::new(workload.config.clone());
+    run(&workload, &mut ours, 2);
+    let last = ours.last.unwrap();
+    assert!(last.replicas == 12 && last.inputs.class == Some(6), "{}", last.message);
+    assert!(
+        last.bound == Bound::TooFew || last.also.contains(&Bound::TooFew),
+        "{:?} {:?}",
+        last.bound,
+        last.also
+    );
 }
