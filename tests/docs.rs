@@ -208,6 +208,15 @@ fn the_command_line_page_names_every_verb_and_no_other() {
     assert_eq!(named, verbs);
 }
 
+#[test]
+fn the_scaling_page_names_every_bound_and_every_guard() {
+    use spillway_operator::scaling::{Bound, ConditionKind};
+    let page = read(Path::new("docs/scaling.md"));
+    let names = Bound::ALL.iter().map(|b| b.as_str()).chain(ConditionKind::ALL.iter().map(|c| c.as_str()));
+    let missing: Vec<&str> = names.filter(|name| !page.contains(&format!("`{name}`"))).collect();
+    assert_eq!(missing, [""; 0], "in no table of docs/scaling.md");
+}
+
 /// Words by which kubectl would take another operator's kind, or Kubernetes' own, if that comes first.
 fn ambiguous(command: &str) -> Option<&str> {
     let command = command.split(" -- ").next()?.split(" | ").next()?;

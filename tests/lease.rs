@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use kube::api::{DeleteParams, Patch, PatchParams};
-use kube::{Api, Client};
+use kube::{Api, Client, Config};
 use serde_json::json;
+use spillway_operator::runtime::aside::Aside;
 use spillway_operator::runtime::lease::{Fenced, Leadership, LeaseError, LeaseSettings, acquire};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -314,6 +315,23 @@ async fn a_leader_whose_renewals_are_all_answered_late_goes_on() {
     }
     path.freeze(false);
     assert_eq!(first.fence.check(), Ok(()));
+    arena.end(first).await;
+}
+
+#[tokio::test]
+async fn a_process_that_is_busy_for_longer_than_its_lease_lasts_keeps_it() {
+    // With 5,000 objects to delete, every worker was busy for seconds, and the renewal waited behind them.
+    let arena = Arena::new("busy").await;
+    let aside = Aside::new("lease").unwrap();
+    let config = Config::infer().await.unwrap();
+    let client = aside.within(|| Client::try_from(config)).unwrap();
+    let first = aside.run(acquire(client, arena.settings("first"))).await.unwrap().unwrap();
+    // This very thread, the only one of this runtime, does nothing else meanwhile.
+    let until = Instant::now() + DURATION * 2;
+    while Instant::now() < until {
+        std::hint::black_box(first.fence.check()).expect("the fence is open");
+    }
+    assert!(!first.lost.is_cancelled());
     arena.end(first).await;
 }
 

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::CliError;
 use crate::config::RunConfig;
 use crate::controllers::start::{self, Caches};
+use crate::runtime::aside::Aside;
 use crate::runtime::http::{Health, Server};
 use crate::runtime::metrics::Metrics;
 use crate::runtime::{lease, shutdown};
@@ -39,13 +40,14 @@ pub fn execute(config: RunConfig) -> Result<(), CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::new("start the async runtime", error))?;
-    let result = runtime.block_on(run(config));
+    let aside = Aside::new("lease").map_err(|error| CliError::new("start a thread for the Lease", error))?;
+    let result = runtime.block_on(run(config, &aside));
     // Requests that nobody waits for any more must not hold the process up.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
 }
 
-async fn run(config: RunConfig) -> Result<(), CliError> {
+async fn run(config: RunConfig, aside: &Aside) -> Result<(), CliError> {
     let stop = shutdown::on_signal().map_err(|error| CliError::new("listen for signals", error))?;
     let cluster = cluster().await?;
     let client = Client::try_from(cluster.clone())
@@ -58,7 +60,7 @@ async fn run(config: RunConfig) -> Result<(), CliError> {
     let serving = CancellationToken::new();
     let server = tokio::spawn(server.run(health.clone(), metrics.clone(), serving.clone()));
 
-    let result = Box::pin(lead(&config, cluster, client, &health, &metrics, &stop)).await;
+    let result = Box::pin(lead(&config, cluster, client, aside, &health, &metrics, &stop)).await;
 
     serving.cancel();
     let _ = server.await;
@@ -78,6 +80,7 @@ async fn lead(
     config: &RunConfig,
     cluster: Config,
     client: Client,
+    aside: &Aside,
     health: &Health,
     metrics: &Metrics,
     stop: &CancellationToken,
@@ -92,11 +95,15 @@ async fn lead(
         () = stop.cancelled() => return Ok(()),
         () = synced => {}
     }
+    // With a client of its own: its connections are served by the thread that made it.
+    let elector = aside
+        .within(|| Client::try_from(cluster.clone()))
+        .map_err(|error| CliError::new("connect to the Kubernetes API server", error))?;
     let leadership = tokio::select! {
         () = stop.cancelled() => return Ok(()),
-        leadership = lease::acquire(client, config.lease.clone()) => {
-            leadership.map_err(|error| CliError::new("become the leader", error))?
-        }
+        leadership = aside.run(lease::acquire(elector, config.lease.clone())) => leadership
+            .map_err(|error| CliError::new("become the leader", error))?
+            .map_err(|error| CliError::new("become the leader", error))?,
     };
     metrics.leader(true);
     tracing::info!(identity = config.identity, "leading");

@@ -7,11 +7,13 @@
 //! ```
 //!
 //! * [`lease`] one leader among the processes, and a fence that closes by itself
+//! * [`aside`] a thread of its own for the Lease
 //! * [`http`] `/healthz`, `/readyz`, `/metrics`
 //! * [`metrics`] every metric there is
 //! * [`shutdown`] SIGTERM and SIGINT
 //! * [`telemetry`] logs
 
+pub mod aside;
 pub mod http;
 pub mod lease;
 pub mod metrics;

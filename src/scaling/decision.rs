@@ -271,6 +271,9 @@ pub enum ConditionKind {
 }
 
 impl ConditionKind {
+    /// All of them.
+    pub const ALL: [Self; 0] = [];
+
     /// The name, as in a status.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -60,8 +60,12 @@ impl State {
             let consumers = workers * f64::from(config.consumers_per_replica.unwrap_or(1));
             let attached = queue.consumers.is_none_or(|c| f64::from(c) >= consumers);
             let steady = seen.target.ready == Some(seen.target.spec) && self.timing.steady_for(seen.now) > dt;
+            let each = self.queue.each(workers, &signals, config.poll_interval);
             if attached && steady {
                 self.rate.measured(seen.now, sample.into_iter());
+                if let Some(rate) = each {
+                    self.rate.did(rate);
+                }
             }
             signals
         } else {
@@ -82,7 +86,7 @@ impl State {
             self.per_replica = self.group.members.per_replica(seen.target.ready).or(self.per_replica);
         }
         if dt > 0.0 {
-            self.arrival.add(signals.arrived * dt, dt);
+            self.arrival.add(signals.arrived * dt, dt, signals.told);
             if seen.kafka.is_some() {
                 self.measure(config, seen, workers);
             }

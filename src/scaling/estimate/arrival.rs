@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::Told;
 use super::series::Ewma;
 
 /// Seconds of the slow mean: long enough to smooth Poisson arrivals, short enough to follow a ramp.
@@ -17,17 +18,41 @@ const BURSTS: usize = 2;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::scaling) struct Arrival {
     slow: Ewma,
+    /// The slow mean as of when all arrivals were known last, where polls see only some of them.
+    known: Option<Ewma>,
     /// (messages, seconds) of the last polls, newest last.
     recent: VecDeque<(f64, f64)>,
+    /// (messages, seconds) of the last two times that counters told all.
+    settled: VecDeque<(f64, f64)>,
 }
 
 impl Arrival {
-    /// Takes in what arrived during `dt` seconds.
-    pub fn add(&mut self, messages: f64, dt: f64) {
+    /// Takes in what was seen to arrive during `dt` seconds, and what that tells.
+    pub fn add(&mut self, messages: f64, dt: f64, told: Told) {
         if !(messages.is_finite() && messages >= 0.0 && dt > 0.0) {
             return;
         }
-        self.slow.add(messages / dt, dt, SLOW);
+        match told {
+            Told::All => {
+                self.slow.add(messages / dt, dt, SLOW);
+                self.known = None;
+                self.settled.clear();
+            }
+            Told::AtLeast => {
+                // What nobody has seen yet is taken to be as before.
+                let known = *self.known.get_or_insert(self.slow);
+                self.slow.add((messages / dt).max(known.cautious()), dt, SLOW);
+            }
+            Told::Settled(messages, seconds) => {
+                self.slow = self.known.unwrap_or(self.slow);
+                self.slow.add(messages / seconds, seconds, SLOW);
+                self.known = Some(self.slow);
+                if self.settled.len() == 2 {
+                    self.settled.pop_front();
+                }
+                self.settled.push_back((messages, seconds));
+            }
+        }
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
@@ -62,13 +87,15 @@ impl Arrival {
     }
 
     /// The lower of the last two polls, less one standard deviation of a count like it: a burst within one
-    /// poll is backlog, not a rate, and three messages instead of one are chance.
+    /// poll is backlog, not a rate, and three messages instead of one are chance. The same of counters that move more
+    /// rarely.
     fn sustained(&self) -> f64 {
-        if self.recent.len() < 2 {
-            return 0.0;
-        }
         let sure = |&(messages, dt): &(f64, f64)| (messages - messages.sqrt()).max(0.0) / dt;
-        self.recent.iter().rev().take(2).map(sure).fold(f64::INFINITY, f64::min)
+        let lower = |last: &VecDeque<(f64, f64)>| match last.len() {
+            0 | 1 => 0.0,
+            _ => last.iter().rev().take(2).map(sure).fold(f64::INFINITY, f64::min),
+        };
+        lower(&self.recent).max(lower(&self.settled))
     }
 
     /// The slow mean.
@@ -111,6 +138,7 @@ impl Arrival {
     /// Forgets the windows; the slow mean stays.
     pub fn interrupt(&mut self) {
         self.recent.clear();
+        self.settled.clear();
     }
 }
 
@@ -121,19 +149,19 @@ mod tests {
     #[test]
     fn a_step_counts_in_full_after_two_polls() {
         let mut arrival = Arrival::default();
-        (0..60).for_each(|_| arrival.add(10.0, 1.0));
-        arrival.add(1_000.0, 1.0);
+        (0..60).for_each(|_| arrival.add(10.0, 1.0, Told::All));
+        arrival.add(1_000.0, 1.0, Told::All);
         assert!(arrival.for_up() < 50.0, "one poll may be a burst");
-        arrival.add(1_000.0, 1.0);
+        arrival.add(1_000.0, 1.0, Told::All);
         assert!(arrival.for_up() > 950.0);
     }
 
     #[test]
     fn a_burst_within_one_poll_is_no_rate() {
         let mut arrival = Arrival::default();
-        (0..60).for_each(|_| arrival.add(10.0, 1.0));
-        arrival.add(1_000.0, 1.0);
-        arrival.add(10.0, 1.0);
+        (0..60).for_each(|_| arrival.add(10.0, 1.0, Told::All));
+        arrival.add(1_000.0, 1.0, Told::All);
+        arrival.add(10.0, 1.0, Told::All);
         assert!(arrival.for_up() < 50.0);
         assert!(arrival.calm() < 0.4, "most of the mean came in one burst");
     }
@@ -141,7 +169,32 @@ mod tests {
     #[test]
     fn a_steady_stream_is_calm() {
         let mut arrival = Arrival::default();
-        (0..60).for_each(|_| arrival.add(10.0, 1.0));
+        (0..60).for_each(|_| arrival.add(10.0, 1.0, Told::All));
         assert!((arrival.calm() - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn what_is_told_each_five_seconds_is_a_flat_rate() {
+        let mut arrival = Arrival::default();
+        let mut means = Vec::new();
+        for t in 0..300 {
+            let told = if t % 5 == 4 { Told::Settled(500.0, 5.0) } else { Told::AtLeast };
+            arrival.add(if t % 5 == 4 { 500.0 } else { 0.0 }, 1.0, told);
+            means.push(arrival.lasting());
+        }
+        assert!(means[200..].iter().all(|mean| (95.0..105.0).contains(mean)), "{:?}", &means[200..]);
+    }
+
+    #[test]
+    fn a_rise_that_only_counters_see_counts_when_they_told_it_twice() {
+        let mut arrival = Arrival::default();
+        let mut five = |rate: f64| {
+            (0..4).for_each(|_| arrival.add(0.0, 1.0, Told::AtLeast));
+            arrival.add(5.0 * rate, 1.0, Told::Settled(5.0 * rate, 5.0));
+            arrival.for_up()
+        };
+        (0..20).for_each(|_| _ = five(100.0));
+        assert!(five(800.0) < 250.0, "once may be a burst");
+        assert!(five(800.0) > 750.0);
     }
 }

@@ -39,6 +39,18 @@ pub(super) enum Members {
     Changed,
 }
 
+/// What a poll's arrivals say of the arrival rate.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) enum Told {
+    /// They are all that came since the last poll.
+    #[default]
+    All,
+    /// What came at least; counters that move more rarely than polls will tell the rest.
+    AtLeast,
+    /// The counters moved: (messages, seconds) since they did before, with all that was seen meanwhile.
+    Settled(f64, f64),
+}
+
 /// One poll, added up.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 #[allow(clippy::struct_excessive_bools)] // independent facts, not a state
@@ -46,8 +58,11 @@ pub(super) struct Signals {
     pub data: Data,
     /// Messages/s that arrived since the last poll.
     pub arrived: f64,
+    pub told: Told,
     /// Messages that were done since the last poll.
     pub departed: f64,
+    /// Messages that were done, and seconds, between two moves of counters, busy or not.
+    pub did: Option<(f64, f64)>,
     /// Messages that wait.
     pub lag: f64,
     /// Something waits that is a message for sure.

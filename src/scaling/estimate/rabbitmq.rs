@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::super::observation::RabbitMq;
 use super::super::shape::Shape;
-use super::{Data, Signals};
+use super::{Data, Signals, Told};
+
+/// Seconds after which counters that did not move have nothing to tell: two intervals of the statistics.
+const QUIET: f64 = 10.0;
 
 /// What is remembered of a queue.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -25,6 +28,13 @@ pub(in crate::scaling) struct Queue {
     ahead: i64,
     /// What depth lacked at the last move: messages given out that are not seen as unacknowledged yet.
     lacking: i64,
+    /// Until when arrivals are known, messages that were seen since then, and whether the counters rest.
+    settled_at: Option<f64>,
+    pending: i64,
+    resting: bool,
+    /// Unacknowledged messages when the counters last moved, and the most replicas that worked since then.
+    held: i64,
+    hands: f64,
     /// Messages were ready at every poll since the counters last moved.
     busy: bool,
     /// Messages ready, and unacknowledged, at the last usable poll.
@@ -76,7 +86,9 @@ impl Queue {
         let done = queue.ack.map(|ack| ack.saturating_add(queue.deliver_no_ack.unwrap_or(0)));
         let counters = done.map(|done| Counters { publish: queue.publish, done });
         let mut signals = Signals { data, ..Signals::default() };
+        let moved = matches!((counters, self.counters), (Some(new), Some(old)) if new != old);
         let arrived = self.arrivals(counters, shown, now, &mut signals, sample);
+        signals.told = self.told(arrived, moved && !signals.discontinuity, counters.is_some(), now);
         self.busy &= ready > 0;
         #[allow(clippy::cast_precision_loss)]
         if dt > 0.0 {
@@ -129,15 +141,54 @@ impl Queue {
         {
             signals.departed = done as f64;
         }
-        if let Some(since) = self.moved_at.filter(|&since| self.busy && !fell && now > since) {
-            sample(signals.departed, now - since);
+        let held = self.seen.map_or(0, |seen| seen.unacked);
+        if let Some(since) = self.moved_at.filter(|&since| !fell && now > since) {
+            if self.busy {
+                sample(signals.departed, now - since);
+            }
+            // What was acknowledged in bulk was worked on earlier.
+            let earlier = self.held.saturating_sub(held).max(0);
+            #[allow(clippy::cast_precision_loss)]
+            let did = done.saturating_sub(earlier).max(0) as f64;
+            signals.did = Some((did, now - since));
         }
+        self.held = held;
         (self.grown, self.counted, self.busy, self.moved_at) = (0, 0, true, Some(now));
         if fell {
             (self.ahead, self.lacking) = (0, 0);
         }
         signals.discontinuity = fell;
         arrived
+    }
+
+    /// How much of the arrival rate this poll tells. The counters move each 5 s or so and bring 5 s of arrivals at once.
+    fn told(&mut self, arrived: i64, moved: bool, counted: bool, now: f64) -> Told {
+        self.pending = self.pending.saturating_add(arrived);
+        let since = match self.settled_at {
+            Some(since) if counted => since,
+            _ => {
+                (self.settled_at, self.pending, self.resting) = (counted.then_some(now), 0, false);
+                return Told::All;
+            }
+        };
+        self.resting = !moved && (self.resting || now - since >= QUIET);
+        if !(moved || self.resting) || now <= since {
+            return Told::AtLeast;
+        }
+        #[allow(clippy::cast_precision_loss)]
+        let told = Told::Settled(self.pending as f64, now - since);
+        (self.settled_at, self.pending) = (Some(now), 0);
+        told
+    }
+
+    /// What `workers` replicas did each, at least, since the counters last moved: however busy they were, and
+    /// however few of them at first.
+    pub fn each(&mut self, workers: f64, signals: &Signals, slack: f64) -> Option<f64> {
+        self.hands = self.hands.max(workers);
+        let (messages, seconds) = signals.did?;
+        // Up to a poll's worth of work may have come from before.
+        let each = messages / std::mem::replace(&mut self.hands, workers) / (seconds + slack);
+        each.is_finite().then_some(each)
     }
 
     /// What is measured now would be no sample of ordinary work.
@@ -273,6 +324,51 @@ mod tests {
         assert_eq!(poll(&mut queue, 10.0, 400, 500, 100).1, Some((50.0, 5.0)));
         let _ = poll(&mut queue, 12.0, 0, 500, 100);
         assert_eq!(poll(&mut queue, 15.0, 0, 500, 500).1, None, "idle in between");
+    }
+
+    #[test]
+    fn counters_that_move_each_five_seconds_tell_the_rate_of_five_seconds() {
+        let mut queue = Queue::default();
+        let told: Vec<Told> = (0..=15u64)
+            .map(|t| {
+                let done = 50 * (t / 5);
+                queue
+                    .observe(&seen(0, 0, done, done, 1), f64::from(u32::try_from(t).unwrap()), 1.0, |_, _| ())
+                    .told
+            })
+            .collect();
+        assert_eq!(told[0], Told::All);
+        for (t, told) in told.into_iter().enumerate().skip(1) {
+            let expected = if t % 5 == 0 { Told::Settled(50.0, 5.0) } else { Told::AtLeast };
+            assert_eq!(told, expected, "{t} s");
+        }
+    }
+
+    #[test]
+    fn counters_that_rest_tell_that_nothing_comes() {
+        let mut queue = Queue::default();
+        let told: Vec<Told> = (0..=12)
+            .map(|t| queue.observe(&seen(0, 0, 9, 9, 1), f64::from(t), 1.0, |_, _| ()).told)
+            .collect();
+        assert_eq!(told[9], Told::AtLeast);
+        assert_eq!(told[10..], [Told::Settled(0.0, 10.0), Told::Settled(0.0, 1.0), Told::Settled(0.0, 1.0)]);
+    }
+
+    #[test]
+    fn replicas_did_at_least_what_the_counters_show_however_busy_they_were() {
+        let mut queue = Queue::default();
+        let mut each = |t: f64, ack: u64, unacked: u64, workers: f64| {
+            let signals = queue.observe(&seen(0, unacked, ack, ack, 4), t, 5.0, |_, _| ());
+            queue.each(workers, &signals, 1.0)
+        };
+        assert_eq!(each(0.0, 0, 0, 2.0), None);
+        assert_eq!(each(5.0, 600, 300, 4.0), Some(25.0), "as if all four had been there from the start");
+        assert_eq!(each(10.0, 600, 300, 2.0), None, "nothing moved");
+        assert_eq!(
+            each(15.0, 1_000, 0, 2.0),
+            Some(100.0 / 4.0 / 11.0),
+            "300 were held before, and four were there"
+        );
     }
 
     #[test]

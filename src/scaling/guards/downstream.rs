@@ -40,7 +40,7 @@ pub(in crate::scaling) struct Memory {
     failures: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 struct Trial {
     at: f64,
     from: u32,
@@ -54,11 +54,24 @@ struct Trial {
     settled: Option<(f64, f64)>,
 }
 
+impl Trial {
+    /// What is expected of it, of replicas that do `each` before it.
+    fn expecting(mut self, scene: &Scene<'_>, each: f64) -> Self {
+        let (old, new) = (scene.fleet.capacity(self.from), scene.fleet.capacity(self.to));
+        (self.each, self.before, self.expected) = (each, each * old, each * (new - old));
+        self
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Limit {
     replicas: u32,
     until: f64,
     took_back: bool,
+    /// The count that brought nothing, and messages/s that it did.
+    tried: (u32, f64),
+    /// Since when all replicas that were left work, and messages done since then.
+    left: Option<(f64, f64)>,
 }
 
 impl Memory {
@@ -73,19 +86,11 @@ impl Memory {
         }
         if let (Some(before), Some(mu)) = (changed, mu) {
             self.trial = (scene.spec > before && before > 0).then(|| {
-                let (old, new) = (scene.fleet.capacity(before), scene.fleet.capacity(scene.spec));
                 // A group that was idle until a moment ago could have done more than its pace shows.
-                let shown = self.busy_since.is_some_and(|since| scene.now - since > SHOWN * span);
-                let each = if shown { self.pace.mean() / old } else { mu.max(self.pace.mean() / old) };
-                Trial {
-                    at: scene.now,
-                    from: before,
-                    to: scene.spec,
-                    before: each * old,
-                    expected: each * (new - old),
-                    each,
-                    settled: None,
-                }
+                let shown = self.pace.mean() / scene.fleet.capacity(before);
+                let each = if self.shows(scene.now, span) { shown } else { mu.max(shown) };
+                let trial = Trial { at: scene.now, from: before, to: scene.spec, ..Trial::default() };
+                trial.expecting(scene, each)
             });
         }
         if scene.dt > 0.0 {
@@ -93,9 +98,56 @@ impl Memory {
         }
         let behind = work.0 > BUSY * self.pace.mean();
         self.busy_since = behind.then(|| self.busy_since.unwrap_or(scene.now));
+        self.watch_start(scene, span);
         self.judge(scene, gap, work);
+        self.doubt(scene, gap, work);
         if self.limit.is_some_and(|l| scene.now >= l.until) {
             self.limit = None;
+        }
+    }
+
+    /// Whether the pace shows what the group can do.
+    fn shows(&self, now: f64, span: f64) -> bool {
+        self.busy_since.is_some_and(|since| now - since > SHOWN * span)
+    }
+
+    /// While new replicas start, the old ones show what they can do: a rate that fell a moment before the scale-up
+    /// is no rate that the scale-up lowered.
+    fn watch_start(&mut self, scene: &Scene<'_>, span: f64) {
+        let Some(trial) = self.trial.filter(|t| t.settled.is_none()) else { return };
+        if scene.ready <= trial.from && !scene.timing.shuffling() && self.shows(scene.now, span) {
+            let each = self.pace.mean() / scene.fleet.capacity(trial.from);
+            self.trial = Some(trial.expecting(scene, each));
+        }
+    }
+
+    /// Back at fewer, the group does clearly less: those that were taken back did something, after all.
+    fn doubt(&mut self, scene: &Scene<'_>, gap: f64, (waiting, everywhere): (f64, bool)) {
+        let Some(limit) = self.limit.as_mut().filter(|l| l.took_back && scene.spec == l.replicas) else {
+            return;
+        };
+        if scene.ready != scene.spec || scene.timing.shuffling() {
+            limit.left = None;
+            return;
+        }
+        let Some((since, done)) = &mut limit.left else {
+            limit.left = Some((scene.now, 0.0));
+            return;
+        };
+        *done += scene.signals.departed;
+        let lasted = scene.now - *since;
+        if lasted < MEASURE.0.max(MEASURE.1 * gap) {
+            return;
+        }
+        let (pace, (tried, reached)) = (*done / lasted, limit.tried);
+        limit.left = None;
+        let share = scene.fleet.capacity(scene.spec) / scene.fleet.capacity(tried);
+        // Half-way between what a full downstream would still give and what fewer replicas that are limited by
+        // nothing but themselves would.
+        let nothing_lost = reached * f64::midpoint(1.0, share);
+        if everywhere && waiting > BUSY * pace && pace < nothing_lost {
+            self.limit = None;
+            self.failures = self.failures.saturating_sub(1);
         }
     }
 
@@ -124,6 +176,8 @@ impl Memory {
                         replicas,
                         until: scene.now + wait,
                         took_back: false,
+                        tried: (trial.to, after),
+                        left: None,
                     });
                 } else if busy {
                     self.failures = 0;

@@ -120,6 +120,28 @@ fn a_stuck_partition_asks_for_nothing_when_it_gets_a_new_owner() {
 }
 
 #[test]
+fn a_sudden_slow_spell_is_no_full_downstream() {
+    // The work of before the spell was compared with that after it: a quarter of all messages were late.
+    let workload = super::workload::all().into_iter().find(|w| w.name == "slow-down 0.4x").unwrap();
+    for seed in 0..8 {
+        let mut ours = Ours::new(workload.config.clone());
+        let done = run(&workload, &mut ours, seed);
+        assert!(done.score.late < 1.0, "seed {seed}: {:?} {:?}", done.score, ours.named);
+    }
+}
+
+#[test]
+fn a_constant_queue_costs_little_more_than_what_it_needs() {
+    // Five seconds of arrivals at one poll were a rate, and a rate that was never measured was left a step at a time:
+    // 43,160 replica-seconds; five replicas are needed, 18,000.
+    let workload = super::workload::all().into_iter().find(|w| w.name == "rabbitmq constant").unwrap();
+    let costs = (0..8).map(|seed| run(&workload, &mut Ours::new(workload.config.clone()), seed).score.cost);
+    let mut costs: Vec<f64> = costs.collect();
+    costs.sort_unstable_by(f64::total_cmp);
+    assert!(costs[4] < 27_000.0 && costs[7] < 34_000.0, "{costs:?}");
+}
+
+#[test]
 fn a_size_that_is_kept_because_fewer_did_not_do_says_so() {
     let workload = super::workload::all().into_iter().find(|w| w.name == "zipf skew").unwrap();
     let mut ours = Ours::new(workload.config.clone());

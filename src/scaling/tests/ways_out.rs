@@ -113,6 +113,28 @@ fn what_is_full_downstream_is_tried_again_after_ever_longer_up_to_an_hour() {
     assert!(waits.iter().all(|&wait| wait <= 3_600), "{waits:?}");
 }
 
+#[test]
+fn replicas_that_get_slow_while_more_start_are_no_full_downstream() {
+    let mut world = settled(6, 30);
+    // More come for a backlog, and each gets slower before they are ready: the whole does less than before.
+    (world.start, world.rate) = (1.0, 10.0);
+    world.arrive(6_000);
+    let mut named_at = None;
+    for second in 0..400 {
+        let decision = world.run(1, 90);
+        if world.spec == 12 {
+            world.rate = 4.0;
+        }
+        if has(&decision, ConditionKind::DownstreamBound) {
+            named_at.get_or_insert(second);
+        }
+    }
+    // Fewer do less still, which shows when they are tried; the next try would come after ten minutes.
+    assert!(named_at.is_some_and(|at| at < 60), "{named_at:?}");
+    assert_eq!(world.spec, 12, "the limit was none");
+    assert!(!has(&world.run(1, 90), ConditionKind::DownstreamBound));
+}
+
 /// Six replicas, of which three would do as soon as nothing speaks against it.
 fn resting() -> World {
     let mut world = settled(6, 30);

@@ -204,10 +204,16 @@ async fn ordinary(w: &World) {
     .await;
 }
 
-/// What may not be deleted as its author wishes stays, and says why.
-fn kept(object: &DynamicObject) -> bool {
-    let ready = object.data["status"]["conditions"].as_array().into_iter().flatten();
-    ready.into_iter().any(|one| one["type"] == "Ready" && one["reason"] == "NotEmpty")
+/// What a person would do about an object that may not be deleted as its author wishes: it stays, and says why.
+fn kept(object: &DynamicObject) -> Option<Value> {
+    let conditions = object.data["status"]["conditions"].as_array()?;
+    let reason = conditions.iter().find(|one| one["type"] == "Ready")?["reason"].as_str()?;
+    match reason {
+        "NotEmpty" => Some(json!({"spillway.dev/force-release": "true"})),
+        // What is at the broker is not touched while it is paused.
+        "Paused" => Some(json!({"spillway.dev/paused": null})),
+        _ => None,
+    }
 }
 
 /// Deletes everything, the Brokers last; all goes, but what is used.
@@ -225,7 +231,7 @@ async fn delete_all(w: &World, limit: Duration) {
             let left: BTreeSet<_> = all(w)
                 .await
                 .into_iter()
-                .filter(|(kind, object)| (last || *kind != "Broker") && !kept(object))
+                .filter(|(kind, object)| (last || *kind != "Broker") && kept(object).is_none())
                 .map(|(kind, object)| format!("{kind} {:?} {}", object.metadata.name, object.data))
                 .collect();
             if left.is_empty() {
@@ -241,8 +247,9 @@ async fn delete_all(w: &World, limit: Duration) {
 /// Lets go of what is kept, as a person would.
 async fn release_kept(w: &World) {
     let resources: BTreeMap<_, _> = kinds().into_iter().collect();
-    let patch = json!({"metadata": {"annotations": {"spillway.dev/force-release": "true"}}});
-    for (kind, object) in all(w).await.into_iter().filter(|(_, object)| kept(object)) {
+    for (kind, object) in all(w).await {
+        let Some(annotations) = kept(&object) else { continue };
+        let patch = json!({"metadata": {"annotations": annotations}});
         let name = object.metadata.name.unwrap_or_default();
         let api: Api<DynamicObject> = Api::namespaced_with(w.client.clone(), &w.namespace, &resources[kind]);
         let _ = api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
