@@ -130,7 +130,10 @@ impl TopologyKind for Binding {
     fn note(pass: &Pass<'_, Self>) -> Result<Option<finalizer::Note>, Failure> {
         // On a Broker of another kind there is nothing to be made, and nothing to hold a deletion up for.
         pass.link.rabbitmq()?;
-        let binding = AppliedBinding::from(&resolved(pass.ctx, pass.object)?);
+        let wanted = resolved(pass.ctx, pass.object)?;
+        // What can never be made is no claim.
+        DesiredBinding::of(pass.object, &wanted.source, wanted.target.clone())?;
+        let binding = AppliedBinding::from(&wanted);
         Ok(Claim::of(pass, binding)?.map(|claim| (annotation::CLAIM, claim)))
     }
 
@@ -165,11 +168,11 @@ impl TopologyKind for Binding {
 
 /// What was made, or may have been: by the status, or by what so far only the object's note knows.
 fn made(binding: &Binding) -> Vec<AppliedBinding> {
-    if let Some(claim) = Claim::on(binding) {
-        return vec![claim.binding];
-    }
     let status = binding.status.iter();
-    status.flat_map(|status| status.applied.iter().chain(&status.stale)).cloned().collect()
+    let written = || status.flat_map(|status| status.applied.iter().chain(&status.stale)).cloned().collect();
+    let noted: Vec<AppliedBinding> = Claim::on(binding).map_or_else(written, |claim| vec![claim.binding]);
+    // Nobody could have made one that has no address, whatever an earlier version noted.
+    noted.into_iter().filter(|binding| BindingId::from(binding).has_address()).collect()
 }
 
 /// The binding, where the spec names both of its ends.
@@ -230,7 +233,8 @@ impl Rabbit for Binding {
         let wanted = resolved(pass.ctx, pass.object)?;
         let desired = DesiredBinding::of(pass.object, &wanted.source, wanted.target.clone())?;
         let vhost = &pass.object.spec.vhost;
-        let applied: Vec<_> = status.applied.iter().chain(&status.stale).map(BindingId::from).collect();
+        let noted = status.applied.iter().chain(&status.stale).map(BindingId::from);
+        let applied: Vec<_> = noted.filter(BindingId::has_address).collect();
         let mut seen = route(pass, rabbit, &desired.id, since).await?;
         let memory = BindingMemory { owned: ours.holds(seen.contains(&desired.id)), applied };
         for old in memory.applied.iter().filter(|old| **old != desired.id) {

@@ -84,6 +84,28 @@ fn what_a_binding_refers_to_is_waited_for_and_then_it_is_ready_at_once() {
 }
 
 #[test]
+fn a_binding_that_no_address_can_name_is_mended_and_deleted_like_any_other() {
+    // It was noted as made before it was looked at, and what nobody can ask RabbitMQ for could not be taken away.
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        mq.declare_exchange("events", "topic").await;
+        mq.declare_queue("orders", json!({})).await;
+        for (name, source) in [("mended", ".."), ("deleted", ".")] {
+            w.binding(name, &format!("source: {source:?}\ndestination: {{queue: orders}}\nroutingKey: k"))
+                .await;
+            let binding: Binding = w.condition(name, "Ready", "False", "InvalidSpec").await;
+            assert!(binding.status.is_some_and(|status| status.applied.is_none()));
+        }
+        w.binding("mended", "source: events\ndestination: {queue: orders}\nroutingKey: k").await;
+        w.ready::<Binding>("mended").await;
+        assert_eq!(mq.bindings("orders").await, ["events|k"]);
+        w.delete::<Binding>("deleted").await;
+        w.until_gone::<Binding>("deleted").await;
+    });
+}
+
+#[test]
 fn a_binding_by_names_waits_for_what_an_application_declares() {
     world(async |w| {
         w.rabbit("resyncInterval: 5s").await;

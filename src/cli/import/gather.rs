@@ -149,7 +149,7 @@ pub async fn rabbitmq(
     bindings.sort();
     for (vhost, binding) in bindings {
         // One that leads to what is not exported belongs to that.
-        if !is_addressable(&binding.source) || !binding.has_address() {
+        if !binding.has_address() {
             found.leave_out("that no address can name");
         } else if exported.contains(&(vhost.clone(), binding.target.clone()))
             && !args.excludes(&binding.source)

@@ -65,7 +65,9 @@ impl BindingId {
     /// arguments, an address ends with a hash of them.
     #[must_use]
     pub fn has_address(&self) -> bool {
-        is_addressable(&self.routing_key) || !self.arguments.is_empty()
+        is_addressable(&self.source)
+            && is_addressable(self.target.name())
+            && (is_addressable(&self.routing_key) || !self.arguments.is_empty())
     }
 }
 

@@ -101,7 +101,14 @@ fn a_binding_that_could_be_made_and_never_be_taken_away_is_refused() {
         assert!(binding(key, json!({})).unwrap_err().message.contains("has no address"));
         assert!(binding(key, json!({"x": 1})).is_ok(), "its address ends with a hash of the arguments");
     }
-    assert!(binding("...", json!({})).is_ok());
+    let made = binding("...", json!({})).expect("an address").id;
+    let source = BindingId {
+        source: "..".into(),
+        arguments: Arguments::from([("x".into(), json!(1))]),
+        ..made.clone()
+    };
+    let target = BindingId { target: Target::Exchange(".".into()), ..made.clone() };
+    assert_eq!([&made, &source, &target].map(BindingId::has_address), [true, false, false]);
 }
 
 fn values() -> impl Strategy<Value = Value> {
