@@ -212,6 +212,9 @@ fn the_command_line_page_names_every_verb_and_no_other() {
 fn the_scaling_page_names_every_bound_and_every_guard() {
     use spillway_operator::scaling::{Bound, ConditionKind};
     let page = read(Path::new("docs/scaling.md"));
+    for (at, kind) in ConditionKind::ALL.into_iter().enumerate() {
+        assert_eq!(kind as usize, at, "all of them, in their order: {kind:?}");
+    }
     let names = Bound::ALL.iter().map(|b| b.as_str()).chain(ConditionKind::ALL.iter().map(|c| c.as_str()));
     let missing: Vec<&str> = names.filter(|name| !page.contains(&format!("`{name}`"))).collect();
     assert_eq!(missing, [""; 0], "in no table of docs/scaling.md");

@@ -148,6 +148,10 @@ impl TopologyKind for Binding {
     async fn remove(pass: &Pass<'_, Self>) -> Result<deletion::Verdict, Failure> {
         let vhost = &pass.object.spec.vhost;
         let made = made(pass.object);
+        if made.is_empty() && noted(pass.object).next().is_some() {
+            let why = "no address can name it: if an earlier version made it, it stays at the broker";
+            return Ok(deletion::Verdict::Release(why));
+        }
         // Each by itself: what was made may be something else than what the spec says now, and so
         // may be those who take it over.
         let claimed = |binding: &BindingId| rabbitmq::claimed_by_others(pass, binding);
@@ -166,13 +170,17 @@ impl TopologyKind for Binding {
     }
 }
 
-/// What was made, or may have been: by the status, or by what so far only the object's note knows.
+/// What was made, or may have been, and can be taken away: that for which there is an address.
 fn made(binding: &Binding) -> Vec<AppliedBinding> {
-    let status = binding.status.iter();
-    let written = || status.flat_map(|status| status.applied.iter().chain(&status.stale)).cloned().collect();
-    let noted: Vec<AppliedBinding> = Claim::on(binding).map_or_else(written, |claim| vec![claim.binding]);
-    // Nobody could have made one that has no address, whatever an earlier version noted.
-    noted.into_iter().filter(|binding| BindingId::from(binding).has_address()).collect()
+    noted(binding).filter(|noted| BindingId::from(noted).has_address()).collect()
+}
+
+/// What was made, or may have been: by the status, or by what so far only the object's note knows.
+fn noted(binding: &Binding) -> impl Iterator<Item = AppliedBinding> {
+    let claim = Claim::on(binding).map(|claim| claim.binding);
+    let status = binding.status.iter().filter(|_| claim.is_none());
+    let written = status.flat_map(|status| status.applied.iter().chain(&status.stale)).cloned();
+    claim.iter().cloned().chain(written).collect::<Vec<_>>().into_iter()
 }
 
 /// The binding, where the spec names both of its ends.
@@ -272,7 +280,7 @@ impl Rabbit for Binding {
         status.stale.retain(|stale| *stale != new);
         status.applied = Some(new);
         status.cluster_id = Some(pass.link.cluster_id.clone());
-        let claims = rabbitmq::claim_first(pass, plan, status) && !noted(pass, status);
+        let claims = rabbitmq::claim_first(pass, plan, status) && !covered(pass, status);
         if claims || (!status.stale.is_empty() && !plan.steps.is_empty()) {
             let before = last_written(pass.ctx, pass.object);
             let after = BindingStatus {
@@ -306,7 +314,7 @@ impl Rabbit for Binding {
 }
 
 /// Whether the note that went on with the finalizer says what is about to be made.
-fn noted(pass: &Pass<'_, Binding>, status: &BindingStatus) -> bool {
+fn covered(pass: &Pass<'_, Binding>, status: &BindingStatus) -> bool {
     let newest = pass.ctx.since(pass.object, &pass.ctx.bindings);
     let claim = Claim::on(newest.as_deref().unwrap_or(pass.object));
     let covers = |claim: Claim| {

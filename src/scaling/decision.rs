@@ -272,7 +272,27 @@ pub enum ConditionKind {
 
 impl ConditionKind {
     /// All of them.
-    pub const ALL: [Self; 0] = [];
+    pub const ALL: [Self; 19] = [
+        Self::DataUnknown,
+        Self::PartialData,
+        Self::StuckPartition,
+        Self::AllStuck,
+        Self::PartitionBound,
+        Self::PhantomLag,
+        Self::LsoStalled,
+        Self::PodsNotReady,
+        Self::GroupUnstable,
+        Self::BreakerOpen,
+        Self::DownstreamBound,
+        Self::ForeignMembers,
+        Self::Standalone,
+        Self::ScaleConflict,
+        Self::PrefetchBound,
+        Self::TargetInfeasible,
+        Self::MinAboveCap,
+        Self::OffsetsExpiring,
+        Self::Unsupported,
+    ];
 
     /// The name, as in a status.
     #[must_use]

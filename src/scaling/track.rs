@@ -60,12 +60,8 @@ impl State {
             let consumers = workers * f64::from(config.consumers_per_replica.unwrap_or(1));
             let attached = queue.consumers.is_none_or(|c| f64::from(c) >= consumers);
             let steady = seen.target.ready == Some(seen.target.spec) && self.timing.steady_for(seen.now) > dt;
-            let each = self.queue.each(workers, &signals, config.poll_interval);
             if attached && steady {
                 self.rate.measured(seen.now, sample.into_iter());
-                if let Some(rate) = each {
-                    self.rate.did(rate);
-                }
             }
             signals
         } else {

@@ -142,13 +142,16 @@ fn verdicts(input: &Input<'_>) -> Vec<Verdict> {
     let Some(decision) = input.decision else {
         return verdicts;
     };
-    let unknown = decision.conditions.iter().find(|condition| condition.kind == ConditionKind::DataUnknown);
+    let guard = |kind| decision.conditions.iter().find(|condition| condition.kind == kind);
+    let (unknown, conflict) = (guard(ConditionKind::DataUnknown), guard(ConditionKind::ScaleConflict));
     let (active, reason, message) = if input.paused {
         (false, Reason::Paused, "paused by annotation".to_owned())
     } else if input.dry_run {
         (false, Reason::DryRun, "mode is DryRun: decisions are made and not carried out".to_owned())
     } else if let Some(words) = input.refused {
         (false, Reason::Failed, words.to_owned())
+    } else if let Some(conflict) = conflict {
+        (false, Reason::Conflict, words(conflict))
     } else if let Some(unknown) = unknown {
         (false, Reason::Unknown, words(unknown))
     } else if decision.bound == Bound::Unknown {

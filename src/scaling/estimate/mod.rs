@@ -61,8 +61,6 @@ pub(super) struct Signals {
     pub told: Told,
     /// Messages that were done since the last poll.
     pub departed: f64,
-    /// Messages that were done, and seconds, between two moves of counters, busy or not.
-    pub did: Option<(f64, f64)>,
     /// Messages that wait.
     pub lag: f64,
     /// Something waits that is a message for sure.

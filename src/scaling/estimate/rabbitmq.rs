@@ -11,8 +11,13 @@ use super::super::observation::RabbitMq;
 use super::super::shape::Shape;
 use super::{Data, Signals, Told};
 
-/// Seconds after which counters that did not move have nothing to tell: two intervals of the statistics.
-const QUIET: f64 = 10.0;
+/// Seconds over which counters tell a rate: they move each 5 s, but not all at once.
+const SETTLE: f64 = 4.0;
+/// Seconds after which counters that did not move have nothing to tell, and times the longest they lately took: two
+/// intervals of the statistics, where listings are no rarer.
+const QUIET: (f64, f64) = (10.0, 2.0);
+/// Seconds for which counters that cannot be read are waited for: then depth is all there is.
+const AWAY: f64 = 600.0;
 
 /// What is remembered of a queue.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -28,13 +33,12 @@ pub(in crate::scaling) struct Queue {
     ahead: i64,
     /// What depth lacked at the last move: messages given out that are not seen as unacknowledged yet.
     lacking: i64,
-    /// Until when arrivals are known, messages that were seen since then, and whether the counters rest.
+    /// Until when arrivals are known, and messages that were seen since then.
     settled_at: Option<f64>,
     pending: i64,
+    /// Seconds that the counters took to move last, and whether they rest.
+    took: f64,
     resting: bool,
-    /// Unacknowledged messages when the counters last moved, and the most replicas that worked since then.
-    held: i64,
-    hands: f64,
     /// Messages were ready at every poll since the counters last moved.
     busy: bool,
     /// Messages ready, and unacknowledged, at the last usable poll.
@@ -88,7 +92,7 @@ impl Queue {
         let mut signals = Signals { data, ..Signals::default() };
         let moved = matches!((counters, self.counters), (Some(new), Some(old)) if new != old);
         let arrived = self.arrivals(counters, shown, now, &mut signals, sample);
-        signals.told = self.told(arrived, moved && !signals.discontinuity, counters.is_some(), now);
+        signals.told = self.told(arrived, counters.is_some(), moved && !signals.discontinuity, now);
         self.busy &= ready > 0;
         #[allow(clippy::cast_precision_loss)]
         if dt > 0.0 {
@@ -108,8 +112,14 @@ impl Queue {
         signals: &mut Signals,
         sample: impl FnOnce(f64, f64),
     ) -> i64 {
-        let before = self.counters;
+        // Counters that cannot be read for a while will tell what they missed.
+        let lasts = self.moved_at.is_some_and(|at| now - at < AWAY);
+        let before = self.counters.filter(|_| counters.is_some() || lasts);
         self.counters = counters.or(before);
+        if counters.is_none() && before.is_some() {
+            self.counted = self.counted.saturating_add(shown);
+            return shown;
+        }
         let (Some(new), Some(old)) = (counters, before) else {
             // Depth alone: what it loses was done, and nothing says how much came meanwhile.
             let arrived = self.grown.max(0);
@@ -141,18 +151,9 @@ impl Queue {
         {
             signals.departed = done as f64;
         }
-        let held = self.seen.map_or(0, |seen| seen.unacked);
-        if let Some(since) = self.moved_at.filter(|&since| !fell && now > since) {
-            if self.busy {
-                sample(signals.departed, now - since);
-            }
-            // What was acknowledged in bulk was worked on earlier.
-            let earlier = self.held.saturating_sub(held).max(0);
-            #[allow(clippy::cast_precision_loss)]
-            let did = done.saturating_sub(earlier).max(0) as f64;
-            signals.did = Some((did, now - since));
+        if let Some(since) = self.moved_at.filter(|&since| self.busy && !fell && now > since) {
+            sample(signals.departed, now - since);
         }
-        self.held = held;
         (self.grown, self.counted, self.busy, self.moved_at) = (0, 0, true, Some(now));
         if fell {
             (self.ahead, self.lacking) = (0, 0);
@@ -162,33 +163,24 @@ impl Queue {
     }
 
     /// How much of the arrival rate this poll tells. The counters move each 5 s or so and bring 5 s of arrivals at once.
-    fn told(&mut self, arrived: i64, moved: bool, counted: bool, now: f64) -> Told {
-        self.pending = self.pending.saturating_add(arrived);
-        let since = match self.settled_at {
-            Some(since) if counted => since,
-            _ => {
-                (self.settled_at, self.pending, self.resting) = (counted.then_some(now), 0, false);
-                return Told::All;
-            }
+    fn told(&mut self, arrived: i64, read: bool, moved: bool, now: f64) -> Told {
+        let Some(since) = self.settled_at.filter(|_| self.counters.is_some()) else {
+            (self.settled_at, self.pending, self.resting) = (self.counters.map(|_| now), 0, false);
+            return Told::All;
         };
-        self.resting = !moved && (self.resting || now - since >= QUIET);
-        if !(moved || self.resting) || now <= since {
+        self.pending = self.pending.saturating_add(arrived);
+        let waited = now - since;
+        self.resting = read && !moved && (self.resting || waited >= QUIET.0.max(QUIET.1 * self.took));
+        if !(self.resting && waited > 0.0 || moved && waited >= SETTLE) {
             return Told::AtLeast;
         }
+        if moved {
+            self.took = waited;
+        }
         #[allow(clippy::cast_precision_loss)]
-        let told = Told::Settled(self.pending as f64, now - since);
+        let told = Told::Settled(self.pending as f64, waited);
         (self.settled_at, self.pending) = (Some(now), 0);
         told
-    }
-
-    /// What `workers` replicas did each, at least, since the counters last moved: however busy they were, and
-    /// however few of them at first.
-    pub fn each(&mut self, workers: f64, signals: &Signals, slack: f64) -> Option<f64> {
-        self.hands = self.hands.max(workers);
-        let (messages, seconds) = signals.did?;
-        // Up to a poll's worth of work may have come from before.
-        let each = messages / std::mem::replace(&mut self.hands, workers) / (seconds + slack);
-        each.is_finite().then_some(each)
     }
 
     /// What is measured now would be no sample of ordinary work.
@@ -345,6 +337,42 @@ mod tests {
     }
 
     #[test]
+    fn counters_that_move_one_after_the_other_tell_one_rate() {
+        let mut queue = Queue::default();
+        // `publish` moves at 3, 8, 13 s, and `ack` at 5, 10, 15 s.
+        let told: Vec<Told> = (0..=25u32)
+            .map(|t| {
+                let (publish, ack) = (50 * ((u64::from(t) + 2) / 5), 50 * (u64::from(t) / 5));
+                queue.observe(&seen(0, 0, publish, ack, 1), f64::from(t), 1.0, |_, _| ()).told
+            })
+            .collect();
+        let settled: Vec<Told> =
+            told.into_iter().skip(6).filter(|t| matches!(t, Told::Settled(..))).collect();
+        assert_eq!(settled[1..], [Told::Settled(50.0, 5.0); 3], "{settled:?}");
+    }
+
+    #[test]
+    fn counters_that_were_away_tell_what_they_missed_once() {
+        let mut queue = Queue::default();
+        let mut sum = 0.0;
+        let mut told = Vec::new();
+        for t in 0..=70u32 {
+            let done = 50 * (u64::from(t) / 5);
+            let known = seen(0, 0, done, done, 1);
+            let away = RabbitMq { publish: None, ack: None, ..known.clone() };
+            let signals = queue.observe(
+                if (6..60).contains(&t) { &away } else { &known },
+                f64::from(t),
+                1.0,
+                |_, _| (),
+            );
+            sum += signals.arrived;
+            told.push(signals.told);
+        }
+        assert_eq!((told[30], told[60], sum), (Told::AtLeast, Told::Settled(550.0, 55.0), 700.0));
+    }
+
+    #[test]
     fn counters_that_rest_tell_that_nothing_comes() {
         let mut queue = Queue::default();
         let told: Vec<Told> = (0..=12)
@@ -352,23 +380,6 @@ mod tests {
             .collect();
         assert_eq!(told[9], Told::AtLeast);
         assert_eq!(told[10..], [Told::Settled(0.0, 10.0), Told::Settled(0.0, 1.0), Told::Settled(0.0, 1.0)]);
-    }
-
-    #[test]
-    fn replicas_did_at_least_what_the_counters_show_however_busy_they_were() {
-        let mut queue = Queue::default();
-        let mut each = |t: f64, ack: u64, unacked: u64, workers: f64| {
-            let signals = queue.observe(&seen(0, unacked, ack, ack, 4), t, 5.0, |_, _| ());
-            queue.each(workers, &signals, 1.0)
-        };
-        assert_eq!(each(0.0, 0, 0, 2.0), None);
-        assert_eq!(each(5.0, 600, 300, 4.0), Some(25.0), "as if all four had been there from the start");
-        assert_eq!(each(10.0, 600, 300, 2.0), None, "nothing moved");
-        assert_eq!(
-            each(15.0, 1_000, 0, 2.0),
-            Some(100.0 / 4.0 / 11.0),
-            "300 were held before, and four were there"
-        );
     }
 
     #[test]

@@ -22,6 +22,10 @@ const SHOWN: f64 = 2.0;
 const RETRY: (f64, f64) = (600.0, 3_600.0);
 /// Share of what was reached that must be kept when going back.
 const ENOUGH: f64 = 0.95;
+/// Share of what was reached below which going back cost something.
+const CLEARLY: f64 = 0.9;
+/// Share of what was supposed of the replicas before below which even more of them do: they got slower themselves.
+const SLOWER: f64 = 0.8;
 /// Seconds of work that must wait at the end of a trial: only then were the new members busy.
 const BUSY: f64 = 2.0;
 /// Seconds after which a scale-up that never settled says nothing.
@@ -40,7 +44,7 @@ pub(in crate::scaling) struct Memory {
     failures: u32,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Trial {
     at: f64,
     from: u32,
@@ -48,19 +52,11 @@ struct Trial {
     /// Messages/s before, and those that were expected in addition.
     before: f64,
     expected: f64,
-    /// Messages/s of one replica before.
+    /// Messages/s of one replica before, and whether they were seen, not supposed from earlier.
     each: f64,
+    shown: bool,
     /// Since when all replicas work, and messages done since then.
     settled: Option<(f64, f64)>,
-}
-
-impl Trial {
-    /// What is expected of it, of replicas that do `each` before it.
-    fn expecting(mut self, scene: &Scene<'_>, each: f64) -> Self {
-        let (old, new) = (scene.fleet.capacity(self.from), scene.fleet.capacity(self.to));
-        (self.each, self.before, self.expected) = (each, each * old, each * (new - old));
-        self
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -70,8 +66,10 @@ struct Limit {
     took_back: bool,
     /// The count that brought nothing, and messages/s that it did.
     tried: (u32, f64),
-    /// Since when all replicas that were left work, and messages done since then.
+    /// Since when all replicas that were left work and are behind, and messages done since then.
     left: Option<(f64, f64)>,
+    /// It was looked whether going back cost anything.
+    judged: bool,
 }
 
 impl Memory {
@@ -80,17 +78,30 @@ impl Memory {
     pub fn follow(&mut self, scene: &Scene<'_>, changed: Option<u32>, mu: Option<f64>, work: (f64, bool)) {
         let gap = scene.timing.gap();
         let span = PACE.0.max(PACE.1 * gap);
+        self.limit = self.limit.filter(|limit| scene.now < limit.until);
         if scene.signals.data != Data::Full || scene.signals.discontinuity || scene.seen.target.updating {
             self.trial = None;
+            if let Some(limit) = &mut self.limit {
+                limit.left = None;
+            }
             return;
         }
         if let (Some(before), Some(mu)) = (changed, mu) {
             self.trial = (scene.spec > before && before > 0).then(|| {
+                let (old, new) = (scene.fleet.capacity(before), scene.fleet.capacity(scene.spec));
                 // A group that was idle until a moment ago could have done more than its pace shows.
-                let shown = self.pace.mean() / scene.fleet.capacity(before);
-                let each = if self.shows(scene.now, span) { shown } else { mu.max(shown) };
-                let trial = Trial { at: scene.now, from: before, to: scene.spec, ..Trial::default() };
-                trial.expecting(scene, each)
+                let shown = self.busy_since.is_some_and(|since| scene.now - since > SHOWN * span);
+                let each = if shown { self.pace.mean() / old } else { mu.max(self.pace.mean() / old) };
+                Trial {
+                    at: scene.now,
+                    from: before,
+                    to: scene.spec,
+                    before: each * old,
+                    expected: each * (new - old),
+                    each,
+                    shown,
+                    settled: None,
+                }
             });
         }
         if scene.dt > 0.0 {
@@ -98,35 +109,18 @@ impl Memory {
         }
         let behind = work.0 > BUSY * self.pace.mean();
         self.busy_since = behind.then(|| self.busy_since.unwrap_or(scene.now));
-        self.watch_start(scene, span);
         self.judge(scene, gap, work);
-        self.doubt(scene, gap, work);
-        if self.limit.is_some_and(|l| scene.now >= l.until) {
-            self.limit = None;
-        }
+        self.doubt(scene, gap, work.1);
     }
 
-    /// Whether the pace shows what the group can do.
-    fn shows(&self, now: f64, span: f64) -> bool {
-        self.busy_since.is_some_and(|since| now - since > SHOWN * span)
-    }
-
-    /// While new replicas start, the old ones show what they can do: a rate that fell a moment before the scale-up
-    /// is no rate that the scale-up lowered.
-    fn watch_start(&mut self, scene: &Scene<'_>, span: f64) {
-        let Some(trial) = self.trial.filter(|t| t.settled.is_none()) else { return };
-        if scene.ready <= trial.from && !scene.timing.shuffling() && self.shows(scene.now, span) {
-            let each = self.pace.mean() / scene.fleet.capacity(trial.from);
-            self.trial = Some(trial.expecting(scene, each));
-        }
-    }
-
-    /// Back at fewer, the group does clearly less: those that were taken back did something, after all.
-    fn doubt(&mut self, scene: &Scene<'_>, gap: f64, (waiting, everywhere): (f64, bool)) {
-        let Some(limit) = self.limit.as_mut().filter(|l| l.took_back && scene.spec == l.replicas) else {
+    /// Back at fewer, and behind all the time, the group does clearly less: those that were taken back did something,
+    /// after all. Asked once: what gets slower later is another matter.
+    fn doubt(&mut self, scene: &Scene<'_>, gap: f64, everywhere: bool) {
+        let behind = self.busy_since.is_some() && everywhere;
+        let Some(limit) = self.limit.as_mut().filter(|limit| limit.took_back && !limit.judged) else {
             return;
         };
-        if scene.ready != scene.spec || scene.timing.shuffling() {
+        if !behind || scene.spec != limit.replicas || scene.ready != scene.spec || scene.timing.shuffling() {
             limit.left = None;
             return;
         }
@@ -136,18 +130,21 @@ impl Memory {
         };
         *done += scene.signals.departed;
         let lasted = scene.now - *since;
-        if lasted < MEASURE.0.max(MEASURE.1 * gap) {
+        // A queue's counters come in lumps of 5 s.
+        let least = if scene.seen.rabbitmq.is_some() { 2.0 * MEASURE.0 } else { MEASURE.0 };
+        if lasted < least.max(MEASURE.1 * gap) {
             return;
         }
         let (pace, (tried, reached)) = (*done / lasted, limit.tried);
-        limit.left = None;
         let share = scene.fleet.capacity(scene.spec) / scene.fleet.capacity(tried);
         // Half-way between what a full downstream would still give and what fewer replicas that are limited by
         // nothing but themselves would.
-        let nothing_lost = reached * f64::midpoint(1.0, share);
-        if everywhere && waiting > BUSY * pace && pace < nothing_lost {
+        let nothing_lost = reached * f64::midpoint(1.0, share).min(CLEARLY);
+        if pace < nothing_lost {
             self.limit = None;
             self.failures = self.failures.saturating_sub(1);
+        } else {
+            limit.judged = true;
         }
     }
 
@@ -165,7 +162,8 @@ impl Memory {
                     return;
                 }
                 let after = *done / lasted;
-                let busy = everywhere && waiting > BUSY * after;
+                let slower = !trial.shown && after < SLOWER * trial.before;
+                let busy = everywhere && waiting > BUSY * after && !slower;
                 if busy && after - trial.before < GAIN * trial.expected {
                     let wait = backoff(RETRY, self.failures);
                     self.failures += 1;
@@ -178,6 +176,7 @@ impl Memory {
                         took_back: false,
                         tried: (trial.to, after),
                         left: None,
+                        judged: false,
                     });
                 } else if busy {
                     self.failures = 0;

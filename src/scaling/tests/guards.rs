@@ -564,11 +564,31 @@ fn offsets_about_to_be_forgotten_wake_one_replica() {
     world.config.min_replicas = 0;
     world.edit = |seen| seen.offsets_retention = Some(10_000.0);
     assert_eq!(world.run(700, 0).replicas, 0);
-    let mut woken = false;
-    for _ in 0..8_500 {
-        woken |= world.second().replicas == 1;
+    let (mut woken, mut lasted) = (0, 0);
+    for _ in 0..9_000 {
+        let before = world.spec;
+        let replicas = world.second().replicas;
+        woken += u32::from(before == 0 && replicas == 1);
+        lasted += u32::from(world.ready == 1 && replicas == 1);
     }
-    assert!(woken);
+    // It was taken back at the next poll, before it could join the group.
+    assert!(woken == 1 && lasted > 200, "{woken}, {lasted} s");
+    assert_eq!(world.spec, 0, "it goes again");
+}
+
+#[test]
+fn a_replica_that_is_woken_for_its_offsets_stays_until_it_is_there() {
+    let mut world = settled(1, 0);
+    world.config.min_replicas = 0;
+    world.config.idle_after = 5.0;
+    world.edit = |seen| seen.offsets_retention = Some(10_000.0);
+    assert_eq!(world.run(700, 0).replicas, 0);
+    world.start = 1_000.0;
+    while world.second().replicas == 0 {}
+    assert!(has(&world.run(900, 0), ConditionKind::OffsetsExpiring));
+    assert_eq!(world.spec, 1, "it takes its time");
+    world.run(300, 0);
+    assert_eq!(world.spec, 0);
 }
 
 #[test]

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 /// Time enough for what takes seconds, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(45);
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+/// What takes long is looked at more rarely, a tenth of its time apart: looking is most of what the API server does here.
+const SHARE: (u32, Duration) = (10, Duration::from_millis(500));
 
 /// Looks until `look` gives Ok. Err says what is there instead; the last one is in the failure.
 pub async fn until<T>(what: &str, look: impl AsyncFnMut() -> Result<T, String>) -> T {
@@ -24,7 +26,10 @@ pub async fn until_within<T>(
             Err(instead) if begun.elapsed() > limit => {
                 panic!("not within {limit:?}: {what}; instead {instead}")
             }
-            Err(_) => tokio::time::sleep(BETWEEN_LOOKS).await,
+            Err(_) => {
+                let pause = (begun.elapsed() / SHARE.0).clamp(BETWEEN_LOOKS, SHARE.1);
+                tokio::time::sleep(pause).await;
+            }
         }
     }
 }

@@ -244,18 +244,19 @@ async fn delete_all(w: &World, limit: Duration) {
     }
 }
 
-/// Lets go of what is kept, as a person would.
+/// Lets go of what is kept, as a person would: what is paused no more may turn out to be in use.
 async fn release_kept(w: &World) {
     let resources: BTreeMap<_, _> = kinds().into_iter().collect();
-    for (kind, object) in all(w).await {
-        let Some(annotations) = kept(&object) else { continue };
-        let patch = json!({"metadata": {"annotations": annotations}});
+    for (kind, object) in all(w).await.into_iter().filter(|(_, object)| kept(object).is_some()) {
         let name = object.metadata.name.unwrap_or_default();
         let api: Api<DynamicObject> = Api::namespaced_with(w.client.clone(), &w.namespace, &resources[kind]);
-        let _ = api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
-        until_within(SOON, "what is released is gone", async || match api.get_opt(&name).await {
-            Ok(None) => Ok(()),
-            other => Err(format!("{other:?}")),
+        until_within(2 * SOON, "what is released is gone", async || {
+            let Some(object) = api.get_opt(&name).await.expect("an answer") else { return Ok(()) };
+            if let Some(annotations) = kept(&object) {
+                let patch = json!({"metadata": {"annotations": annotations}});
+                let _ = api.patch(&name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+            }
+            Err(format!("{object:?}"))
         })
         .await;
     }
