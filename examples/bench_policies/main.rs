@@ -64,7 +64,7 @@ async fn run() -> Result<(), BenchError> {
         let measured = measure(&client, size).await;
         match measured {
             Ok([policy, none, listing]) => {
-                println!("{size:>8}  {policy:>14.1}  {none:>14.1}  {listing:>14.1}")
+                println!("{size:>8}  {policy:>14.1}  {none:>14.1}  {listing:>14.1}");
             }
             // RabbitMQ's management interface closes a connection that it had nothing to say on for 60 s.
             Err(error) => println!("{size:>8}  no answer: {error}"),
