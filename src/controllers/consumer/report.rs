@@ -242,6 +242,29 @@ mod tests {
     }
 
     #[test]
+    fn who_leaves_the_target_to_another_scaler_does_not_say_that_it_scales() {
+        use crate::scaling::{Config, Observation, State, Target, decide};
+        let target = Target { spec: 1, foreign_scaler: Some("hpa".into()), ..Target::default() };
+        let (decision, _) =
+            decide(&Config::default(), &Observation { target, ..Observation::default() }, State::default());
+        let after = status(&Input {
+            before: &ConsumerStatus::default(),
+            front: &Front::Good,
+            decision: Some(&decision),
+            replicas: Some((1, 1)),
+            dry_run: false,
+            paused: false,
+            trouble: None,
+            refused: None,
+            generation: None,
+            now: Timestamp::from_second(60).expect("a moment"),
+        });
+        let active =
+            after.conditions.iter().find(|c| c.type_ == conditions::SCALING_ACTIVE).expect("it is said");
+        assert_eq!((active.status.as_str(), active.reason.as_str()), ("False", "Conflict"));
+    }
+
+    #[test]
     fn a_figure_that_moves_is_not_urgent_and_a_decision_is() {
         let before = ConsumerStatus::default();
         let mut after = before.clone();
