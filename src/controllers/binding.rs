@@ -148,7 +148,7 @@ impl TopologyKind for Binding {
     async fn remove(pass: &Pass<'_, Self>) -> Result<deletion::Verdict, Failure> {
         let vhost = &pass.object.spec.vhost;
         let made = made(pass.object);
-        if made.is_empty() && noted(pass.object).next().is_some() {
+        if made.is_empty() && !noted(pass.object).is_empty() {
             let why = "no address can name it: if an earlier version made it, it stays at the broker";
             return Ok(deletion::Verdict::Release(why));
         }
@@ -172,15 +172,16 @@ impl TopologyKind for Binding {
 
 /// What was made, or may have been, and can be taken away: that for which there is an address.
 fn made(binding: &Binding) -> Vec<AppliedBinding> {
-    noted(binding).filter(|noted| BindingId::from(noted).has_address()).collect()
+    noted(binding).into_iter().filter(|noted| BindingId::from(noted).has_address()).collect()
 }
 
 /// What was made, or may have been: by the status, or by what so far only the object's note knows.
-fn noted(binding: &Binding) -> impl Iterator<Item = AppliedBinding> {
-    let claim = Claim::on(binding).map(|claim| claim.binding);
-    let status = binding.status.iter().filter(|_| claim.is_none());
-    let written = status.flat_map(|status| status.applied.iter().chain(&status.stale)).cloned();
-    claim.iter().cloned().chain(written).collect::<Vec<_>>().into_iter()
+fn noted(binding: &Binding) -> Vec<AppliedBinding> {
+    if let Some(claim) = Claim::on(binding) {
+        return vec![claim.binding];
+    }
+    let status = binding.status.iter();
+    status.flat_map(|status| status.applied.iter().chain(&status.stale)).cloned().collect()
 }
 
 /// The binding, where the spec names both of its ends.

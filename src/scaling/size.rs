@@ -103,10 +103,7 @@ impl State {
         let full = signals.data == Data::Full;
         let retries = scene.seen.retry.is_none_or(|r| r.lag == Some(0));
         let idle = full && retries && !signals.lagging && signals.arrived <= 0.0 && !signals.hidden;
-        // A replica that just came has all of that time, whoever asked for it.
-        let woken = self.sizing.was_zero && scene.spec > 0;
-        self.sizing.was_zero = scene.spec == 0;
-        self.sizing.idle_since = idle.then(|| self.sizing.idle_since.filter(|_| !woken).unwrap_or(now));
+        self.sizing.idle_since = idle.then(|| self.sizing.idle_since.unwrap_or(now));
         // Each partition's few messages of noise add up; one second of arrivals is none of it.
         let calm = full && plan.waiting <= SLACK * plan.capacity.min(plan.arrival.max(1.0));
         self.sizing.calm_since = calm.then(|| self.sizing.calm_since.unwrap_or(now));

@@ -65,8 +65,6 @@ pub(super) struct Sizing {
     pub known_at: Option<f64>,
     /// Since when there has been nothing to do at all.
     pub idle_since: Option<f64>,
-    /// There was no replica at the last look.
-    pub was_zero: bool,
     /// Since when there has been no backlog.
     pub calm_since: Option<f64>,
     /// The last step without a known rate.

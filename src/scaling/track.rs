@@ -18,6 +18,10 @@ impl State {
             self.no_down_before(now + config.stabilization);
         }
         let changed = before.filter(|&b| b != target.spec);
+        if changed == Some(0) {
+            // A replica that just came has all of that time, whoever asked for it.
+            self.sizing.idle_since = None;
+        }
         self.guards.conflict.saw(now, before, target);
         if changed.is_some_and(|before| target.spec < before) {
             let rest = config.stabilization.max(10.0 * self.timing.pause(config));

@@ -5,8 +5,8 @@
 //! 2. Every write carries the resourceVersion that was read: of two candidates one gets a conflict.
 //! 3. The leader renews every third of the duration ([`hold`](self)), and after each renewal moves
 //!    the deadline of its [`Fence`] to (the instant before the renewal was sent) + duration − a fifth.
-//! 4. A fence closes by itself at its deadline, before anybody else can take the Lease.
 //!    The command runs it on a thread of its own ([`aside`](super::aside)): work does not delay a renewal.
+//! 4. A fence closes by itself at its deadline, before anybody else can take the Lease.
 //! 5. A clean end releases the Lease, and a watching candidate takes it at once.
 //!
 //! # Guarantees
