@@ -16,15 +16,16 @@ test: ## Everything: unit and property tests, then end-to-end tests on a real AP
 test-fast: ## What needs no test bed: unit and property tests
 	@hack/test --fast
 
-test-simulate: ## Every simulated workload, three seeds each, against the bounds in tests/simulate-bounds.json
-	@cargo test --quiet --profile bench-system --test simulate
+test-simulate: ## Every simulated workload, three seeds each, against the bounds in tests/simulate/bounds.json
+	@cargo test --quiet --profile bench-system -p spillway-simulate
 
 coverage: ## Which part of the code the unit tests run
 	@hack/coverage
 
 lint: ## Format check and clippy, warnings refused
-	@cargo fmt --check
+	@cargo fmt --all --check
 	@cargo clippy --all-targets --quiet -- -D warnings
+	@cargo clippy -p spillway-simulate --test bounds --quiet -- -D warnings
 
 deny: ## Licences, advisories and duplicates of all dependencies
 	@hack/deny
