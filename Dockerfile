@@ -17,11 +17,12 @@ COPY . .
 # --target keeps RUSTFLAGS away from build scripts and macros, which cannot be static. What is fetched and built
 # stays in the cache mounts. Kernels for arm64 have pages of 4 to 64 KiB: the allocator has to be told the largest.
 FROM source AS build-operator
+ARG REVISION=unknown
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \
     target=$(rustc -vV | sed -n 's/^host: //p') \
  && case $target in aarch64*) export JEMALLOC_SYS_WITH_LG_PAGE=16 ;; esac \
- && cargo build --locked --release --target "$target" --bin spillway \
+ && SPILLWAY_REVISION="$REVISION" cargo build --locked --release --target "$target" --bin spillway \
  && install -D "target/$target/release/spillway" /out/spillway \
  && hack/sbom "$target" libssl-dev zlib1g-dev libc6-dev >/out/sbom.cdx.json \
  && install -D -m 644 /etc/ssl/certs/ca-certificates.crt /out/etc/ssl/certs/ca-certificates.crt

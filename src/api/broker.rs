@@ -69,6 +69,7 @@ pub struct BrokerSpec {
 
     /// What to do when a broker's object no longer matches: Correct it, or Report it.
     /// Default Correct; after 5 reverts of one object in 10 minutes it stops and says `Contended`.
+    /// Where several Brokers name one cluster, Report of the oldest holds for all.
     #[serde(default)]
     pub drift_policy: DriftPolicy,
 

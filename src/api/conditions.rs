@@ -204,9 +204,17 @@ pub fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition
     conditions.iter().find(|condition| condition.type_ == kind)
 }
 
-/// At most `limit` bytes of `text`, cut at a character.
+/// At most `limit` bytes of `text`, cut at a character. A broker's words may hold what a terminal obeys: control
+/// characters are escaped.
 #[must_use]
 pub fn cut(text: &str, limit: usize) -> String {
+    if text.chars().any(char::is_control) {
+        let escaped = text.chars().map(|char| match char {
+            char if char.is_control() => char.escape_default().to_string(),
+            char => char.to_string(),
+        });
+        return cut(&escaped.collect::<String>(), limit);
+    }
     if text.len() <= limit {
         return text.to_owned();
     }
@@ -237,6 +245,7 @@ mod tests {
 
     #[test]
     fn a_long_message_is_cut_at_a_character() {
+        assert_eq!(cut("\u{1b}[31mred\nline \"é\"", 99), "\\u{1b}[31mred\\nline \"é\"");
         let cut = cut(&"é".repeat(2000), MAX_MESSAGE);
         assert!(cut.len() <= MAX_MESSAGE && cut.ends_with('…'));
     }

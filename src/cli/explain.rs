@@ -1,7 +1,8 @@
 //! `spillway explain consumer/NAME`: why there are as many replicas as there are.
 //!
 //! Everything comes from the Consumer itself: its spec, and what the operator wrote into its status. The formula is
-//! the scaler's, with the numbers filled in; what the status does not say, this does not invent.
+//! the scaler's, with the status' numbers filled in: means of half a minute. What decided, a moment's rate and what comes
+//! until pods work included, is in the decision's message; what the status does not say, this does not invent.
 
 use std::fmt::Write as _;
 
@@ -199,7 +200,17 @@ fn formula(out: &mut String, scaling: &Scaling, status: &ConsumerStatus) -> std:
         _ => row(out, "to clear it in time", "not known: what waits is not known")?,
     }
     let need = keep.max(clear.unwrap_or_default());
-    row(out, "need", &format!("{need:.2} at most: what waits between two commits anyway does not count"))?;
+    row(
+        out,
+        "need",
+        &format!("about {need:.2}: these are means of half a minute; the message above has what decided."),
+    )?;
+    row(out, "", "less: what waits between two commits anyway does not count")?;
+    row(
+        out,
+        "",
+        "more: what will arrive until more replicas work does, and a partition that is late by itself",
+    )?;
     if let Some(partitions) = status.partitions.and_then(|count| u32::try_from(count).ok()) {
         row(out, "sizes", &even(partitions, status))?;
         row(out, "", "a need above one by less than a tenth of the step to the next is left there")?;

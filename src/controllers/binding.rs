@@ -12,7 +12,7 @@ use super::failure::Failure;
 use super::rabbitmq::{self, Claimants, Look, Ours, Rabbit};
 use super::reconciler::{Outcome, Pass, Rival, TopologyKind, last_written};
 use super::wake::Wake;
-use super::{finalizer, references, status};
+use super::{finalizer, guard, references, status};
 use crate::api::binding::AppliedBinding;
 use crate::api::conditions::{self, Reason};
 use crate::api::policy::PolicyDefaults;
@@ -264,7 +264,7 @@ impl Rabbit for Binding {
             passing: passing(pass, &desired.id),
             management: pass.policies.management,
             adoption: pass.policies.adoption,
-            drift: pass.link.spec.drift_policy,
+            drift: guard::drift(pass.ctx, &pass.link),
             edited: pass.edited,
             approved: pass.object.annotations().get(annotation::APPROVE_PLAN).map(String::as_str),
         })?;

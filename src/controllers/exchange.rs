@@ -8,6 +8,7 @@ use kube::ResourceExt as _;
 use super::cache::Cache;
 use super::context::Context;
 use super::failure::Failure;
+use super::guard;
 use super::rabbitmq::{self, Look, Ours, Rabbit};
 use super::reconciler::{Outcome, Pass, TopologyKind, last_written};
 use super::status;
@@ -166,7 +167,7 @@ impl Rabbit for Exchange {
             owned: ours.holds(observed.is_some()),
             management: pass.policies.management,
             adoption: pass.policies.adoption,
-            drift: pass.link.spec.drift_policy,
+            drift: guard::drift(pass.ctx, &pass.link),
             edited: pass.edited,
             approved: pass.object.annotations().get(annotation::APPROVE_PLAN).map(String::as_str),
         })?;

@@ -13,9 +13,10 @@ use kube::ResourceExt as _;
 
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
+use super::links::Link;
 use super::reconciler::{Pass, Rival, TopologyKind};
 use crate::api::Broker;
-use crate::api::broker::{AllowedFrom, BrokerSpec};
+use crate::api::broker::{AllowedFrom, BrokerSpec, DriftPolicy};
 use crate::api::conditions::Reason;
 use crate::api::policy::{ManagementPolicy, Policies};
 use crate::topology::Rejection;
@@ -168,6 +169,15 @@ pub async fn permit<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> 
     Ok(())
 }
 
+/// What becomes of drift of an object on this Broker: a second Broker of a cluster is no way around the oldest's policy.
+pub fn drift(ctx: &Context, link: &Link) -> DriftPolicy {
+    let oldest = oldest_broker(ctx, &link.cluster_id).filter(|b| b.uid().as_deref() != Some(&link.uid));
+    access::drift(&link.spec, oldest.as_deref().map(|broker| &broker.spec))
+}
+
+/// What a message says of an object that belongs to another one.
+pub const OWNED_BY: &str = "is owned by";
+
 /// Whether the object is the owner of what it manages.
 pub fn owned<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> {
     match pass.owner() {
@@ -175,7 +185,7 @@ pub fn owned<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> {
             Err(Rejection::new(
                 Reason::Conflict,
                 format!(
-                    "{} {:?} is owned by {} {}/{}, which was created first; delete that one to hand it over, or this one",
+                    "{} {:?} {OWNED_BY} {} {}/{}, which was created first; delete that one to hand it over, or this one",
                     K::KIND.to_lowercase(),
                     pass.object.broker_name(),
                     owner.kind,

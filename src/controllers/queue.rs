@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::rabbitmq::{self, Look, Ours, Rabbit};
 use super::reconciler::{Outcome, Pass, TopologyKind, last_written};
 use super::wake::Wake;
-use super::{references, status};
+use super::{guard, references, status};
 use crate::api::binding::AppliedBinding;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::policy::{Adoption, DeletionPolicy, PolicyDefaults};
@@ -244,7 +244,7 @@ impl Rabbit for Queue {
             claimed: &claimed,
             management: pass.policies.management,
             adoption: pass.policies.adoption,
-            drift: pass.link.spec.drift_policy,
+            drift: guard::drift(pass.ctx, &pass.link),
             edited: pass.edited,
             approved: pass.object.annotations().get(annotation::APPROVE_PLAN).map(String::as_str),
         })?;

@@ -5,6 +5,7 @@ use kube::ResourceExt as _;
 
 use super::context::Context;
 use super::failure::Failure;
+use super::guard;
 use super::passes::Again;
 use super::reconciler::{Outcome, TopologyKind, annotated, edited};
 use crate::api::annotation;
@@ -92,7 +93,7 @@ pub fn announce<K: TopologyKind>(ctx: &Context, object: &K, previous: &[Conditio
             "not ready"
         );
     }
-    if old.is_some_and(|old| old.reason == Reason::Conflict.as_str()) && ready.status == "True" {
+    if old.is_some_and(|old| is_owned_by_another(old)) && is_owner(ready) {
         let words =
             format!("{} {:?} was handed over to this object", K::KIND.to_lowercase(), object.broker_name());
         ctx.events.publish(object.object_ref(&()), false, "HandedOver", "Reconcile", &words);
@@ -102,6 +103,23 @@ pub fn announce<K: TopologyKind>(ctx: &Context, object: &K, previous: &[Conditio
         let reference = object.object_ref(&());
         ctx.events.publish(reference, noteworthy, &ready.reason, "Reconcile", &ready.message);
     }
+}
+
+/// Whether the condition says that another object has what this one declares: other conflicts are no matter of ownership.
+fn is_owned_by_another(ready: &Condition) -> bool {
+    ready.reason == Reason::Conflict.as_str() && ready.message.contains(guard::OWNED_BY)
+}
+
+/// Whether a pass got as far as this is only for an owner: in step, or held up by what it found at the broker.
+fn is_owner(ready: &Condition) -> bool {
+    const HELD_UP: [Reason; 5] = [
+        Reason::ApprovalNeeded,
+        Reason::Immutable,
+        Reason::PartitionsShrink,
+        Reason::ReassignmentUnsupported,
+        Reason::Contended,
+    ];
+    ready.status == "True" || HELD_UP.iter().any(|reason| ready.reason == reason.as_str())
 }
 
 /// Whether a state that is not ready is an ordinary step on the way there.

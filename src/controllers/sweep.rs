@@ -16,9 +16,11 @@ use tokio::sync::watch;
 use super::context::Context;
 use super::dependents;
 use super::failure::Failure;
+use super::guard;
 use super::links::Link;
 use super::topic::loss::Lost;
 use super::topic::{remembered, words};
+use crate::api::broker::DriftPolicy;
 use crate::api::conditions;
 use crate::api::policy::Policies;
 use crate::api::{Topic, annotation};
@@ -149,6 +151,7 @@ async fn sweep(
     }
 
     let mut counts = Counts { managed: topics.len(), ..Counts::default() };
+    let drift = guard::drift(ctx, link);
     for topic in &topics {
         let Ok(desired) = DesiredTopic::of(topic) else {
             continue;
@@ -157,7 +160,7 @@ async fn sweep(
             continue;
         };
         let topic = ctx.newest(topic.clone());
-        let (matches, news) = compare(&topic, link, &desired, observed.as_ref());
+        let (matches, news) = compare(&topic, link, &desired, observed.as_ref(), drift);
         if matches {
             counts.in_sync += 1;
         } else {
@@ -244,6 +247,7 @@ fn compare(
     link: &Link,
     desired: &DesiredTopic,
     observed: Option<&ObservedTopic>,
+    drift: DriftPolicy,
 ) -> (bool, bool) {
     let Some(status) = &topic.status else {
         return (false, true);
@@ -256,7 +260,7 @@ fn compare(
         memory: &memory,
         management: policies.management,
         adoption: policies.adoption,
-        drift: link.spec.drift_policy,
+        drift,
         edited: false,
         approved: topic.annotations().get(annotation::APPROVE_PLAN).map(String::as_str),
     });

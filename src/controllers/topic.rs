@@ -14,6 +14,7 @@ use super::companions::{self, Parent, Wanted};
 use super::context::Context;
 use super::failure::Failure;
 use super::gate::{self, Planned};
+use super::guard;
 use super::reconciler::{self, Outcome, Pass, TopologyKind};
 use super::status;
 use super::wake::Wake;
@@ -276,7 +277,7 @@ fn input<'a>(
         memory,
         management: pass.policies.management,
         adoption: pass.policies.adoption,
-        drift: pass.link.spec.drift_policy,
+        drift: guard::drift(pass.ctx, &pass.link),
         edited: pass.edited,
         approved: pass.object.annotations().get(annotation::APPROVE_PLAN).map(String::as_str),
     }

@@ -1,6 +1,6 @@
 //! May this namespace declare this object on that Broker?
 //!
-//! One place for every guard rail: `allowedNamespaces` and `rules`. Companions are objects of
+//! One place for every guard rail: `allowedNamespaces`, `rules` and `driftPolicy`. Companions are objects of
 //! their own and pass through here like any other. Where two Brokers name one cluster, the
 //! oldest's guard rails hold, too: a second Broker is no way around them.
 
@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 
 use super::Rejection;
-use crate::api::broker::{AllowedFrom, BrokerSpec, GuardRule};
+use crate::api::broker::{AllowedFrom, BrokerSpec, DriftPolicy, GuardRule};
 use crate::api::conditions::Reason;
 use crate::api::policy::DeletionPolicy;
 
@@ -109,6 +109,13 @@ pub fn rules_permit(rules: &[GuardRule], namespace: &str, asked: &Asked<'_>) -> 
     Ok(())
 }
 
+/// What becomes of drift: it is only reported where the Broker says so, or the oldest of its cluster.
+#[must_use]
+pub fn drift(own: &BrokerSpec, oldest: Option<&BrokerSpec>) -> DriftPolicy {
+    let corrects = |spec: &BrokerSpec| spec.drift_policy == DriftPolicy::Correct;
+    if corrects(own) && oldest.is_none_or(corrects) { DriftPolicy::Correct } else { DriftPolicy::Report }
+}
+
 fn any_glob(patterns: &[String], text: &str) -> bool {
     patterns.iter().any(|pattern| glob(pattern, text))
 }
@@ -175,6 +182,15 @@ mod tests {
         let refused =
             namespace_allowed(&spec, "kafka", Asking { namespace: "team-a", labels: None }).unwrap_err();
         assert_eq!(refused.reason, Reason::NamespaceNotAllowed);
+    }
+
+    #[test]
+    fn a_second_broker_does_not_correct_what_the_oldest_only_reports() {
+        let [corrects, reports] = ["Correct", "Report"].map(|policy| broker(json!({"driftPolicy": policy})));
+        assert_eq!(drift(&corrects, None), DriftPolicy::Correct);
+        assert_eq!(drift(&corrects, Some(&corrects)), DriftPolicy::Correct);
+        assert_eq!(drift(&corrects, Some(&reports)), DriftPolicy::Report);
+        assert_eq!(drift(&reports, Some(&corrects)), DriftPolicy::Report);
     }
 
     #[test]

@@ -58,14 +58,22 @@ fn on_the_host(text: &str) -> String {
     documents.collect::<Vec<_>>().join("---\n")
 }
 
+/// The name that the page gives the shop's image, and loads into the cluster.
+fn printed_tag(page: &str) -> &str {
+    let tag = page.split_once("hack/image shop --tag ").expect("a build of the shop").1;
+    let tag = tag.split_whitespace().next().expect("a name");
+    let load = page.lines().find(|line| line.starts_with("$ kind load docker-image ")).expect("a load");
+    assert!(load.split(' ').any(|image| image == tag), "{load}: not {tag}");
+    tag
+}
+
 /// Gives the node the shop's image, as `kind load` does.
-fn load_the_shop(folder: &Path) {
+fn load_the_shop(folder: &Path, tag: &str) {
     let shop = Path::new(env!("CARGO_BIN_EXE_spillway")).with_file_name("examples/shop");
     let archive = folder.join("shop.tar");
     let shown = |path: &Path| path.to_str().expect("UTF-8").to_owned();
     let image = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/image");
-    let arguments =
-        ["shop", "--prebuilt", &shown(&shop), "--tag", "spillway-shop:latest", "--out", &shown(&archive)];
+    let arguments = ["shop", "--prebuilt", &shown(&shop), "--tag", tag, "--out", &shown(&archive)];
     for (program, arguments) in
         [(image, &arguments[..]), (&required("SPILLWAY_TEST_LOAD_IMAGE"), &[shown(&archive).as_str()])]
     {
@@ -80,12 +88,13 @@ fn the_quick_start_works_as_it_is_printed() {
         let kafka = ExtraKafka::start().await;
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&w.namespace);
         std::fs::create_dir_all(&folder).expect("a folder");
-        load_the_shop(&folder);
         // Goes with the world; the page makes it.
         w.mq().await;
         run(&format!("rabbitmqctl delete_vhost {}", w.vhost), &folder, &binary());
         let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/quick-start.md"));
-        for step in steps(&page.expect("the page")) {
+        let page = page.expect("the page");
+        load_the_shop(&folder, printed_tag(&page));
+        for step in steps(&page) {
             let kafka = kafka.address();
             match step {
                 Step::File(name, text) => {

@@ -282,6 +282,25 @@ fn a_second_broker_to_the_same_cluster_is_no_way_around_the_first_ones_rules() {
 }
 
 #[test]
+fn a_second_broker_to_the_same_cluster_does_not_correct_what_the_first_only_reports() {
+    world(async |w| {
+        w.rabbit("driftPolicy: Report").await;
+        w.ready::<Broker>("rabbitmq").await;
+        w.a_second_after::<Broker>("rabbitmq").await;
+        let mine = rabbit_yaml("resyncInterval: 5s\ndriftPolicy: Correct");
+        w.apply(&mine.replace("metadata: {name: rabbitmq}", "metadata: {name: mine}")).await;
+        w.ready::<Broker>("mine").await;
+        let queue = queue_yaml("orders", "bindings: [{source: amq.topic, routingKey: k}]");
+        w.apply(&queue.replace("{name: rabbitmq}", "{name: mine}")).await;
+        w.ready::<Queue>("orders").await;
+        let mq = w.mq().await;
+        mq.unbind("amq.topic", "orders", "k").await;
+        w.condition::<Queue>("orders", "InSync", "False", "Differs").await;
+        assert_eq!(mq.bindings("orders").await, [""; 0]);
+    });
+}
+
+#[test]
 fn an_older_object_on_a_younger_broker_that_the_oldest_one_refuses_blocks_nobody() {
     bare_world(async |w| {
         let team = w.at(&w.another_namespace("team", json!({})).await);

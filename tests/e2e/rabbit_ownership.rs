@@ -178,6 +178,8 @@ fn of_two_exchanges_for_one_the_older_owns_it_and_hands_it_over_when_it_goes() {
         w.until_gone::<Exchange>("older").await;
         // An heir that wants something else asks first.
         let heir: Exchange = w.condition("younger", "Ready", "False", "ApprovalNeeded").await;
+        let (_, words) = w.event::<Exchange>("younger", "HandedOver").await;
+        assert!(words.contains("\"events\" was handed over"), "{words}");
         assert_eq!((mq.exchanges().await, mq.policies().await.len()), (vec!["events".to_owned()], 0));
         let hash = heir.status.and_then(|status| status.plan_hash).expect("a hash");
         w.annotate::<Exchange>("younger", "spillway.dev/approve-plan", Some(&hash)).await;

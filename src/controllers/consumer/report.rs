@@ -154,6 +154,9 @@ fn verdicts(input: &Input<'_>) -> Vec<Verdict> {
         (false, Reason::Conflict, words(conflict))
     } else if let Some(unknown) = unknown {
         (false, Reason::Unknown, words(unknown))
+    } else if guard(ConditionKind::PartialData).is_some() {
+        let message = "decisions are made and carried out; none lowers while a part of the data is missing";
+        (true, Reason::Scaling, message.to_owned())
     } else if decision.bound == Bound::Unknown {
         (false, Reason::Unknown, decision.message.clone())
     } else {
@@ -262,6 +265,31 @@ mod tests {
         let active =
             after.conditions.iter().find(|c| c.type_ == conditions::SCALING_ACTIVE).expect("it is said");
         assert_eq!((active.status.as_str(), active.reason.as_str()), ("False", "Conflict"));
+    }
+
+    #[test]
+    fn who_raises_on_a_part_of_the_data_says_that_it_scales() {
+        use crate::scaling::{Config, Observation, State, Target, decide};
+        let target = Target { spec: 1, ..Target::default() };
+        let (mut decision, _) =
+            decide(&Config::default(), &Observation { target, ..Observation::default() }, State::default());
+        let unknown = decision.conditions.iter_mut().find(|held| held.kind == ConditionKind::DataUnknown);
+        unknown.expect("nothing is known").kind = ConditionKind::PartialData;
+        let after = status(&Input {
+            before: &ConsumerStatus::default(),
+            front: &Front::Good,
+            decision: Some(&decision),
+            replicas: Some((1, 1)),
+            dry_run: false,
+            paused: false,
+            trouble: None,
+            refused: None,
+            generation: None,
+            now: Timestamp::from_second(60).expect("a moment"),
+        });
+        let active =
+            after.conditions.iter().find(|c| c.type_ == conditions::SCALING_ACTIVE).expect("it is said");
+        assert_eq!((active.status.as_str(), active.reason.as_str()), ("True", "Scaling"));
     }
 
     #[test]

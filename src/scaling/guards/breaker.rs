@@ -1,10 +1,12 @@
 //! The breaker: dead letters are not load, and more replicas only make more of them.
 //!
 //! ```text
-//! closed ──ratio > maxRatio, ≥ minCount──▶ open ──a window without that──▶ half-open ──clean window──▶ closed
-//!                                            ▲                                │ one class per window
-//!                                            └────────ratio > maxRatio────────┘
+//! closed ──ratio > maxRatio, ≥ minCount──▶ open ──a window without that, not clean──▶ half-open: one class per window
+//!    ▲                                      │ ▲                                        │ │
+//!    └────────────a clean window────────────┘ └────────────ratio > maxRatio────────────┘ └──a clean window──▶ closed
 //! ```
+//!
+//! A window in which dead letters could not be counted is not clean.
 
 use std::collections::VecDeque;
 
@@ -30,7 +32,7 @@ pub(in crate::scaling) struct Memory {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Open {
     since: f64,
-    /// When the ratio was last above its limit.
+    /// When the ratio was last above its limit, or unknown.
     bad_at: f64,
     /// When a class was last let through.
     step_at: Option<f64>,
@@ -81,7 +83,10 @@ impl Memory {
         let bad = dead >= (settings.min_count as f64).max(1.0) && ratio > settings.max_ratio;
         let clean = ratio <= CLEAN * settings.max_ratio;
         if bad {
-            let open = self.open.get_or_insert(Open { since: scene.now, bad_at: scene.now, step_at: None });
+            self.open.get_or_insert(Open { since: scene.now, bad_at: scene.now, step_at: None });
+        }
+        let unknown = scene.seen.dead_letter.is_some_and(|counted| counted.end.is_none());
+        if let Some(open) = self.open.as_mut().filter(|_| bad || unknown) {
             open.bad_at = scene.now;
         }
         let Some(open) = self.open else { return };
@@ -99,12 +104,16 @@ impl Memory {
             verdict.no_up = true;
         }
         let name = settings.dead_letter.as_deref().unwrap_or("the dead-letter queue");
-        let detail = format!(
-            "{:.0} % of what was done in the last {:.0} s went to {name}; open for {:.0} s",
-            ratio * 100.0,
-            settings.window,
-            scene.now - open.since
-        );
+        let lasted = scene.now - open.since;
+        let detail = if unknown {
+            format!("how many messages went to {name} is not known; open for {lasted:.0} s")
+        } else {
+            format!(
+                "{:.0} % of what was done in the last {:.0} s went to {name}; open for {lasted:.0} s",
+                ratio * 100.0,
+                settings.window,
+            )
+        };
         verdict.conditions.push(Condition::new(ConditionKind::BreakerOpen, detail));
     }
 

@@ -399,10 +399,69 @@ fn dead_letters_open_the_breaker_and_a_clean_window_closes_it() {
         assert_eq!((decision.replicas, decision.bound), (3, Bound::Breaker));
         assert!(named(&decision, ConditionKind::BreakerOpen).unwrap().detail.contains("orders.dlq"));
     }
-    // No more poison: half-open after a window, closed by a clean one.
-    let half = world.run(130, 20);
-    assert!(half.replicas > 3, "{}", half.message);
-    assert!(!has(&world.run(200, 20), ConditionKind::BreakerOpen));
+    // No more poison: closed by a clean window.
+    let closed = world.run(130, 20);
+    assert!(closed.replicas > 3, "{}", closed.message);
+    assert!(!has(&closed, ConditionKind::BreakerOpen));
+}
+
+#[test]
+fn a_half_open_breaker_lets_one_size_through_in_each_window() {
+    static DEAD: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
+    let add = |n| DEAD.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
+    let mut world = settled(3, 20);
+    world.edit = |seen| {
+        seen.dead_letter = Some(DeadLetter { end: Some(DEAD.load(std::sync::atomic::Ordering::Relaxed)) });
+    };
+    world.run(70, 20);
+    for _ in 0..60 {
+        add(15);
+        world.run(1, 20);
+    }
+    // From here on between a half of maxRatio and the whole: neither poison nor clean.
+    let mut sizes = vec![world.spec];
+    let mut changed = Vec::new();
+    for second in 0..260 {
+        world.arrive(4_000);
+        let before: i64 = world.committed.iter().sum();
+        let decision = world.run(1, 20);
+        add((world.committed.iter().sum::<i64>() - before) * 3 / 20);
+        if sizes.last() != Some(&decision.replicas) {
+            sizes.push(decision.replicas);
+            changed.push(second);
+        }
+        let open = named(&decision, ConditionKind::BreakerOpen);
+        assert!(open.is_some(), "{second} s: {}", decision.message);
+    }
+    assert!(sizes.starts_with(&[3, 4, 6]), "one size at a time: {sizes:?} at {changed:?}");
+    assert!(changed[0] >= 60 && changed[1] - changed[0] >= 60, "a window apart: {changed:?}");
+}
+
+#[test]
+fn dead_letters_that_cannot_be_counted_do_not_close_the_breaker() {
+    static DEAD: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
+    let add = |n| DEAD.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
+    let counted = |seen: &mut crate::scaling::Observation| {
+        seen.dead_letter = Some(DeadLetter { end: Some(DEAD.load(std::sync::atomic::Ordering::Relaxed)) });
+    };
+    let mut world = settled(3, 20);
+    world.edit = counted;
+    world.run(70, 20);
+    for _ in 0..40 {
+        add(15);
+        world.run(1, 20);
+    }
+    world.arrive(3_000);
+    // Nobody leads the dead-letter topic: poison goes on, or not.
+    world.edit = |seen| seen.dead_letter = Some(DeadLetter { end: None });
+    for _ in 0..300 {
+        let decision = world.run(1, 20);
+        assert_eq!((decision.replicas, decision.bound), (3, Bound::Breaker), "{}", decision.message);
+    }
+    let blind = world.run(1, 20);
+    assert!(named(&blind, ConditionKind::BreakerOpen).unwrap().detail.contains("not known"));
+    world.edit = counted;
+    assert!(!has(&world.run(130, 20), ConditionKind::BreakerOpen));
 }
 
 #[test]
