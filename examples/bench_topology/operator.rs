@@ -12,7 +12,7 @@ use crate::{BenchError, Settings, http, until};
 /// An end in good order takes less.
 const END: Duration = Duration::from_secs(15);
 /// Requests to a broker that only read begin with one of these words.
-const READS: [&str; 3] = ["Describe", "List", "GlobalParameters"];
+const READS: [&str; 4] = ["Describe", "List", "GlobalParameters", "Overview"];
 
 /// One `spillway run`.
 pub struct Operator {

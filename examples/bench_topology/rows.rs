@@ -84,6 +84,7 @@ pub async fn run(settings: &Settings) -> Result<(), BenchError> {
     }
     if settings.wants(Part::Quorum) {
         bench.quorum_created(&mut report).await?;
+        bench.quorum_restored(&mut report).await?;
     }
     if settings.only.is_some() {
         return Ok(());
@@ -173,18 +174,25 @@ impl Bench<'_> {
         Ok(())
     }
 
+    async fn queues_restored(&self, report: &mut Report<'_>) -> Result<(), BenchError> {
+        let ours = self.restored("queues-restored", &self.classic).await?;
+        let name = format!("{0} classic queues and {0} bindings made again", self.classic.len() / 2);
+        report.row_beside("rabbit_restore", &name, ours, "rabbit_create");
+        Ok(())
+    }
+
     /// RabbitMQ is emptied while the operator is away: its virtual host is deleted and made again. The limit is that
     /// of the creation.
-    async fn queues_restored(&self, report: &mut Report<'_>) -> Result<(), BenchError> {
+    async fn restored(&self, run: &str, names: &[(Kind, String)]) -> Result<Duration, BenchError> {
         let vhost = &self.objects.namespace;
         self.rabbit.delete_vhost(vhost).await?;
         self.rabbit.make_vhost(vhost).await?;
-        let queues: Vec<_> = self.classic.iter().filter(|(kind, _)| *kind == Kind::Queue).cloned().collect();
-        let mut operator = Operator::start(self.settings, &self.objects, "queues-restored")?;
+        let queues: Vec<_> = names.iter().filter(|(kind, _)| *kind == Kind::Queue).cloned().collect();
+        let mut operator = Operator::start(self.settings, &self.objects, run)?;
         let begun = operator.begun;
         let told = self.until_all(&queues, |counts| counts.ready.min(counts.lost), &mut operator).await?;
         // What is bound again does not show in a status.
-        let wanted = (queues.len(), self.classic.len() - queues.len());
+        let wanted = (queues.len(), names.len() - queues.len());
         let bound = until(PATIENCE, Duration::from_millis(100), async || {
             let there = self.rabbit.count(vhost).await?;
             Ok(if there == wanted {
@@ -194,11 +202,8 @@ impl Bench<'_> {
             })
         })
         .await?;
-        self.end(operator, "queues-restored").await?;
-        let ours = told.max(bound).saturating_duration_since(begun);
-        let name = format!("{0} classic queues and {0} bindings made again", queues.len());
-        report.row_beside("rabbit_restore", &name, ours, "rabbit_create");
-        Ok(())
+        self.end(operator, run).await?;
+        Ok(told.max(bound).saturating_duration_since(begun))
     }
 
     async fn quorum_created(&self, report: &mut Report<'_>) -> Result<(), BenchError> {
@@ -217,6 +222,13 @@ impl Bench<'_> {
         self.create(&self.objects, &self.quorum).await?;
         let ours = self.started("quorum-created", &self.quorum, |counts| counts.ready).await?;
         report.row("quorum_create", &format!("{} quorum queues created", self.quorum.len()), ours, limit);
+        Ok(())
+    }
+
+    async fn quorum_restored(&self, report: &mut Report<'_>) -> Result<(), BenchError> {
+        let ours = self.restored("quorum-restored", &self.quorum).await?;
+        let name = format!("{} quorum queues made again", self.quorum.len());
+        report.row_beside("quorum_restore", &name, ours, "quorum_create");
         Ok(())
     }
 

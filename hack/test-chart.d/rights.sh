@@ -53,3 +53,39 @@ logs_say_nothing_is_forbidden() {
   kubectl -n "$namespace" logs deployment/spillway --tail=-1 >"$scratch/log"
   if grep -i forbidden "$scratch/log"; then return 1; fi
 }
+
+# people_may: what view, edit and admin let a person do in a namespace, asked of the API server as that person.
+people_may() {
+  local role
+  for role in view edit admin; do
+    a create rolebinding "person-$role" --clusterrole="$role" --user="person-$role"
+  done
+  # Roles are aggregated by a controller, a moment after they are there.
+  local deadline=$((SECONDS + 30))
+  until may admin delete brokers yes >/dev/null; do
+    ((SECONDS < deadline)) || { echo "rights are not aggregated after 30 s"; return 1; }
+    sleep 0.2
+  done
+  local kind verb
+  for kind in topics exchanges queues bindings consumers; do
+    may view list "$kind" yes
+    for verb in create update patch delete; do
+      may view "$verb" "$kind" no
+      may edit "$verb" "$kind" yes
+      may admin "$verb" "$kind" yes
+    done
+  done
+  for role in view edit admin; do may "$role" list brokers yes; done
+  for verb in create update patch delete; do
+    may view "$verb" brokers no
+    may edit "$verb" brokers no
+    may admin "$verb" brokers yes
+  done
+}
+
+# may ROLE VERB KIND yes|no
+may() {
+  local answer
+  answer=$(a auth can-i "$2" "$3.spillway.dev" --as="person-$1" || true)
+  [[ $answer == "$4" ]] || { echo "may $1 $2 $3? $answer, not $4"; return 1; }
+}

@@ -212,11 +212,19 @@ async fn who(ctx: &Context, key: &BrokerKey, endpoint: &Endpoint) -> Result<Clus
             Ok(Cluster { id: cluster.cluster_id, nodes: cluster.nodes.len(), version: None })
         }
         Endpoint::Rabbitmq(rabbit) => {
+            let heard = |operation, outcome, asked: Instant| {
+                ctx.metrics.broker_request(&key.to_string(), operation, outcome, asked.elapsed());
+                Instant::now()
+            };
             let id = rabbit.client.cluster_id().await;
-            let outcome = sweep_rabbitmq::outcome(&id);
-            ctx.metrics.broker_request(&key.to_string(), "GlobalParameters", outcome, asked.elapsed());
-            let (id, overview, nodes) = (id?, rabbit.client.overview().await?, rabbit.client.nodes().await?);
-            let nodes = nodes.iter().filter(|node| node.running).count();
+            let asked = heard("GlobalParameters", sweep_rabbitmq::outcome(&id), asked);
+            let id = id?;
+            let overview = rabbit.client.overview().await;
+            let asked = heard("Overview", sweep_rabbitmq::outcome(&overview), asked);
+            let overview = overview?;
+            let nodes = rabbit.client.nodes().await;
+            heard("ListNodes", sweep_rabbitmq::outcome(&nodes), asked);
+            let nodes = nodes?.iter().filter(|node| node.running).count();
             Ok(Cluster { id, nodes, version: Some(overview.version) })
         }
     }

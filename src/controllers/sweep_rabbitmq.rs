@@ -42,6 +42,9 @@ pub async fn run(ctx: &Arc<Context>, link: &Link, rabbit: &RabbitHandle) -> Resu
         ctx.metrics.broker_request(&broker, request, outcome(&seen), took);
     }
     let seen = seen?;
+    if !seen.operator_policies.is_empty() {
+        ctx.metrics.broker_request(&broker, "ListQueueStatistics", "ok", took);
+    }
     let mut counts = Counts { kind: Swept::Queues, ..Counts::default() };
     compare::<Exchange>(ctx, link, rabbit, &seen, &mut counts).await;
     compare::<Queue>(ctx, link, rabbit, &seen, &mut counts).await;

@@ -35,6 +35,8 @@ fn a_queue_that_was_deleted_by_hand_is_made_again_and_the_loss_is_told_until_it_
         assert_eq!(mq.the_queue("orders").await["policy"], "spillway.q.orders");
         let (kind, words) = w.event::<Queue>("orders", "DataLost").await;
         assert_eq!(kind, "Warning", "{words}");
+        let lost = w.operator().metric("spillway_objects_vanished_total{kind=\"Queue\"}").await;
+        assert_eq!(lost.map(f64::to_bits), Some(1f64.to_bits()));
         w.ready::<Binding>("b").await;
 
         w.annotate::<Queue>("orders", "spillway.dev/acknowledge-data-loss", Some("true")).await;
