@@ -93,7 +93,7 @@ pub fn announce<K: TopologyKind>(ctx: &Context, object: &K, previous: &[Conditio
             "not ready"
         );
     }
-    if old.is_some_and(|old| is_owned_by_another(old)) && is_owner(ready) {
+    if old.is_some_and(is_owned_by_another) && is_owner(ready) {
         let words =
             format!("{} {:?} was handed over to this object", K::KIND.to_lowercase(), object.broker_name());
         ctx.events.publish(object.object_ref(&()), false, "HandedOver", "Reconcile", &words);
