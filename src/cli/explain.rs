@@ -203,13 +203,13 @@ fn formula(out: &mut String, scaling: &Scaling, status: &ConsumerStatus) -> std:
     row(
         out,
         "need",
-        &format!("about {need:.2}: these are means of half a minute; the message above has what decided."),
+        &format!("about {need:.2}: these are means of half a minute; the message above has what decided"),
     )?;
-    row(out, "", "less: what waits between two commits anyway does not count")?;
+    row(out, "  less", "what waits between two commits anyway does not count")?;
     row(
         out,
-        "",
-        "more: what will arrive until more replicas work does, and a partition that is late by itself",
+        "  more",
+        "what will arrive until more replicas work does, and a partition that is late by itself",
     )?;
     if let Some(partitions) = status.partitions.and_then(|count| u32::try_from(count).ok()) {
         row(out, "sizes", &even(partitions, status))?;

@@ -210,6 +210,7 @@ fn decimals(digits: f64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scaling::{Config, Observation, State, Target, decide};
 
     #[test]
     fn rates_have_two_digits() {
@@ -244,12 +245,11 @@ mod tests {
         assert_eq!(next(&zero, Some((1, 0)), 90).zero_since, None);
     }
 
-    #[test]
-    fn who_leaves_the_target_to_another_scaler_does_not_say_that_it_scales() {
-        use crate::scaling::{Config, Observation, State, Target, decide};
-        let target = Target { spec: 1, foreign_scaler: Some("hpa".into()), ..Target::default() };
-        let (decision, _) =
+    /// What `ScalingActive` says of a decision about this target of which nothing else is known.
+    fn active(target: Target, edit: impl FnOnce(&mut Decision)) -> (String, String) {
+        let (mut decision, _) =
             decide(&Config::default(), &Observation { target, ..Observation::default() }, State::default());
+        edit(&mut decision);
         let after = status(&Input {
             before: &ConsumerStatus::default(),
             front: &Front::Good,
@@ -262,34 +262,23 @@ mod tests {
             generation: None,
             now: Timestamp::from_second(60).expect("a moment"),
         });
-        let active =
-            after.conditions.iter().find(|c| c.type_ == conditions::SCALING_ACTIVE).expect("it is said");
-        assert_eq!((active.status.as_str(), active.reason.as_str()), ("False", "Conflict"));
+        let active = conditions::find(&after.conditions, conditions::SCALING_ACTIVE).expect("it is said");
+        (active.status.clone(), active.reason.clone())
+    }
+
+    #[test]
+    fn who_leaves_the_target_to_another_scaler_does_not_say_that_it_scales() {
+        let target = Target { spec: 1, foreign_scaler: Some("hpa".into()), ..Target::default() };
+        assert_eq!(active(target, |_| ()), ("False".to_owned(), "Conflict".to_owned()));
     }
 
     #[test]
     fn who_raises_on_a_part_of_the_data_says_that_it_scales() {
-        use crate::scaling::{Config, Observation, State, Target, decide};
-        let target = Target { spec: 1, ..Target::default() };
-        let (mut decision, _) =
-            decide(&Config::default(), &Observation { target, ..Observation::default() }, State::default());
-        let unknown = decision.conditions.iter_mut().find(|held| held.kind == ConditionKind::DataUnknown);
-        unknown.expect("nothing is known").kind = ConditionKind::PartialData;
-        let after = status(&Input {
-            before: &ConsumerStatus::default(),
-            front: &Front::Good,
-            decision: Some(&decision),
-            replicas: Some((1, 1)),
-            dry_run: false,
-            paused: false,
-            trouble: None,
-            refused: None,
-            generation: None,
-            now: Timestamp::from_second(60).expect("a moment"),
+        let said = active(Target { spec: 1, ..Target::default() }, |decision| {
+            let unknown = decision.conditions.iter_mut().find(|held| held.kind == ConditionKind::DataUnknown);
+            unknown.expect("nothing is known").kind = ConditionKind::PartialData;
         });
-        let active =
-            after.conditions.iter().find(|c| c.type_ == conditions::SCALING_ACTIVE).expect("it is said");
-        assert_eq!((active.status.as_str(), active.reason.as_str()), ("True", "Scaling"));
+        assert_eq!(said, ("True".to_owned(), "Scaling".to_owned()));
     }
 
     #[test]
