@@ -44,6 +44,33 @@ fn name(crd: &serde_json::Value) -> &str {
     crd["metadata"]["name"].as_str().unwrap_or_default()
 }
 
+/// The properties that take one of a few words and may be left out, at any depth, with what is said of each.
+fn choices(path: &str, schema: &serde_json::Value, found: &mut Vec<(String, String)>) {
+    let required = schema["required"].as_array();
+    for (name, property) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        let optional = required.is_none_or(|required| !required.iter().any(|one| one == name));
+        if optional && property["enum"].is_array() {
+            found.push((path.clone(), property["description"].as_str().unwrap_or_default().to_owned()));
+        }
+        choices(&path, property, found);
+        choices(&path, &property["items"], found);
+    }
+}
+
+#[test]
+fn a_choice_is_explained_by_its_fields_own_words_with_what_holds_when_it_is_left_out() {
+    let mut found = Vec::new();
+    for (_, crd) in committed() {
+        let kind = crd["spec"]["names"]["kind"].as_str().unwrap_or_default();
+        let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+        choices(kind, schema, &mut found);
+    }
+    assert!(found.len() > 20, "{found:?}");
+    found.retain(|(_, said)| !said.contains("efault") && !said.contains("Left out"));
+    assert!(found.is_empty(), "{found:#?}");
+}
+
 #[test]
 fn the_committed_crds_are_what_the_binary_prints() {
     let printed = documents(&printed(&["crds"]));

@@ -90,16 +90,19 @@ pub struct BindingSpec {
     /// Who writes to the broker: Manage, or Observe (never writes, never claims).
     /// Default: the Broker's, else Manage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ManagementPolicy", extend("nullable" = true))]
     pub management_policy: Option<ManagementPolicy>,
 
     /// What to do with a binding that was there before: IfIdentical and Adopt take it over, Never
     /// leaves it alone. Default: the Broker's, else IfIdentical.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Adoption", extend("nullable" = true))]
     pub adoption: Option<Adoption>,
 
     /// What happens to the binding when this object is deleted: Delete or Retain. Default Delete,
     /// whatever the Broker's defaults: a stale binding floods a queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "BindingDeletionPolicy", extend("nullable" = true))]
     pub deletion_policy: Option<BindingDeletionPolicy>,
 }
 

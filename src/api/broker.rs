@@ -317,7 +317,9 @@ pub struct GuardRule {
     #[schemars(length(max = 64), inner(length(min = 1, max = 255)))]
     pub vhosts: Vec<String>,
     /// The deletion policies that they may choose. DeleteIfEmpty covers an Exchange's DeleteIfUnused.
-    /// Left out: all. (A Binding, which holds nothing, may always be deleted.)
+    /// A Queue's expires takes Delete; its onImmutableChange RecreateIfEmpty, and an Exchange's
+    /// autoDelete, take DeleteIfEmpty or Delete. Left out: all. (A Binding, which holds nothing, may
+    /// always be deleted.)
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3))]
     pub deletion_policies: Vec<super::policy::DeletionPolicy>,

@@ -91,10 +91,10 @@ impl ConsumerSpec {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScaleTargetRef {
-    /// `apps/v1`.
+    /// Its API group and version: `apps/v1`, which is the default.
     #[serde(default)]
     pub api_version: TargetApi,
-    /// Deployment or StatefulSet.
+    /// Deployment or StatefulSet. Default Deployment.
     #[serde(default)]
     pub kind: TargetKind,
     /// The workload's name.
@@ -333,7 +333,7 @@ impl Default for Idle {
 #[serde(rename_all = "camelCase")]
 pub struct Breaker {
     /// The dead-letter topic to watch, or the dead-letter queue, in the same virtual host.
-    /// Default: the one that a declared Topic or Queue of this Consumer has.
+    /// Default: those of all declared Topics, or that of the declared Queue, that this Consumer reads.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 255))]
     pub dead_letter: Option<String>,
@@ -468,7 +468,7 @@ pub struct ConsumerStatus {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LagStatus {
-    /// Messages behind, over all partitions.
+    /// Messages behind, over all partitions, two significant digits. (`spillway lag` shows them to the message.)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub messages: Option<i64>,
     /// The partition that is furthest behind, `topic/partition`.

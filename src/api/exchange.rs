@@ -103,17 +103,20 @@ pub struct ExchangeSpec {
     /// Who writes to the broker: Manage, or Observe (never writes, never claims).
     /// Default: the Broker's, else Manage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ManagementPolicy", extend("nullable" = true))]
     pub management_policy: Option<ManagementPolicy>,
 
     /// What to do with an exchange that was there before: IfIdentical, Adopt or Never.
     /// Default: the Broker's, else IfIdentical.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Adoption", extend("nullable" = true))]
     pub adoption: Option<Adoption>,
 
     /// What happens to the exchange when this object is deleted: Retain, Delete (with its bindings)
     /// or DeleteIfUnused (only without bindings). Default: the Broker's (its DeleteIfEmpty means
     /// DeleteIfUnused here), else Retain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ExchangeDeletionPolicy", extend("nullable" = true))]
     pub deletion_policy: Option<ExchangeDeletionPolicy>,
 }
 

@@ -55,14 +55,17 @@ impl DeletionPolicy {
 pub struct PolicyDefaults {
     /// Who writes to the broker: Manage or Observe. Default Manage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ManagementPolicy", extend("nullable" = true))]
     pub management_policy: Option<ManagementPolicy>,
     /// What to do with an object that was at the broker before: IfIdentical, Adopt or Never.
     /// Default IfIdentical.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Adoption", extend("nullable" = true))]
     pub adoption: Option<Adoption>,
     /// What happens at the broker when the CR is deleted: Retain, Delete or DeleteIfEmpty.
     /// Default Retain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DeletionPolicy", extend("nullable" = true))]
     pub deletion_policy: Option<DeletionPolicy>,
 }
 

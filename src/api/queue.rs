@@ -105,6 +105,7 @@ pub struct QueueSpec {
     /// reject-publish (the publisher is refused), or reject-publish-dlx (classic: refused, and
     /// dead-lettered). Left out: drop-head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Overflow", extend("nullable" = true))]
     pub overflow: Option<Overflow>,
 
     /// How long a message may wait before it goes to the dead letters. Not for streams. Left out: for ever.
@@ -150,6 +151,7 @@ pub struct QueueSpec {
     /// Where a stream's leader is put: client-local or balanced. Streams only; fixed when the stream
     /// is declared. Left out: client-local.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "LeaderLocator", extend("nullable" = true))]
     pub leader_locator: Option<LeaderLocator>,
 
     /// How many replicas a stream begins with. Streams only; fixed when the stream is declared.
@@ -187,22 +189,26 @@ pub struct QueueSpec {
     /// (only without messages and consumers; its bindings are made again, other people's, too).
     /// Default Refuse.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "OnImmutableChange", extend("nullable" = true))]
     pub on_immutable_change: Option<OnImmutableChange>,
 
     /// Who writes to the broker: Manage, or Observe (never writes, never claims).
     /// Default: the Broker's, else Manage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ManagementPolicy", extend("nullable" = true))]
     pub management_policy: Option<ManagementPolicy>,
 
     /// What to do with a queue that was there before: IfIdentical (take over only if nothing
     /// differs, else wait for approval), Adopt (take over and change it), Never.
     /// Default: the Broker's, else IfIdentical.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Adoption", extend("nullable" = true))]
     pub adoption: Option<Adoption>,
 
     /// What happens to the queue when this object is deleted: Retain, Delete (with its messages) or
     /// DeleteIfEmpty. Default: the Broker's, else Retain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DeletionPolicy", extend("nullable" = true))]
     pub deletion_policy: Option<DeletionPolicy>,
 }
 
@@ -323,10 +329,12 @@ pub struct QueueDeadLetter {
     /// AtMostOnce (may be lost on the way) or AtLeastOnce (quorum queues with overflow:
     /// reject-publish). Default AtMostOnce.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DeadLetterStrategy", extend("nullable" = true))]
     pub strategy: Option<DeadLetterStrategy>,
 }
 
-/// See [`QueueDeadLetter::strategy`].
+/// AtMostOnce (a message may be lost on the way) or AtLeastOnce (kept until the target confirmed it; quorum queues with
+/// overflow: reject-publish). Default AtMostOnce. See <https://www.rabbitmq.com/docs/quorum-queues#dead-lettering>.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum DeadLetterStrategy {
     /// Without a confirmation.

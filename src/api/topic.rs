@@ -80,17 +80,20 @@ pub struct TopicSpec {
     /// Who writes to the broker: Manage, or Observe (never writes, never claims).
     /// Default: the Broker's, else Manage.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "ManagementPolicy", extend("nullable" = true))]
     pub management_policy: Option<ManagementPolicy>,
 
     /// What to do with a topic that was there before: IfIdentical (take over only if nothing
     /// differs, else wait for approval), Adopt (take over and change it), Never.
     /// Default: the Broker's, else IfIdentical.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Adoption", extend("nullable" = true))]
     pub adoption: Option<Adoption>,
 
     /// What happens to the topic when this object is deleted: Retain, Delete (with its messages) or
     /// DeleteIfEmpty. Default: the Broker's, else Retain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "DeletionPolicy", extend("nullable" = true))]
     pub deletion_policy: Option<DeletionPolicy>,
 }
 
