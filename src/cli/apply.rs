@@ -69,10 +69,10 @@ pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
         let progress = Progress::new();
         let session = Session::open(&objects).await;
         let entries = session.plan(&progress).await;
-        let summary = Summary::of(&entries, 0);
+        let summary = Summary::of(&entries, session.unknown_brokers());
         let count = summary.pending();
         if args.output.is_for_people() {
-            say(&words(&session, &entries, &objects, args.output == Format::Wide))?;
+            say(&words(&session, &entries, &objects, &summary, args.output == Format::Wide))?;
             let changes = if count == 1 { "this change" } else { &format!("these {count} changes") };
             if count > 0 && !args.yes && !agreed(&format!("Apply {changes}?"))? {
                 say("Nothing was changed.")?;
@@ -83,7 +83,8 @@ pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
         for (entry, error) in &failures {
             eprintln!("spillway: {}: {}", show::title(entry), show::printable(&error.message));
         }
-        match args.output.structured(&show::report(&entries, &objects, Some(&failures))) {
+        let report = show::report(&entries, &objects, session.links(), summary, Some(&failures));
+        match args.output.structured(&report) {
             Some(text) => print(&text?)?,
             None if count > 0 => say(&done(count, failures.len()))?,
             None => {}

@@ -44,15 +44,16 @@ pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
     block_on(async {
         let session = Session::open(&objects).await;
         let entries = session.plan(&Progress::new()).await;
-        let structured = args.output.structured(&show::report(&entries, &objects, None));
+        let summary = Summary::of(&entries, objects.wrong.len() + session.unknown_brokers());
+        let report = show::report(&entries, &objects, session.links(), summary, None);
+        let structured = args.output.structured(&report);
         if let Some(text) = structured {
             print(&text?)?;
         } else {
             let all = args.all || args.output == Format::Wide;
-            say(&words(&session, &entries, &objects, all))?;
+            say(&words(&session, &entries, &objects, &summary, all))?;
             tell_wrong(&objects);
         }
-        let summary = Summary::of(&entries, objects.wrong.len());
         Ok(match (summary.errors, summary.pending()) {
             (0, 0) => ExitCode::SUCCESS,
             (0, _) => ExitCode::from(PENDING),
@@ -62,12 +63,18 @@ pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
 }
 
 /// The plan as a table with its last line.
-pub(super) fn words(session: &Session<'_>, entries: &[Entry], objects: &Objects, all: bool) -> String {
+pub(super) fn words(
+    session: &Session<'_>,
+    entries: &[Entry],
+    objects: &Objects,
+    summary: &Summary,
+    all: bool,
+) -> String {
     let mut text = show::table(entries, session.links(), all, show::colours());
     if !text.is_empty() {
         text.push('\n');
     }
-    text + &show::summary(&Summary::of(entries, objects.wrong.len()), objects)
+    text + &show::summary(summary, objects)
 }
 
 /// Says on standard error which documents are wrong, a line each.

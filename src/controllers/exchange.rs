@@ -17,6 +17,7 @@ use crate::api::policy::{DeletionPolicy, PolicyDefaults};
 use crate::api::{BrokerRef, Exchange, ExchangeStatus, annotation};
 use crate::apply::rabbitmq as apply;
 use crate::brokers::rabbitmq::{ErrorKind, RabbitHandle, Target as At};
+use crate::topology::access::Deletes;
 use crate::topology::deletion;
 use crate::topology::rabbitmq::{self as planner, DesiredExchange, ExchangeInput, Plan, Step};
 
@@ -39,6 +40,10 @@ impl TopologyKind for Exchange {
 
     fn refers_to(&self, _ctx: &Context) -> Vec<String> {
         self.spec.alternate_exchange.iter().cloned().collect()
+    }
+
+    fn deletes(&self) -> Vec<Deletes> {
+        planner::deletes::of_exchange(self)
     }
 
     fn identity(&self) -> String {

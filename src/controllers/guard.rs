@@ -111,6 +111,8 @@ fn asked<'a>(rival: &'a Rival, refers_to: &'a [&'a str], policies: Policies) -> 
         name: if rival.claim.kind == "Binding" { "" } else { &rival.broker_name },
         refers_to,
         deletion: (rival.claim.kind != "Binding").then_some(policies.deletion),
+        // What is only observed is not declared, whatever the manifest says of it.
+        deletes: if policies.management == ManagementPolicy::Manage { &rival.deletes } else { &[] },
     }
 }
 

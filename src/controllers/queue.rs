@@ -22,6 +22,7 @@ use crate::api::{BrokerRef, Queue, QueueStatus, annotation};
 use crate::apply::rabbitmq as apply;
 use crate::brokers::rabbitmq::{ErrorKind, RabbitHandle, Target as At};
 use crate::topology::Rejection;
+use crate::topology::access::Deletes;
 use crate::topology::deletion::{self, Verdict as Removal};
 use crate::topology::rabbitmq::{
     self as planner, BindingId, DesiredQueue, Plan, QueueInput, QueueMemory, Step, Target,
@@ -59,6 +60,10 @@ impl TopologyKind for Queue {
         let sources = bindings
             .filter_map(|b| references::source(ctx, &from, b.source.as_deref(), b.source_ref.as_ref()).ok());
         planner::references::of_queue(self, &sources.collect::<Vec<_>>())
+    }
+
+    fn deletes(&self) -> Vec<Deletes> {
+        planner::deletes::of_queue(self)
     }
 
     fn identity(&self) -> String {

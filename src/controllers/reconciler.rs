@@ -42,6 +42,7 @@ use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::policy::{ManagementPolicy, Policies, PolicyDefaults};
 use crate::api::{BrokerRef, annotation, label};
 use crate::brokers::lane::Lane;
+use crate::topology::access::Deletes;
 use crate::topology::deletion;
 use crate::topology::ownership::{self, Claim, Holding};
 
@@ -67,6 +68,10 @@ pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Seri
     }
     /// Other objects at the broker that it touches, references resolved: rules must permit them, too.
     fn refers_to(&self, _ctx: &Context) -> Vec<String> {
+        Vec::new()
+    }
+    /// The settings by which it goes at the broker although nobody deletes it here.
+    fn deletes(&self) -> Vec<Deletes> {
         Vec::new()
     }
     /// Under which one broker object is found in the cache, whoever claims it.
@@ -146,6 +151,8 @@ pub struct Rival {
     pub vhost: Option<String>,
     /// What else it touches there.
     pub refers_to: Vec<String>,
+    /// What takes it away there.
+    pub deletes: Vec<Deletes>,
     /// Its choices as it gives them.
     pub policies: PolicyDefaults,
     /// The claim.
@@ -175,6 +182,7 @@ impl Rival {
             broker_name: object.broker_name(),
             vhost: object.vhost().map(str::to_owned),
             refers_to: object.refers_to(ctx),
+            deletes: object.deletes(),
             policies: object.policies(),
             going: object.meta().deletion_timestamp.is_some(),
             claim: Claim {

@@ -60,11 +60,50 @@ pub struct Asked<'a> {
     pub refers_to: &'a [&'a str],
     /// The deletion policy in force; none: not asked for.
     pub deletion: Option<DeletionPolicy>,
+    /// The settings by which the object goes without its CR being deleted: as good as a deletion policy.
+    pub deletes: &'a [Deletes],
+}
+
+/// A setting by which an object goes although nobody deletes its CR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deletes {
+    /// RabbitMQ deletes the queue with its messages when nobody used it for a while.
+    Expires,
+    /// Spillway deletes the queue, while it is empty, to declare it anew.
+    Recreate,
+    /// RabbitMQ deletes the exchange with its last binding.
+    AutoDelete,
+}
+
+impl Deletes {
+    /// The deletion policies that go as far.
+    const fn policies(self) -> &'static [DeletionPolicy] {
+        match self {
+            Self::Expires => &[DeletionPolicy::Delete],
+            Self::Recreate | Self::AutoDelete => &[DeletionPolicy::DeleteIfEmpty, DeletionPolicy::Delete],
+        }
+    }
+
+    /// What it does, and which policy that takes.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Expires => {
+                "expires, which deletes it with its messages: that takes a rule with deletionPolicies Delete"
+            }
+            Self::Recreate => {
+                "onImmutableChange RecreateIfEmpty, which deletes it: that takes a rule with deletionPolicies DeleteIfEmpty or Delete"
+            }
+            Self::AutoDelete => {
+                "autoDelete, which deletes it: that takes a rule with deletionPolicies DeleteIfEmpty or Delete"
+            }
+        }
+    }
 }
 
 /// Whether the rules let the namespace declare the object and refer to what it refers to. Every
 /// name needs a rule that fits namespace, virtual host and name; the declared one's must permit the
-/// deletion policy, too. The default exchange (the empty name) is everybody's.
+/// deletion policy, too, and one that goes as far as each setting that deletes it otherwise. The
+/// default exchange (the empty name) is everybody's.
 pub fn rules_permit(rules: &[GuardRule], namespace: &str, asked: &Asked<'_>) -> Result<(), Rejection> {
     if rules.is_empty() {
         return Ok(());
@@ -89,13 +128,19 @@ pub fn rules_permit(rules: &[GuardRule], namespace: &str, asked: &Asked<'_>) -> 
                 "no rule of the Broker lets namespace {namespace} declare {name:?}{place}"
             ));
         }
-        if let Some(deletion) = asked.deletion
-            && !named
+        let may = |deletion: &DeletionPolicy| {
+            named
                 .iter()
-                .any(|rule| rule.deletion_policies.is_empty() || rule.deletion_policies.contains(&deletion))
-        {
+                .any(|rule| rule.deletion_policies.is_empty() || rule.deletion_policies.contains(deletion))
+        };
+        let policy = asked.deletion.filter(|deletion| !may(deletion));
+        let what = policy.map(|deletion| format!("deletionPolicy {deletion:?}")).or_else(|| {
+            let deletes = asked.deletes.iter().find(|deletes| !deletes.policies().iter().any(may));
+            deletes.map(|deletes| deletes.words().to_owned())
+        });
+        if let Some(what) = what {
             return refuse(format!(
-                "no rule of the Broker lets namespace {namespace} declare {name:?}{place} with deletionPolicy {deletion:?}"
+                "no rule of the Broker lets namespace {namespace} declare {name:?}{place} with {what}"
             ));
         }
     }
@@ -269,13 +314,34 @@ mod tests {
         ];
         let permit = |name, refers_to: &[&str]| {
             let deletion = Some(DeletionPolicy::Retain);
-            rules_permit(&rules, "a", &Asked { vhost: Some("/"), name, refers_to, deletion })
+            rules_permit(&rules, "a", &Asked { vhost: Some("/"), name, refers_to, deletion, deletes: &[] })
         };
         assert!(permit("a.q", &["", "shared", "a.x"]).is_ok(), "a reference asks for no deletion policy");
         assert!(permit("", &["a.x", "a.q"]).is_ok(), "a binding has no name of its own");
         let refused = permit("a.q", &["a.x", "b.q"]).unwrap_err();
         assert!(refused.message.contains("refer to \"b.q\""), "{refused}");
         assert!(permit("shared", &[]).is_err(), "no one rule permits both the name and the policy");
+    }
+
+    #[test]
+    fn a_setting_that_deletes_is_no_way_around_a_rule_about_deletion_policies() {
+        let permit = |policies: serde_json::Value, deletes| {
+            let rules = [rule(json!({"namespaces": ["a"], "names": ["*"], "deletionPolicies": policies}))];
+            let deletion = rules[0].deletion_policies.first().copied();
+            rules_permit(&rules, "a", &Asked { name: "q", deletion, deletes: &[deletes], ..Asked::default() })
+        };
+        for (deletes, empty, delete) in [
+            (Deletes::Expires, false, true),
+            (Deletes::Recreate, true, true),
+            (Deletes::AutoDelete, true, true),
+        ] {
+            let refused = permit(json!(["Retain"]), deletes).unwrap_err();
+            assert_eq!(refused.reason, Reason::RuleViolated);
+            assert!(refused.message.contains(deletes.words()), "{refused}");
+            assert_eq!(permit(json!(["Retain", "DeleteIfEmpty"]), deletes).is_ok(), empty, "{deletes:?}");
+            assert_eq!(permit(json!(["Retain", "Delete"]), deletes).is_ok(), delete, "{deletes:?}");
+            assert!(permit(json!([]), deletes).is_ok(), "a rule that names no policy permits all");
+        }
     }
 
     #[test]

@@ -6,6 +6,9 @@ use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, ConnectionProperties};
 use spillway_operator::brokers::kafka::{KafkaClient, KafkaSettings};
 
 pub const TIMEOUT: Duration = Duration::from_secs(20);
@@ -57,7 +60,11 @@ impl Drop for Folder {
 
 /// A Broker for the bed's Kafka without credentials; `more` goes into its spec.
 pub fn kafka_broker(name: &str, more: &str) -> String {
-    let server = environment("SPILLWAY_TEST_KAFKA");
+    kafka_at(&environment("SPILLWAY_TEST_KAFKA"), name, more)
+}
+
+/// That Broker at another address.
+pub fn kafka_at(server: &str, name: &str, more: &str) -> String {
     object("Broker", name, &format!("kafka: {{bootstrapServers: ['{server}']}}, {more}"))
 }
 
@@ -136,6 +143,22 @@ pub fn spillway_with(arguments: &[&str], variables: &[(&str, &str)], input: Opti
     Said::of(child.wait_with_output().expect("it ends"))
 }
 
+/// Runs the binary on a terminal, where somebody types `answer` and goes away. A terminal knows one output only.
+pub fn on_a_terminal(arguments: &[&str], variables: &[(&str, &str)], answer: &str) -> Said {
+    let typed = [&[env!("CARGO_BIN_EXE_spillway")], arguments].concat().join(" ");
+    let mut command = Command::new("script");
+    command.args(["-qec", &typed, "/dev/null"]).envs(variables.iter().copied());
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("script, which Debian has in bsdutils");
+    // Who is not asked does not listen either.
+    let _ = child.stdin.take().expect("piped").write_all(answer.as_bytes());
+    Said::of(child.wait_with_output().expect("it ends"))
+}
+
 /// Topics that go when the test ends.
 pub struct Topics(pub Vec<String>);
 
@@ -159,7 +182,7 @@ pub fn run<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// The bed's RabbitMQ: address, user, password.
-fn rabbitmq() -> (String, String, String) {
+pub fn rabbitmq() -> (String, String, String) {
     let url = environment("SPILLWAY_TEST_RABBITMQ");
     let (scheme, rest) = url.split_once("://").expect("a scheme");
     let (login, host) = rest.split_once('@').expect("credentials");
@@ -213,9 +236,43 @@ impl Vhost {
         self.send(reqwest::Method::POST, &format!("/api/bindings/{}/e/{source}/{to}", self.0), body);
     }
 
+    /// A client that has queues to itself, for as long as it lives; one with an empty name is named by RabbitMQ.
+    pub fn exclusive(&self, names: &[&str]) -> Client {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+        let (_, user, password) = rabbitmq();
+        let address = environment("SPILLWAY_TEST_AMQP");
+        let (scheme, rest) = address.split_once("://").expect("a scheme");
+        let host = rest.rsplit('@').next().and_then(|host| host.split('/').next()).expect("a host");
+        let url = format!("{scheme}://{user}:{password}@{host}/{}", self.0);
+        let connection = runtime.block_on(async {
+            let connection =
+                Connection::connect(&url, ConnectionProperties::default()).await.expect("a login");
+            let channel = connection.create_channel().await.expect("a channel");
+            let exclusive = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+            for name in names {
+                let declared = channel.queue_declare((*name).into(), exclusive, FieldTable::default()).await;
+                declared.expect("a queue");
+            }
+            (connection, channel)
+        });
+        Client { runtime, connection }
+    }
+
     /// A document on the Broker `rabbitmq` and in this virtual host.
     pub fn object(&self, kind: &str, name: &str, more: &str) -> String {
         object(kind, name, &format!("brokerRef: {{name: rabbitmq}}, vhost: '{}', {more}", self.0))
+    }
+}
+
+/// A client with a connection of its own, which ends with it.
+pub struct Client {
+    runtime: tokio::runtime::Runtime,
+    connection: (Connection, Channel),
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        let _ = self.runtime.block_on(self.connection.0.close(200, "done".into()));
     }
 }
 
@@ -227,7 +284,12 @@ impl Drop for Vhost {
 
 /// A folder with a Broker `rabbitmq` for the bed's RabbitMQ, and its Secret.
 pub fn with_rabbitmq() -> Folder {
-    let (url, user, password) = rabbitmq();
+    rabbitmq_at(&rabbitmq().0)
+}
+
+/// That folder, with another address in it.
+pub fn rabbitmq_at(url: &str) -> Folder {
+    let (_, user, password) = rabbitmq();
     let folder = Folder::new();
     let spec = format!("rabbitmq: {{managementUrl: '{url}', credentialsSecretRef: {{name: login}}}}");
     let secret = format!(

@@ -6,7 +6,10 @@ use clap::CommandFactory as _;
 use serde_json::Value;
 use spillway_operator::cli::Cli;
 
-use crate::bed::{Folder, Said, Topics, on, spillway, spillway_with, topic, unique};
+use crate::bed::{
+    Folder, Said, Topics, kafka_at, kafka_broker, on, on_a_terminal, rabbitmq_at, spillway, spillway_with,
+    topic, unique,
+};
 
 /// Asserts an error of one line on standard error, nothing on standard output, and no backtrace.
 #[track_caller]
@@ -74,6 +77,90 @@ fn a_kubeconfig_or_an_api_server_that_is_not_there_is_one_line() {
     one_line(&said, "failed to find a Kubernetes API server");
 }
 
+/// Asserts an error, told in lines of its own on standard error, without a panic or a backtrace.
+#[track_caller]
+fn in_lines(said: &Said, expected: &str) {
+    assert_eq!(said.code, 1, "{}", said.all());
+    assert!(said.out.contains(expected) || said.err.contains(expected), "no {expected:?} in {}", said.all());
+    assert!(said.err.lines().all(|line| line.starts_with("spillway: ")), "{}", said.all());
+    assert!(!said.all().contains("panicked") && !said.all().contains("backtrace"), "{}", said.all());
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_told_by_every_verb_that_reads_one() {
+    let folder = Folder::new();
+    let path = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    folder.write("torn", "kind: [");
+    folder.write("stranger", "just: text");
+    folder.write("typo", &(kafka_broker("kafka", "") + &topic(&unique("typo"), "partitons: 3")));
+    folder.write("empty/none", "");
+    std::fs::write(folder.path().join("bytes"), [0xff, 0xfe, 0x00]).expect("written");
+    let (missing, torn, stranger) = (path("no-such-file"), path("torn"), path("stranger"));
+    let (typo, empty, bytes) = (path("typo"), path("empty"), path("bytes"));
+    let unread = format!("failed to read {missing}: No such file or directory");
+    let not_text = format!("failed to read {bytes}: ");
+    for verb in [&["plan", "-f"][..], &["apply", "--yes", "-f"], &["import", "--broker", "kafka", "-f"]] {
+        let with = |file: &str| spillway_with(&[verb, &[file]].concat(), &[BACKTRACE], None);
+        one_line(&with(&missing), &unread);
+        one_line(&with(&bytes), &not_text);
+        in_lines(&with(&torn), &format!("{torn}: document 1: not YAML: "));
+        in_lines(&with(&stranger), &format!("{stranger}: document 1: kind: is required"));
+        if verb[0] != "import" {
+            in_lines(&with(&typo), "spec.partitons: unknown field; did you mean partitions?");
+            one_line(&with(&empty), &format!("no document in {empty}"));
+        }
+    }
+    for (arguments, expected) in [
+        (&["import", "--broker", &missing][..], "no such file, and no Broker of this name in the input"),
+        (&["import", "--broker", &bytes], &not_text),
+        (&["import", "--broker", &empty], "failed to find Broker "),
+        (&["simulate", "--trace", &missing], "No such file or directory"),
+        (&["simulate", "--trace", &bytes], "stream did not contain valid UTF-8"),
+        (&["simulate", "--trace", &stranger], &stranger),
+        (&["crds", "--out", "/dev/null/crds"], "/dev/null/crds"),
+    ] {
+        one_line(&spillway_with(arguments, &[BACKTRACE], None), expected);
+    }
+    // A line that is none is answered, and the next one counts again.
+    let said = spillway_with(&["replay"], &[BACKTRACE], Some("{\n[]\n")).exits(0);
+    assert_eq!((said.out.matches("\"error\"").count(), said.err.as_str()), (2, ""), "{}", said.all());
+}
+
+#[test]
+fn a_broker_that_is_away_is_told_in_lines_by_every_verb_that_asks_one() {
+    let (kafka, rabbitmq) = (Folder::new(), rabbitmq_at("http://127.0.0.1:9"));
+    kafka.write("broker.yaml", &(kafka_at("127.0.0.1:9", "kafka", "") + &topic(&unique("orphan"), "")));
+    for (folder, name) in [(&kafka, "kafka"), (&rabbitmq, "rabbitmq")] {
+        let path = folder.path().to_str().expect("UTF-8");
+        let away = format!("Broker default/{name}: failed to ");
+        one_line(&spillway_with(&["import", "--broker", name, "-f", path], &[BACKTRACE], None), &away);
+        in_lines(&spillway_with(&["plan", "-f", path], &[BACKTRACE], None), &away);
+        in_lines(&spillway_with(&["apply", "--yes", "-f", path], &[BACKTRACE], None), &away);
+    }
+}
+
+#[test]
+fn every_verb_ends_with_1_and_one_line_where_its_arguments_are_wrong() {
+    fn walk(command: &clap::Command, path: &[&str], count: &mut usize) {
+        let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help");
+        for verb in verbs {
+            let path = [path, &[verb.get_name()]].concat();
+            if verb.has_subcommands() {
+                walk(verb, &path, count);
+            } else {
+                let said = spillway_with(&[&path[..], &["--no-such-flag"]].concat(), &[BACKTRACE], None);
+                let words = path.join(" ");
+                one_line(&said, &format!("{words}: unexpected argument '--no-such-flag' found"));
+                assert!(said.err.contains(&format!("(see spillway {words} --help)")), "{}", said.all());
+                *count += 1;
+            }
+        }
+    }
+    let mut count = 0;
+    walk(&Cli::command(), &[], &mut count);
+    assert!(count >= 14, "{count} verbs");
+}
+
 #[test]
 fn every_verb_has_examples_in_its_help() {
     fn walk(command: &clap::Command, path: &[&str]) {
@@ -129,18 +216,13 @@ fn an_apply_for_programs_says_what_became_of_each_object() {
 fn colours_are_for_a_terminal_that_wants_them() {
     let folder = Folder::with_kafka();
     folder.write("a.yaml", &topic(&unique("coloured"), ""));
-    let on_a_terminal = |no_color: &str| {
+    let shown = |no_color: &str| {
         let path = folder.path().to_str().expect("UTF-8");
-        let typed = format!("{} plan -f {path}", env!("CARGO_BIN_EXE_spillway"));
-        let mut command = Command::new("script");
-        let output = command.args(["-qec", &typed, "/dev/null"]).env("NO_COLOR", no_color).output();
-        let output = output.expect("script, which Debian has in bsdutils");
-        assert_eq!(output.status.code(), Some(2));
-        String::from_utf8_lossy(&output.stdout).into_owned()
+        on_a_terminal(&["plan", "-f", path], &[("NO_COLOR", no_color)], "").exits(2).out
     };
-    let shown = on_a_terminal("");
-    assert!(shown.contains("\u{1b}[32mcreate\u{1b}[0m"), "{shown:?}");
-    let plain = on_a_terminal("1");
+    let coloured = shown("");
+    assert!(coloured.contains("\u{1b}[32mcreate\u{1b}[0m"), "{coloured:?}");
+    let plain = shown("1");
     assert!(plain.contains("create") && !plain.contains('\u{1b}'), "{plain:?}");
 }
 

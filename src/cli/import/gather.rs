@@ -21,6 +21,9 @@ use crate::topology::rabbitmq::value::is_addressable;
 /// Topics that are looked at at once.
 const AT_ONCE: usize = 1_000;
 
+/// Why what goes with whoever uses it is left out: what is exclusive or auto-delete.
+const OF_A_CLIENT: &str = "of a client's own";
+
 /// What was found and what was left out.
 #[derive(Default)]
 pub struct Found {
@@ -102,7 +105,8 @@ pub async fn rabbitmq(
     let mut exported: BTreeSet<(String, Target)> = BTreeSet::new();
     for exchange in &seen.exchanges {
         let name = &exchange.name;
-        if let Err(why) = wanted(args, name) {
+        let why = wanted(args, name).err().or_else(|| exchange.auto_delete.then_some(OF_A_CLIENT));
+        if let Some(why) = why {
             found.leave_out(why);
             continue;
         }
@@ -121,7 +125,7 @@ pub async fn rabbitmq(
         let why = match wanted(args, &queue.name) {
             Err(why) => Some(why),
             Ok(()) if queue.untold.is_some() => Some("that RabbitMQ tells only in part"),
-            Ok(()) if queue.exclusive || queue.auto_delete => Some("of a client's own"),
+            Ok(()) if queue.exclusive || queue.auto_delete => Some(OF_A_CLIENT),
             Ok(()) if !matches!(queue.kind.as_str(), "classic" | "quorum" | "stream") => {
                 Some("of a type that Spillway does not keep")
             }
@@ -147,10 +151,18 @@ pub async fn rabbitmq(
         .filter(|(_, binding)| !binding.source.is_empty())
         .collect();
     bindings.sort();
+    let fleeting: BTreeSet<(&str, &str)> = seen
+        .exchanges
+        .iter()
+        .filter(|x| x.auto_delete)
+        .map(|x| (x.vhost.as_str(), x.name.as_str()))
+        .collect();
     for (vhost, binding) in bindings {
-        // One that leads to what is not exported belongs to that.
+        // One that leads to what is not exported belongs to that, and one goes with an exchange that goes.
         if !binding.has_address() {
             found.leave_out("that no address can name");
+        } else if fleeting.contains(&(vhost.as_str(), binding.source.as_str())) {
+            found.leave_out(OF_A_CLIENT);
         } else if exported.contains(&(vhost.clone(), binding.target.clone()))
             && !args.excludes(&binding.source)
         {

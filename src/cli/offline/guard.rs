@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::candidates::Candidate;
-use super::links::{Link, Links};
+use super::links::{Home, Link, Links};
 use crate::api::conditions::Reason;
 use crate::api::policy::{ManagementPolicy, Policies};
 use crate::topology::Rejection;
@@ -87,11 +87,14 @@ fn permit<C>(
         name: if named { &candidate.name } else { "" },
         refers_to: &refers_to,
         deletion: named.then_some(policies.deletion),
+        // What is only observed is not declared, whatever the manifest says of it.
+        deletes: if policies.management == ManagementPolicy::Manage { &candidate.deletes } else { &[] },
     };
-    for link in std::iter::once(link).chain(oldest) {
+    let oldest = oldest.map(|oldest| (&oldest.spec, &oldest.namespace));
+    for (spec, home) in std::iter::once((&link.spec, &link.namespace)).chain(oldest) {
         let asking = Asking { namespace: &candidate.namespace, labels: namespaces.get(&candidate.namespace) };
-        namespace_allowed(&link.spec, &link.namespace, asking)?;
-        rules_permit(&link.spec.rules, &candidate.namespace, &asked)?;
+        namespace_allowed(spec, home, asking)?;
+        rules_permit(&spec.rules, &candidate.namespace, &asked)?;
     }
     Ok(policies)
 }
@@ -99,7 +102,7 @@ fn permit<C>(
 /// Two Brokers for one cluster: the oldest decides whose namespaces may come.
 fn claimed<C>(
     link: &Link<C>,
-    oldest: &Link<C>,
+    oldest: &Home,
     namespaces: &BTreeMap<String, BTreeMap<String, String>>,
 ) -> Result<(), Rejection> {
     let asking = Asking { namespace: &link.namespace, labels: namespaces.get(&link.namespace) };
@@ -193,6 +196,54 @@ mod tests {
             + &topic("kafka", "b", "l", "");
         assert_eq!(reasons(&text, &["x", "x"]), [Some(Reason::RuleViolated)]);
         assert_eq!(reasons(&text, &["x", "y"]), [None]);
+    }
+
+    #[test]
+    fn a_queue_that_expires_is_no_way_around_a_rule_about_deletion_policies() {
+        let rules = ", rules: [{namespaces: [kafka], names: ['*'], deletionPolicies: [Retain]}]";
+        let text = broker("k", rules).replace(
+            "kafka: {bootstrapServers: ['a:1']}",
+            "rabbitmq: {managementUrl: 'http://a:1', credentialsSecretRef: {name: s}}",
+        );
+        for (spec, expected) in [
+            (", expires: 1h", Some(Reason::RuleViolated)),
+            (", onImmutableChange: RecreateIfEmpty", Some(Reason::RuleViolated)),
+            (", expires: 1h, managementPolicy: Observe", None),
+            ("", None),
+        ] {
+            let queue = topic("kafka", "q", "k", spec).replace("kind: Topic", "kind: Queue");
+            assert_eq!(reasons(&(text.clone() + &queue), &["x"]), [expected], "{spec}");
+        }
+    }
+
+    #[test]
+    fn the_broker_that_has_been_on_the_cluster_for_longer_decides_and_not_the_older_one() {
+        let on = |name: &str, more: &str, created: &str, status: &str| {
+            let metadata = format!("name: {name}, creationTimestamp: '{created}'");
+            let text = broker(name, more).replace(&format!("name: {name}"), &metadata);
+            format!("{}, status: {{{status}}}}}\n", text.strip_suffix("}\n").unwrap())
+        };
+        let rules = ", rules: [{namespaces: ['*'], names: ['a']}]";
+        let (old, young) = ("2020-01-01T00:00:00Z", "2024-01-01T00:00:00Z");
+        let topic = topic("kafka", "b", "moved", "");
+        let refused = [Some(Reason::RuleViolated)];
+        // The older one was pointed at this cluster later, and is no way around the rules of the one that was there.
+        let ruled = on("ruled", rules, young, &format!("clusterId: x, clusterSince: '{young}'"));
+        let moved = on("moved", "", old, "clusterId: x, clusterSince: '2025-01-01T00:00:00Z'");
+        assert_eq!(reasons(&(moved.clone() + &ruled + &topic), &["x", "x"]), refused);
+        assert_eq!(reasons(&(ruled.clone() + &moved + &topic), &["x", "x"]), refused);
+        // One that is just taken over to another cluster begins anew.
+        let moved = on("moved", "", old, "clusterId: another");
+        assert_eq!(reasons(&(moved + &ruled + &topic), &["x", "x"]), refused);
+        // What was noted before it was noted since when counts from the creation, and so does what was never connected.
+        for status in ["clusterId: x", ""] {
+            let older = on("moved", "", old, status);
+            assert_eq!(reasons(&(ruled.clone() + &older + &topic), &["x", "x"]), [None], "{status:?}");
+        }
+        // One that does not answer is known by its status.
+        let away = on("away", rules, old, "clusterId: x");
+        let open = on("moved", "", young, "");
+        assert_eq!(reasons(&(away + &open + &topic), &["", "x"]), refused);
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
+use jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::objects::{Declared, Objects};
@@ -17,8 +18,7 @@ use crate::apply;
 use crate::brokers::kafka::{AdminBatcher, KafkaClient, KafkaError, KafkaHandle};
 use crate::brokers::rabbitmq::{Observer, RabbitClient, RabbitError, RabbitHandle};
 use crate::controllers::failure::Failure;
-use crate::topology::Rejection;
-use crate::topology::ownership::Claim;
+use crate::topology::{Rejection, seniority};
 
 /// How long a broker may take to say who it is.
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -33,12 +33,67 @@ pub struct Link<C = Client> {
     pub spec: BrokerSpec,
     /// Frozen by an annotation.
     pub paused: bool,
-    /// How old it is, beside others of the same cluster.
-    pub claim: Claim,
     /// The cluster's id, as it says itself.
     pub cluster_id: String,
     /// How to speak to it.
     pub client: C,
+}
+
+/// What is known of a Broker that answers, or whose status says which cluster it is: an address that is away opens no way
+/// around a guard rail.
+#[derive(Clone, Debug)]
+pub struct Home {
+    /// `namespace/name`.
+    pub key: String,
+    /// The Broker's namespace.
+    pub namespace: String,
+    /// What it declares.
+    pub spec: BrokerSpec,
+    cluster_id: String,
+    seniority: Seniority,
+}
+
+impl Home {
+    /// `answers`: the cluster's id, where it answers.
+    fn of(broker: &Declared<Broker>, answers: Option<&str>) -> Option<Self> {
+        let noted = broker.object.status.as_ref().and_then(|status| status.cluster_id.as_deref());
+        let cluster_id = answers.or(noted)?;
+        Some(Self {
+            key: broker.key(),
+            namespace: broker.object.namespace().unwrap_or_default(),
+            spec: broker.object.spec.clone(),
+            cluster_id: cluster_id.to_owned(),
+            seniority: Seniority::of(broker, cluster_id),
+        })
+    }
+}
+
+/// Orders the Brokers of one cluster: the one that has been on it for the longest time is the least, as the operator has
+/// it. One of which that is not known comes after all others; of equals, the one that stands first in the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Seniority {
+    unknown: bool,
+    since: Option<Timestamp>,
+    place: usize,
+}
+
+impl Seniority {
+    /// Of a Broker whose cluster answers with this id, by its status; where the input has none, by its creation.
+    fn of(broker: &Declared<Broker>, cluster_id: &str) -> Self {
+        let created = broker.object.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let status = broker.object.status.as_ref();
+        let known = seniority::Known {
+            cluster_id: status.and_then(|status| status.cluster_id.as_deref()),
+            since: status.and_then(|status| status.cluster_since.as_ref()?.parse().ok()),
+        };
+        let connected = known.cluster_id.is_some();
+        let since = if connected {
+            Some(seniority::since(known, cluster_id, created, Timestamp::now()))
+        } else {
+            created
+        };
+        Self { unknown: since.is_none(), since, place: broker.place }
+    }
 }
 
 /// A client of one family of brokers.
@@ -98,25 +153,38 @@ fn other_family(wanted: &str, is: &str) -> Rejection {
 }
 
 /// All ways, good and bad.
-pub struct Links<C = Client>(BTreeMap<String, Result<Link<C>, Rejection>>);
+pub struct Links<C = Client> {
+    ways: BTreeMap<String, Result<Link<C>, Rejection>>,
+    homes: Vec<Home>,
+}
 
 impl Links {
     /// Connects to all Brokers that are named in `wanted`, at once.
     pub async fn open(objects: &Objects, wanted: &BTreeSet<String>) -> Self {
         let named = objects.brokers.iter().filter(|broker| wanted.contains(&broker.key()));
-        let links = stream::iter(named)
+        let ways = stream::iter(named.clone())
             .map(async |broker| (broker.key(), open(broker, &objects.secrets).await))
             .buffer_unordered(64)
             .collect()
             .await;
-        Self(links)
+        Self::of(ways, named)
     }
 }
 
 impl<C> Links<C> {
+    fn of<'a>(
+        ways: BTreeMap<String, Result<Link<C>, Rejection>>,
+        brokers: impl Iterator<Item = &'a Declared<Broker>>,
+    ) -> Self {
+        let answers =
+            |broker: &Declared<Broker>| Some(ways.get(&broker.key())?.as_ref().ok()?.cluster_id.as_str());
+        let homes = brokers.filter_map(|broker| Home::of(broker, answers(broker))).collect();
+        Self { ways, homes }
+    }
+
     /// The way to a Broker.
     pub fn get(&self, key: &str) -> Result<&Link<C>, Rejection> {
-        match self.0.get(key) {
+        match self.ways.get(key) {
             Some(Ok(link)) => Ok(link),
             Some(Err(rejection)) => Err(rejection.clone()),
             None => {
@@ -128,37 +196,42 @@ impl<C> Links<C> {
 
     /// Brokers that cannot be reached or used.
     pub fn broken(&self) -> impl Iterator<Item = (&str, &Rejection)> {
-        self.0.iter().filter_map(|(key, link)| Some((key.as_str(), link.as_ref().err()?)))
+        self.ways.iter().filter_map(|(key, link)| Some((key.as_str(), link.as_ref().err()?)))
     }
 
-    /// The oldest Broker of a cluster: its guard rails hold for every other.
+    /// Whether it is known which cluster a Broker is.
     #[must_use]
-    pub fn oldest(&self, cluster_id: &str) -> Option<&Link<C>> {
-        let same: Vec<_> = self.0.values().flatten().filter(|link| link.cluster_id == cluster_id).collect();
-        let claims: Vec<_> = same.iter().map(|link| link.claim.clone()).collect();
-        let owner = crate::topology::ownership::owner(&claims)?;
-        same.into_iter().find(|link| link.claim == *owner)
+    pub fn knows(&self, key: &str) -> bool {
+        self.homes.iter().any(|home| home.key == key)
+    }
+
+    /// The Broker that has been on a cluster for the longest time: its guard rails hold for every other.
+    #[must_use]
+    pub fn oldest(&self, cluster_id: &str) -> Option<&Home> {
+        self.homes.iter().filter(|home| home.cluster_id == cluster_id).min_by_key(|home| home.seniority)
     }
 }
 
 #[cfg(test)]
 impl Links<()> {
-    /// Ways that lead nowhere: each Broker with its cluster's id.
+    /// Ways that lead nowhere: each Broker with its cluster's id; one with an empty id does not answer.
     #[must_use]
     pub fn fake(brokers: &[Declared<Broker>], cluster_ids: &[&str]) -> Self {
-        let link = |(broker, id): (&Declared<Broker>, &&str)| {
+        let way = |(broker, id): (&Declared<Broker>, &&str)| {
+            if id.is_empty() {
+                return (broker.key(), Err(Rejection::new(Reason::BrokerUnreachable, "away")));
+            }
             let link = Link {
                 key: broker.key(),
                 namespace: broker.object.namespace().unwrap_or_default(),
                 spec: broker.object.spec.clone(),
                 paused: paused(&broker.object),
-                claim: broker.claim("Broker"),
                 cluster_id: (*id).to_owned(),
                 client: (),
             };
             (broker.key(), Ok(link))
         };
-        Self(brokers.iter().zip(cluster_ids).map(link).collect())
+        Self::of(brokers.iter().zip(cluster_ids).map(way).collect(), brokers.iter())
     }
 }
 
@@ -179,7 +252,6 @@ async fn open(broker: &Declared<Broker>, secrets: &Secrets) -> Result<Link, Reje
     Ok(Link {
         namespace,
         paused: paused(&broker.object),
-        claim: broker.claim("Broker"),
         spec: broker.object.spec.clone(),
         cluster_id,
         client,

@@ -59,10 +59,16 @@ impl Schemas {
         };
         let mut problems = Vec::new();
         if let Value::Object(top) = &mut *document {
-            // Of what the operator wrote, only the identity of the cluster binds the command line too.
-            let cluster_id = top.remove("status").and_then(|status| status.get("clusterId").cloned());
-            if let Some(id) = cluster_id.filter(|id| kind == "Broker" && id.is_string()) {
-                top.insert("status".into(), serde_json::json!({"clusterId": id}));
+            // Of what the operator wrote, only which cluster a Broker is on, and since when, binds the command line too.
+            let written = top.remove("status").filter(|_| kind == "Broker");
+            if let Some(status) =
+                written.filter(|status| status.get("clusterId").is_some_and(Value::is_string))
+            {
+                let kept = ["clusterId", "clusterSince"].map(|field| (field, status.get(field)));
+                let kept =
+                    kept.into_iter().filter_map(|(field, value)| Some((field.to_owned(), value?.clone())));
+                let kept = kept.filter(|(_, value)| value.is_string()).collect();
+                top.insert("status".into(), Value::Object(kept));
             }
             if let Some(Value::Object(metadata)) = top.get("metadata") {
                 unknown("metadata", metadata.keys(), &METADATA.iter().copied(), &mut problems);

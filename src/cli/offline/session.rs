@@ -65,6 +65,14 @@ impl<'a> Session<'a> {
         &self.links
     }
 
+    /// How many Brokers cannot be used, are named by no object, and are on a cluster that nobody knows: should one be the
+    /// oldest of a cluster here, its guard rails are missed.
+    #[must_use]
+    pub fn unknown_brokers(&self) -> usize {
+        let named = |key: &str| self.candidates.iter().any(|candidate| candidate.broker == key);
+        self.links.broken().filter(|(key, _)| !self.links.knows(key) && !named(key)).count()
+    }
+
     /// What is to be done, object by object, in the order of the input.
     pub async fn plan(&self, progress: &Progress) -> Vec<Entry> {
         let verdicts = guard::judge(&self.candidates, &self.links, &self.objects.namespaces);

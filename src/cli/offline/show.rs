@@ -24,6 +24,9 @@ pub fn colours() -> bool {
 pub struct Report<'a> {
     /// All objects, in the order of the input, companions before their parents.
     objects: Vec<Row<'a>>,
+    /// Brokers that cannot be used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    brokers: Vec<BrokerRow<'a>>,
     /// Documents that cannot be used.
     wrong: Vec<WrongRow>,
     /// How many documents of other kinds there were.
@@ -66,6 +69,12 @@ struct ErrorRow<'a> {
 }
 
 #[derive(Serialize)]
+struct BrokerRow<'a> {
+    broker: &'a str,
+    error: ErrorRow<'a>,
+}
+
+#[derive(Serialize)]
 struct WrongRow {
     source: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,8 +96,11 @@ pub type Failures<'a> = [(&'a Entry, Rejection)];
 pub fn report<'a>(
     entries: &'a [Entry],
     objects: &'a Objects,
+    links: &'a Links,
+    summary: Summary,
     failures: Option<&'a Failures<'a>>,
 ) -> Report<'a> {
+    let told = |error: &'a Rejection| ErrorRow { reason: error.reason.as_str(), message: &error.message };
     let rows = entries.iter().map(|entry| {
         let candidate = &entry.candidate;
         let failed = failures.unwrap_or_default().iter().find(|(failed, _)| std::ptr::eq(*failed, entry));
@@ -108,14 +120,15 @@ pub fn report<'a>(
             notes: change.map_or(&[], |change| &change.notes),
             hash: change.filter(|change| !change.steps.is_empty()).map(|change| change.hash.as_str()),
             applied: failures.filter(|_| entry.action().pending()).map(|_| failed.is_none()),
-            error: rejection.map(|error| ErrorRow { reason: error.reason.as_str(), message: &error.message }),
+            error: rejection.map(told),
         }
     });
     Report {
         objects: rows.collect(),
+        brokers: links.broken().map(|(broker, error)| BrokerRow { broker, error: told(error) }).collect(),
         wrong: objects.wrong.iter().map(WrongRow::from).collect(),
         left_alone: &objects.left_alone,
-        summary: Summary::of(entries, objects.wrong.len()),
+        summary,
         hash: entry::hash(entries),
     }
 }
@@ -127,6 +140,10 @@ pub fn table(entries: &[Entry], links: &Links, all: bool, colours: bool) -> Stri
     let mut lines: Vec<Line> = Vec::new();
     for (key, rejection) in links.broken() {
         let waiting = entries.iter().filter(|entry| entry.candidate.broker == key).count();
+        if waiting == 0 && links.knows(key) {
+            // Its guard rails hold, and nothing else is asked of it.
+            continue;
+        }
         let words = vec![
             rejection.message.clone(),
             match waiting {

@@ -7,7 +7,7 @@
 //!                                 settle: policy, argument, operator policy: what is in force?
 //! ```
 //!
-//! * [`desired`]: specs, validated once; [`references`]: what they refer to
+//! * [`desired`]: specs, validated once; [`references`]: what they refer to; [`deletes`]: what takes the object away
 //! * [`exchange`], [`queue`], [`binding`]: desired + observed → steps, a gate, obstacles, or a rejection
 //! * [`policy`]: which policies apply to an object; [`pattern`]: what their expressions match;
 //!   [`force`]: how policies and arguments combine; [`settle`]: which policy of Spillway's is
@@ -19,6 +19,7 @@
 
 pub mod binding;
 pub mod companions;
+pub mod deletes;
 pub mod deletion;
 pub mod desired;
 pub mod exchange;

@@ -7,11 +7,13 @@ use super::Wanted;
 use crate::api::policy::PolicyDefaults;
 use crate::api::{Binding, BrokerRef, Exchange, Queue, Topic};
 use crate::topology::Rejection;
+use crate::topology::access::Deletes;
 use crate::topology::kafka::DesiredTopic;
 use crate::topology::kafka::companions as of_topic;
 use crate::topology::rabbitmq::value::canonical_map;
 use crate::topology::rabbitmq::{
-    BindingId, DesiredBinding, DesiredExchange, DesiredQueue, Target, companions as of_queue, references,
+    BindingId, DesiredBinding, DesiredExchange, DesiredQueue, Target, companions as of_queue, deletes,
+    references,
 };
 
 /// What an object wants at its broker.
@@ -48,6 +50,11 @@ pub trait Kind: Resource<DynamicType = ()> + Sized {
     /// The companions that it implies, each with the word for what it is for.
     fn companions(&self) -> Result<Vec<(&'static str, Self)>, Rejection> {
         Ok(Vec::new())
+    }
+
+    /// The settings by which it goes at the broker.
+    fn deletes(&self) -> Vec<Deletes> {
+        Vec::new()
     }
 
     /// What tells it from every other object of its cluster.
@@ -137,6 +144,10 @@ impl Kind for Exchange {
             wanted: DesiredExchange::of(self).map(Wanted::Exchange),
         }
     }
+
+    fn deletes(&self) -> Vec<Deletes> {
+        deletes::of_exchange(self)
+    }
 }
 
 impl Kind for Queue {
@@ -179,6 +190,10 @@ impl Kind for Queue {
             needs: of_queue::next_dead_letter_queue(self).map(|name| identity(Self::KIND, vhost, &name)),
             wanted: wanted.map(Wanted::Queue),
         }
+    }
+
+    fn deletes(&self) -> Vec<Deletes> {
+        deletes::of_queue(self)
     }
 
     fn companions(&self) -> Result<Vec<(&'static str, Self)>, Rejection> {

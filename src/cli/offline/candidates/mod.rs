@@ -19,6 +19,7 @@ use crate::api::BrokerRef;
 use crate::api::conditions::Reason;
 use crate::api::policy::PolicyDefaults;
 use crate::topology::Rejection;
+use crate::topology::access::Deletes;
 use crate::topology::kafka::DesiredTopic;
 use crate::topology::kafka::companions::beside;
 use crate::topology::ownership::Claim;
@@ -65,6 +66,8 @@ pub struct Candidate {
     pub keeps: Vec<String>,
     /// The broker objects that it refers to.
     pub refers_to: Vec<String>,
+    /// The settings by which it goes at the broker.
+    pub deletes: Vec<Deletes>,
     /// What has to be at the broker before: the identity of the queue that takes its dead letters.
     pub needs: Option<String>,
     /// The three choices as the object gives them.
@@ -147,6 +150,7 @@ fn candidate<K: Kind>(declared: &Declared<K>, referents: &Referents) -> Candidat
         identity: wish.identity,
         keeps: wish.keeps,
         refers_to: wish.refers_to,
+        deletes: object.deletes(),
         needs: wish.needs,
         policies: object.policies(),
         claim: declared.claim(K::KIND),
