@@ -1,16 +1,18 @@
 //! What comes from outside and is parsed: whatever it is, the answer is a value or an error.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 use spillway_operator::api::bytes::Bytes;
 use spillway_operator::api::duration::Duration as Interval;
 use spillway_operator::brokers::rabbitmq::{RabbitClient, RabbitSettings, Target};
 use spillway_operator::brokers::settings::Secret;
-use spillway_operator::scaling::replay::Replay;
+use spillway_operator::scaling::replay::{self, Replay};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -166,6 +168,161 @@ fn collect(tree: &Value, path: String, places: &mut Vec<String>) {
         _ => {}
     }
     places.push(path);
+}
+
+/// Minutes of a group, or of a queue, as lines: silence, a flood, and silence again, at two seconds a line. What a line's
+/// answer says is the next one's count.
+fn minutes(queue: bool) -> Vec<Value> {
+    let mut replay = Replay::default();
+    let (mut lines, mut count, mut arrived, mut done) = (Vec::new(), 1, 0i64, 0i64);
+    for number in 0..100 {
+        arrived += if (20..30).contains(&number) { 400 } else { i64::from(number < 60) * 8 };
+        done = arrived.min(done + 20 * count);
+        let line = if queue {
+            queue_line(number, count, arrived, done)
+        } else {
+            group_line(number, count, arrived, done)
+        };
+        let answer: Value = serde_json::from_str(&replay.answer(line.to_string().as_bytes())).expect("JSON");
+        count = answer["replicas"].as_i64().unwrap_or_else(|| panic!("{answer} to {line}"));
+        lines.push(line);
+    }
+    lines
+}
+
+fn group_line(number: i64, count: i64, arrived: i64, done: i64) -> Value {
+    let tps: Vec<String> = (0..4).map(|p| format!("orders/{p}")).collect();
+    let members: Vec<Value> = (0..count.min(4))
+        .map(|m| {
+            let mine: Vec<&String> = tps
+                .iter()
+                .skip(usize::try_from(m).unwrap_or(0))
+                .step_by(usize::try_from(count).unwrap_or(1))
+                .collect();
+            json!({"id": format!("m{m}"), "pod": format!("p{m}"), "static": false, "partitions": mine})
+        })
+        .collect();
+    let partitions: Vec<Value> = tps
+        .iter()
+        .map(|tp| {
+            let (end, committed) = (arrived / 4, done / 4);
+            json!({"tp": tp, "topicId": "x", "start": 0, "end": end, "hw": end, "committed": committed, "error": null})
+        })
+        .collect();
+    let mut line = head(number, count);
+    line["kafka"] = json!({
+        "readAt": {"committed": -0.02, "end": 0.0},
+        "group": {"type": "Classic", "state": "Stable", "assignor": "cooperative-sticky", "members": members},
+        "partitions": partitions,
+    });
+    line["deadLetter"] = json!({"end": done / 10});
+    line["retry"] = json!({"lag": 0});
+    line
+}
+
+fn queue_line(number: i64, count: i64, arrived: i64, done: i64) -> Value {
+    let mut line = head(number, count);
+    line["rabbitmq"] = json!({
+        "type": "quorum", "ready": arrived - done, "unacked": 0, "publish": arrived, "ack": done, "deliverNoAck": 0,
+        "consumers": count, "singleActive": false,
+    });
+    line
+}
+
+/// Everything but what the broker says. The configuration is short of breath, so that all of it happens in minutes.
+fn head(number: i64, count: i64) -> Value {
+    let mut line = json!({
+        "v": 1, "seq": number, "t": 2 * number,
+        "target": {"spec": count, "ready": count, "unschedulable": 0, "updating": false, "revision": "a", "paused": false},
+        "offsetsRetention": 604_800.0,
+    });
+    if number % 10 == 0 {
+        line["config"] = json!({
+            "scaling": {
+                "minReplicas": 0, "maxReplicas": 12, "targetDelay": "10s",
+                "scaleDown": {"stabilization": "10s", "peakMemory": "10s"}, "idle": {"after": "10s"},
+                "breaker": {"deadLetter": "orders.dlq", "window": "20s"}, "onUnknown": {"after": "10s", "replicas": 3},
+            },
+            "offsetReset": "earliest", "isolation": "ReadCommitted",
+        });
+    }
+    line
+}
+
+/// Lines of which some values, and some bytes, are others. Time goes on in most of them.
+fn spoiled() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    static MINUTES: [LazyLock<Vec<Value>>; 2] =
+        [LazyLock::new(|| minutes(false)), LazyLock::new(|| minutes(true))];
+    let values = prop::collection::vec((any::<prop::sample::Index>(), 0usize..1_000, any_json()), 0..24);
+    let bytes = prop::collection::vec(
+        (any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()),
+        0..8,
+    );
+    (any::<bool>(), values, bytes).prop_map(|(queue, values, bytes)| {
+        let mut lines = MINUTES[usize::from(queue)].clone();
+        for (line, at, value) in values {
+            let number = line.index(lines.len());
+            let line = &mut lines[number];
+            let t = line["t"].clone();
+            put(line, at, value);
+            if let Some(map) = line.as_object_mut() {
+                map.insert("t".to_owned(), t);
+            } else {
+                *line = MINUTES[usize::from(queue)][number].clone();
+            }
+        }
+        let mut lines: Vec<Vec<u8>> = lines.iter().map(|line| line.to_string().into_bytes()).collect();
+        for (line, at, byte) in bytes.into_iter().filter(|(.., byte)| *byte != b'\n') {
+            let number = line.index(lines.len());
+            let at = at.index(lines[number].len());
+            lines[number][at] = byte;
+        }
+        lines
+    })
+}
+
+/// The answers to lines, as `spillway replay` gives them.
+fn answers(lines: &[Vec<u8>]) -> Vec<Value> {
+    let mut out = Vec::new();
+    replay::run(lines.join(&b'\n').as_slice(), &mut out)
+        .expect("memory neither fails to be read nor to be written");
+    let out = String::from_utf8(out).expect("text");
+    out.lines().map(|answer| serde_json::from_str(answer).expect("JSON")).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn minutes_with_odd_lines_among_them_are_answered_line_by_line(lines in spoiled()) {
+        let answers = answers(&lines);
+        prop_assert_eq!(answers.len(), lines.len());
+        for answer in answers {
+            prop_assert_eq!(&answer["v"], 1);
+            prop_assert!(answer["error"].is_string() != answer["replicas"].is_u64(), "{}", answer);
+        }
+    }
+}
+
+#[test]
+fn minutes_go_up_and_down_and_to_zero_and_most_of_the_spoiled_ones_are_decided() {
+    for queue in [false, true] {
+        let counts: Vec<i64> =
+            minutes(queue).iter().map(|line| line["target"]["spec"].as_i64().expect("a count")).collect();
+        let falls = counts.windows(2).filter(|pair| pair[1] < pair[0]).count();
+        assert!(counts.iter().max() >= Some(&4) && falls >= 2 && counts.last() == Some(&0), "{counts:?}");
+    }
+    let mut runner = TestRunner::deterministic();
+    let (mut lines, mut decided, mut falls) = (0, 0, 0);
+    for _ in 0..30 {
+        let spoiled = spoiled().new_tree(&mut runner).expect("lines").current();
+        let answers = answers(&spoiled);
+        lines += spoiled.len();
+        decided += answers.iter().filter(|answer| answer["error"].is_null()).count();
+        let counts: Vec<u64> = answers.iter().filter_map(|answer| answer["replicas"].as_u64()).collect();
+        falls += counts.windows(2).filter(|pair| pair[1] < pair[0]).count();
+    }
+    assert!(decided > lines / 2 && falls > 30, "{decided} of {lines} decided, {falls} fewer than before");
 }
 
 /// A server that answers every request with what it is told: a status and bytes.

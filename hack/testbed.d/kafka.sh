@@ -100,7 +100,7 @@ CONF
       echo "listener.name.$listener.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_$KAFKA_USER=\"$KAFKA_PASSWORD\";"
     done
   } >"$dir/server.properties.new"
-  kafka_format "$dir" "$KAFKA_DATA/cluster-id" \
+  kafka_format "$dir" "$KAFKA_DATA/cluster-id" --feature share.version=1 \
     --add-scram "SCRAM-SHA-512=[name=$KAFKA_USER,password=$KAFKA_PASSWORD]" \
     --add-scram "SCRAM-SHA-256=[name=$KAFKA_USER,password=$KAFKA_PASSWORD]"
 }

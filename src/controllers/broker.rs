@@ -349,14 +349,14 @@ fn announce(ctx: &Context, broker: &Broker, before: &BrokerStatus, after: &Broke
     }
     let (namespace, name, good) = (broker.namespace(), broker.name_any(), ready.status == "True");
     if good {
-        tracing::info!(kind = "Broker", namespace, name, message = ready.message, "connected");
+        tracing::info!(kind = "Broker", namespace, name, detail = ready.message, "connected");
     } else {
         tracing::warn!(
             kind = "Broker",
             namespace,
             name,
             reason = ready.reason,
-            message = ready.message,
+            detail = ready.message,
             "not ready"
         );
     }

@@ -121,7 +121,8 @@ where
             notes.failures = notes.failures.saturating_add(1);
             notes.failures
         });
-        tracing::warn!(error = %failure, "a pass failed; trying again");
+        let (namespace, name) = (id.namespace.as_deref().unwrap_or_default(), id.name.as_str());
+        tracing::warn!(kind, namespace, name, error = %failure, "a pass failed; trying again");
         Some(failure.retry_after(failures))
     };
     let again = work.instrument(span).await;

@@ -82,14 +82,14 @@ pub fn announce<K: TopologyKind>(ctx: &Context, object: &K, previous: &[Conditio
     if ready.status == "True" {
         tracing::info!(kind = K::KIND, namespace, name, reason = ready.reason, "ready");
     } else if under_way(ready) {
-        tracing::debug!(kind = K::KIND, namespace, name, message = ready.message, "not ready yet");
+        tracing::debug!(kind = K::KIND, namespace, name, detail = ready.message, "not ready yet");
     } else {
         tracing::warn!(
             kind = K::KIND,
             namespace,
             name,
             reason = ready.reason,
-            message = ready.message,
+            detail = ready.message,
             "not ready"
         );
     }

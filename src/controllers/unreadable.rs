@@ -40,7 +40,8 @@ where
                 }
                 Err(error) => {
                     failed = true;
-                    tracing::warn!(kind = %K::kind(&()), name = object.metadata.name, %error, "not told that it cannot be read");
+                    let (namespace, name) = (&object.metadata.namespace, &object.metadata.name);
+                    tracing::warn!(kind = %K::kind(&()), namespace, name, %error, "not told that it cannot be read");
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! One decision from start to end. Each stage is a file of its own.
 
 use super::config::{Config, Mode};
-use super::decision::{Bound, Condition, ConditionKind, Decision, Inputs, Lag, Learned, Status};
+use super::decision::{Bound, Decision, Inputs, Lag, Learned, Status};
 use super::estimate::Data;
 use super::guards::probe::Outcome;
 use super::guards::{Scene, Verdict, data, partitions, starting};
@@ -87,10 +87,7 @@ impl State {
         const AIR: f64 = 1.1;
         self.guards.conflict.check(scene, verdict);
         data::known(scene, self.sizing.known_at.or(self.started_at), verdict);
-        if scene.seen.rabbitmq.as_ref().is_some_and(|q| q.kind.as_ref() == "stream") {
-            let detail = "a stream has no backlog that is shared: consumers read all of it".to_owned();
-            verdict.conditions.push(Condition::new(ConditionKind::Unsupported, detail));
-        }
+        data::supported(scene, self.group.members.kind(), verdict);
         partitions::check(scene, &self.group, verdict);
         starting::group(scene, verdict);
         starting::pods(scene, self.target.pending_since, verdict);

@@ -66,6 +66,8 @@ impl Demand {
     /// replicas could help.
     pub fn of_group(group: &Group, arrival: &Arrival, coming: f64, each: f64, config: &Config) -> Self {
         let (mut drain, mut excess, mut count, mut worst) = (0.0, 0.0, 0.0, 0.0f64);
+        // A flood that is over keeps nobody from draining it.
+        let calm = arrival.calm();
         for part in group.parts.iter().filter(|p| p.usable) {
             let rate = part.slow.cautious();
             count += 1.0;
@@ -73,7 +75,7 @@ impl Demand {
                 // Even a consumer of its own would be late with it.
                 worst = worst.max((rate + part.backlog / config.target_delay).min(each));
             }
-            drain += (part.backlog / config.target_delay).min((each - rate).max(0.0));
+            drain += (part.backlog / config.target_delay).min((each - calm * rate).max(0.0));
             if part.hot {
                 excess += (rate - each).max(0.0);
             }

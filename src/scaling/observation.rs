@@ -22,7 +22,7 @@ pub struct Observation {
     /// What `RabbitMQ` said. `None`: nothing could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rabbitmq: Option<RabbitMq>,
-    /// The dead-letter topic or queue of the breaker.
+    /// The dead-letter topics or queues of the breaker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letter: Option<DeadLetter>,
     /// Retry topics or queues, where there are any. What waits there forbids zero and nothing else.
@@ -132,6 +132,9 @@ pub enum GroupKind {
     Classic,
     /// The consumer protocol of KIP-848.
     Consumer,
+    /// Neither: a share group (KIP-932) or a streams group (KIP-1071).
+    #[serde(other)]
+    Other,
 }
 
 /// A group's state. A name that is not listed reads as [`GroupState::Other`], which counts as rebalancing.
@@ -253,12 +256,15 @@ pub struct RabbitMq {
     pub single_active: bool,
 }
 
-/// The dead-letter topic or queue.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The dead-letter topics or queues, all together.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
-    /// Its end offset, summed over partitions, or messages ever published to it. `None`: unknown.
+    /// Their end offsets, summed over partitions, or messages ever published to them. `None`: unknown.
     #[serde(default)]
     pub end: Option<i64>,
+    /// Their names: what is counted from one set of them says nothing about another. Empty: not told.
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub of: Arc<str>,
 }
 
 /// Retry topics or queues, all together.

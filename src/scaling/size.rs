@@ -22,6 +22,8 @@ pub(super) struct Plan {
     pub class: u32,
     /// The need by what a replica was seen to do, never by a guess.
     low_need: f64,
+    /// The mean of that, up to the last poll.
+    mean_need: f64,
     pub limits: Limits,
     /// Messages/s that the ready replicas do.
     pub capacity: f64,
@@ -77,6 +79,8 @@ impl State {
             None if quiet => 0.0,
             None => fleet.capacity(scene.spec),
         };
+        // As it was before this poll: with more that waits now, what was there before is no less restless.
+        let mean_need = self.sizing.mean.mean();
         if scene.signals.data != Data::Missing {
             let peak = if low_need > 0.0 { fleet.size(low_need, limits.ceiling, config.over()) } else { 0 };
             self.sizing.needs.push(now, low_need, config.stabilization);
@@ -90,6 +94,7 @@ impl State {
             need,
             class,
             low_need,
+            mean_need,
             limits,
             capacity: fleet.capacity(scene.ready) * mu,
         }
@@ -293,7 +298,7 @@ impl State {
             return;
         }
         let most = self.sizing.needs.max().max(plan.low_need);
-        let hold = to_hold(most, self.sizing.mean.mean(), self.sizing.regret.careful(now));
+        let hold = to_hold(most, plan.mean_need, self.sizing.regret.careful(now));
         let size = || scene.fleet.size(hold, plan.limits.ceiling, config.over());
         let lower = if most > 0.0 { size() } else { floor.max(1) };
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]

@@ -64,7 +64,10 @@ impl State {
             let consumers = workers * f64::from(config.consumers_per_replica.unwrap_or(1));
             let attached = queue.consumers.is_none_or(|c| f64::from(c) >= consumers);
             let steady = seen.target.ready == Some(seen.target.spec) && self.timing.steady_for(seen.now) > dt;
-            if attached && steady {
+            if seen.target.updating {
+                // No sample is what is done meanwhile, nor what the counters tell next: a part of it was.
+                self.queue.interrupt();
+            } else if attached && steady {
                 self.rate.measured(seen.now, sample.into_iter());
             }
             signals

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::decision::{Bound, Condition, Inputs};
+use super::decision::{Bound, Condition, ConditionKind, Inputs};
 use super::text::Brief;
 
 /// What the sentence is about.
@@ -57,6 +57,9 @@ impl Story<'_> {
         match self.bound {
             Bound::Paused => "paused",
             Bound::ScaleConflict => "someone else writes the same /scale",
+            Bound::Unknown if self.conditions.iter().any(|c| c.kind == ConditionKind::Unsupported) => {
+                "what it reads is of a kind that is not scaled on"
+            }
             Bound::Unknown => "not enough is known to lower it",
             Bound::Stuck => "nothing that waits is being worked on",
             Bound::GroupUnstable => "the group does not come to rest",

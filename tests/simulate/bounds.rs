@@ -19,6 +19,8 @@ const SEEDS: u64 = 3;
 struct Bound {
     /// Messages later than the target delay, percent.
     late: f64,
+    /// 99th percentile of the delay, seconds.
+    p99: f64,
     /// Replica-seconds.
     cost: f64,
     /// Changes of direction within ten minutes.
@@ -26,19 +28,23 @@ struct Bound {
 }
 
 impl Bound {
-    /// Room for what is no regression: a point and a tenth of the late messages, a twelfth of the cost, one flip.
+    /// Room for what is no regression: three tenths of a point and a twentieth of the late messages, two seconds and a
+    /// tenth of their delay, a twenty-fifth of the cost. The same code gives the same numbers: who changes it may
+    /// write them anew.
     fn above(score: &Score) -> Self {
         let round = |number: f64| (number * 10.0).ceil() / 10.0;
         Self {
-            late: round(score.late * 1.1 + 1.0),
-            cost: (score.cost * 1.08 / 10.0).ceil() * 10.0,
-            flips: score.flips + 1.0,
+            late: round(score.late * 1.05 + 0.3),
+            p99: round(score.p99 * 1.1 + 2.0),
+            cost: (score.cost * 1.04 / 10.0).ceil() * 10.0,
+            flips: score.flips,
         }
     }
 
     fn broken_by(&self, score: &Score) -> Vec<String> {
         [
             ("late %", self.late, score.late),
+            ("p99 s", self.p99, score.p99),
             ("replica-seconds", self.cost, score.cost),
             ("flips", self.flips, score.flips),
         ]

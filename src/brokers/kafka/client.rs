@@ -117,11 +117,7 @@ impl KafkaClient {
     pub async fn list_topics(&self, timeout: Duration) -> Result<Vec<TopicMeta>, KafkaError> {
         const OPERATION: &str = "list topics";
         let native = Arc::clone(&self.inner.native);
-        let listing = tokio::task::spawn_blocking(move || native.list_topics(timeout));
-        let listed = tokio::select! {
-            listed = listing => listed.unwrap_or_else(|_| Err(gone())),
-            refused = self.inner.connection.refused() => Err(refused),
-        };
+        let listed = self.blocking(move || native.list_topics(timeout)).await;
         let topics = listed.map_err(|error| self.inner.connection.explain(error).of(OPERATION))?;
         Ok(topics
             .into_iter()
@@ -322,17 +318,14 @@ impl KafkaClient {
         if self.inner.calls.waits(question, group) { Err(still_waiting()) } else { Ok(()) }
     }
 
-    /// Lists all consumer groups the user may see.
+    /// Lists all groups that the user may see, of whatever protocol.
     ///
     /// # Errors
     /// Fails as a whole when one of the brokers does not answer: half a list would look like vanished groups.
     pub async fn list_groups(&self, timeout: Duration) -> Result<Vec<GroupListing>, KafkaError> {
-        let reply = self.inner.native.list_groups(timeout);
-        let listed = self
-            .answer(reply, timeout)
-            .await
-            .and_then(|(groups, errors)| errors.into_iter().next().map_or(Ok(groups), Err));
-        listed.map_err(|error| self.explained(error, "list consumer groups".to_owned()))
+        let native = Arc::clone(&self.inner.native);
+        let listed = self.blocking(move || native.list_groups(timeout)).await;
+        listed.map_err(|error| self.explained(error, "list groups".to_owned()))
     }
 
     /// Describes a consumer group.
@@ -394,6 +387,17 @@ impl KafkaClient {
                 (partition, left.map_err(|error| self.explained(error, operation)))
             })
             .collect())
+    }
+
+    /// What librdkafka does in the thread that asks; over at once where the cluster refuses us.
+    async fn blocking<T: Send + 'static>(
+        &self,
+        call: impl FnOnce() -> Result<T, RawError> + Send + 'static,
+    ) -> Result<T, RawError> {
+        tokio::select! {
+            done = tokio::task::spawn_blocking(call) => done.unwrap_or_else(|_| Err(gone())),
+            refused = self.inner.connection.refused() => Err(refused),
+        }
     }
 
     fn explained(&self, error: RawError, operation: String) -> KafkaError {

@@ -52,8 +52,6 @@ mod open {
         pub fn rd_kafka_topic_result_error(result: *const sys::rd_kafka_topic_result_t) -> c_int;
         pub fn rd_kafka_ConfigResource_error(resource: *const sys::rd_kafka_ConfigResource_t) -> c_int;
         pub fn rd_kafka_ConfigEntry_source(entry: *const sys::rd_kafka_ConfigEntry_t) -> c_int;
-        pub fn rd_kafka_ConsumerGroupListing_state(g: *const sys::rd_kafka_ConsumerGroupListing_t) -> c_int;
-        pub fn rd_kafka_ConsumerGroupListing_type(g: *const sys::rd_kafka_ConsumerGroupListing_t) -> c_int;
         pub fn rd_kafka_ConsumerGroupDescription_state(
             g: *const sys::rd_kafka_ConsumerGroupDescription_t,
         ) -> c_int;
@@ -67,6 +65,12 @@ mod open {
             metadata: *mut *const sys::rd_kafka_metadata,
             timeout_ms: c_int,
         ) -> c_int;
+        pub fn rd_kafka_list_groups(
+            handle: *mut sys::rd_kafka_t,
+            only: *const c_char,
+            groups: *mut *const sys::rd_kafka_group_list,
+            timeout_ms: c_int,
+        ) -> c_int;
     }
 }
 
@@ -76,9 +80,6 @@ pub(super) type Outcomes<K, T> = Vec<(K, Result<T, RawError>)>;
 pub(super) type Reply<T> = oneshot::Receiver<Result<T, RawError>>;
 /// A topic as the full listing has it: name, partitions, error.
 pub(super) type ListedTopic = (String, Vec<PartitionMeta>, Option<RawError>);
-
-/// The groups found, and the errors of brokers that did not tell theirs.
-pub(super) type ListedGroups = (Vec<GroupListing>, Vec<RawError>);
 
 /// What happens besides answers, told from the polling thread.
 pub(super) enum Notice {
@@ -281,6 +282,25 @@ impl Native {
         Owned::new(metadata.cast_mut(), destroy_metadata)
     }
 
+    /// Lists the groups of all brokers, of whatever protocol. Blocks up to `timeout`.
+    pub fn list_groups(&self, timeout: Duration) -> Result<Vec<GroupListing>, RawError> {
+        let mut groups: *const sys::rd_kafka_group_list = ptr::null();
+        let handle = self.handle.as_ptr();
+        // SAFETY: the handle is live, all groups are asked for, `groups` receives a pointer that is ours to destroy.
+        let code = unsafe {
+            open::rd_kafka_list_groups(handle, ptr::null(), &raw mut groups, milliseconds(timeout))
+        };
+        let groups =
+            NonNull::new(groups.cast_mut()).map(|groups| Owned::new(groups.as_ptr(), destroy_groups));
+        match groups.transpose()? {
+            // A part of the list comes with the error of those who did not tell theirs.
+            // SAFETY: librdkafka filled the structure consistently and it lives until `groups` is dropped.
+            Some(groups) if code == 0 => Ok(unsafe { read_groups(groups.get()) }),
+            // SAFETY: no words given.
+            _ => Err(unsafe { raw_error(code, ptr::null()) }),
+        }
+    }
+
     /// Asks any broker for the list of brokers and the controller. Blocks up to `timeout`.
     pub fn refresh_brokers(&self, timeout: Duration) -> Result<(), RawError> {
         // librdkafka can ask for all topics, or for one: this one is any, and need not exist.
@@ -427,14 +447,6 @@ impl Native {
         self.call_with(&options, &query, sys::rd_kafka_ListConsumerGroupOffsets, move |event| {
             drop(under_way);
             read_committed(event)
-        })
-    }
-
-    pub fn list_groups(&self, timeout: Duration) -> Result<Reply<ListedGroups>, RawError> {
-        let options = CallOptions::new(Op::RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS, timeout);
-        self.call(&options, read_group_listings, |handle, options, queue| {
-            // SAFETY: all three are live for the call.
-            unsafe { sys::rd_kafka_ListConsumerGroups(handle, options, queue) }
         })
     }
 
@@ -802,22 +814,18 @@ fn read_committed(event: &Event) -> Result<Outcomes<TopicPartition, Option<i64>>
     }
 }
 
-fn read_group_listings(event: &Event) -> Result<ListedGroups, RawError> {
-    let result = event.result(sys::rd_kafka_event_ListConsumerGroups_result)?;
-    // SAFETY: the result and what it holds live as long as the event.
-    Ok(unsafe {
-        let groups = elements(|count| sys::rd_kafka_ListConsumerGroups_result_valid(result, count))
-            .map(|group| GroupListing {
-                group: text(sys::rd_kafka_ConsumerGroupListing_group_id(group)),
-                state: group_state(open::rd_kafka_ConsumerGroupListing_state(group)),
-                kind: group_kind(open::rd_kafka_ConsumerGroupListing_type(group)),
-            })
-            .collect();
-        let errors = elements(|count| sys::rd_kafka_ListConsumerGroups_result_errors(result, count))
-            .filter_map(|error| object_error(error))
-            .collect();
-        (groups, errors)
-    })
+/// # Safety
+/// `groups` is a live list from `rd_kafka_list_groups`.
+unsafe fn read_groups(groups: *const sys::rd_kafka_group_list) -> Vec<GroupListing> {
+    // SAFETY: promised by the caller; the strings live as long as the list. Only the fields that are read are touched:
+    // the error among them is an open set of numbers.
+    unsafe {
+        let (first, count) = ((*groups).groups, (*groups).group_cnt);
+        (0..usize::try_from(count).unwrap_or(0))
+            .map(|index| first.add(index))
+            .map(|group| GroupListing { group: text((*group).group), protocol: text((*group).protocol_type) })
+            .collect()
+    }
 }
 
 fn read_group_descriptions(event: &Event) -> Result<Outcomes<String, GroupDescription>, RawError> {
@@ -1184,6 +1192,11 @@ impl<T> Drop for Owned<T> {
         // SAFETY: the object is ours, `destroy` is its destructor, and this runs once.
         unsafe { (self.destroy)(self.pointer.as_ptr()) };
     }
+}
+
+unsafe extern "C" fn destroy_groups(groups: *mut sys::rd_kafka_group_list) {
+    // SAFETY: only called by `Owned` on what `rd_kafka_list_groups` returned.
+    unsafe { sys::rd_kafka_group_list_destroy(groups) };
 }
 
 unsafe extern "C" fn destroy_metadata(metadata: *mut sys::rd_kafka_metadata) {

@@ -173,15 +173,14 @@ pub enum Isolation {
     ReadCommitted,
 }
 
-/// A consumer group in the listing of all groups.
+/// A group in the listing of all groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupListing {
     /// Group id.
     pub group: String,
-    /// State, [`GroupState::Unknown`] for the states that only consumer-protocol groups have.
-    pub state: GroupState,
-    /// Protocol of the group.
-    pub kind: GroupKind,
+    /// Its protocol type, `consumer` of classic groups of consumers; empty of groups that `DescribeGroups` knows nothing
+    /// of: those of KIP-848, share groups (KIP-932) and streams groups (KIP-1071).
+    pub protocol: String,
 }
 
 /// State of a consumer group.

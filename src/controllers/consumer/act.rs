@@ -164,7 +164,7 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
                 target(ctx, &registration.target, known, paused),
                 ctx.now(),
             );
-            let dead_letters = seen.dead_letter.and_then(|dead_letter| dead_letter.end);
+            let dead_letters = seen.dead_letter.as_ref().and_then(|dead_letter| dead_letter.end);
             let (namespace, name) = (&registration.target.namespace, registration.consumer.name_any());
             ctx.metrics.consumer_aim(namespace, &name, config.target_delay, dead_letters);
             let state = seat.state.take().unwrap_or_default();
@@ -270,7 +270,7 @@ fn tell(
         name,
         replicas = decision.replicas,
         bound = decision.bound.as_str(),
-        message = decision.message,
+        detail = decision.message,
         "decided"
     );
     if moved || !first && seat.heard.as_deref() != Some(decision.bound.as_str()) {
@@ -308,9 +308,9 @@ fn patch(ctx: &Arc<Context>, registration: &Arc<Registration>, seat: &Seat, deci
             Ok(()) => {
                 *refused = None;
                 ctx.metrics.scale_patch(&namespace, &name, from, to);
-                tracing::info!(kind = "Consumer", namespace, name, from, to, message, "scaled");
-                let note = format!("{from} → {to} replicas: {message}");
-                ctx.events.publish(registration.consumer.object_ref(&()), false, "Scaled", "Scale", &note);
+                tracing::info!(kind = "Consumer", namespace, name, from, to, detail = message, "scaled");
+                // It begins with both numbers.
+                ctx.events.publish(registration.consumer.object_ref(&()), false, "Scaled", "Scale", &message);
             }
             Err(words) => {
                 tracing::warn!(kind = "Consumer", namespace, name, from, to, error = words, "not scaled");
@@ -403,7 +403,9 @@ fn write(
         )
         .await;
         if let Ok(Err(error)) = &written {
-            tracing::warn!(kind = "Consumer", name = registration.consumer.name_any(), %error, "status not written");
+            let (namespace, name) =
+                (registration.consumer.namespace().unwrap_or_default(), registration.consumer.name_any());
+            tracing::warn!(kind = "Consumer", namespace, name, %error, "status not written");
         }
         pen.put_back(matches!(written, Ok(Ok(()))));
     });

@@ -17,8 +17,9 @@ use crate::topology::rabbitmq::companions as queue_companions;
 /// The dead-letter and retry topics, or queues, of what a Consumer reads.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Names {
-    /// The dead-letter topic of the first topic that has one, or the queue's dead-letter queue.
-    pub dead_letter: Option<String>,
+    /// The dead-letter topics of all topics that have one, each once, in the order of the topics, or the queue's
+    /// dead-letter queue.
+    pub dead_letters: Vec<String>,
     /// Retry topics or queues with their delays, `name=delay`.
     pub retries: Vec<String>,
 }
@@ -33,7 +34,8 @@ pub fn names(ctx: &Context, consumer: &Consumer) -> Names {
             let declared =
                 declaration(ctx.topics.find(topic), |topic| &topic.spec.broker_ref, &broker, namespace);
             if let Some(Ok(companions)) = declared.map(|topic| companions::of(&topic)) {
-                names.dead_letter = names.dead_letter.or(companions.dead_letter);
+                let new = companions.dead_letter.filter(|name| !names.dead_letters.contains(name));
+                names.dead_letters.extend(new);
                 names.retries.extend(companions.retries.iter().map(step));
             }
         }
@@ -43,7 +45,7 @@ pub fn names(ctx: &Context, consumer: &Consumer) -> Names {
         let declared = ctx.queues.find(&end_key(&rabbitmq.vhost, 'q', &rabbitmq.queue));
         let declared = declaration(declared, |queue| &queue.spec.broker_ref, &broker, namespace);
         if let Some(Ok(companions)) = declared.map(|queue| queue_companions::of(&queue)) {
-            names.dead_letter = companions.dead_letter;
+            names.dead_letters.extend(companions.dead_letter);
             names.retries.extend(companions.retries.iter().map(step));
         }
     }
@@ -104,7 +106,8 @@ pub fn of(consumer: &Consumer, broker: &Broker, names: &Names) -> Vec<EnvVar> {
         value("SPILLWAY_AMQP_VHOST", rabbitmq.vhost.clone());
         value("SPILLWAY_AMQP_QUEUE", rabbitmq.queue.clone());
     }
-    if let Some(dead_letter) = &names.dead_letter {
+    // A service has one place for what fails; the first topic's is it.
+    if let Some(dead_letter) = names.dead_letters.first() {
         value("SPILLWAY_DEAD_LETTER", dead_letter.clone());
     }
     if !names.retries.is_empty() {
@@ -167,7 +170,10 @@ mod tests {
                 "mechanism": "SCRAM-SHA-512", "credentialsSecretRef": {"name": "admin"}}}}))
             .unwrap(),
         );
-        let names = Names { dead_letter: Some("a.dlq".into()), retries: vec!["a.retry.10s=10s".into()] };
+        let names = Names {
+            dead_letters: vec!["a.dlq".into(), "b.dlq".into()],
+            retries: vec!["a.retry.10s=10s".into()],
+        };
         let variables = of(&consumer, &broker, &names);
         let value = |name: &str| variables.iter().find(|v| v.name == name).and_then(|v| v.value.clone());
         assert_eq!(value("SPILLWAY_KAFKA_BOOTSTRAP_SERVERS").unwrap(), "k:1,k:2");
@@ -202,7 +208,7 @@ mod tests {
             .unwrap(),
         );
         let names =
-            Names { dead_letter: Some("tasks.dlq".into()), retries: vec!["tasks.retry.1s=1s".into()] };
+            Names { dead_letters: vec!["tasks.dlq".into()], retries: vec!["tasks.retry.1s=1s".into()] };
         let variables = of(&consumer, &broker, &names);
         let plain: Vec<_> =
             variables.iter().filter_map(|v| Some((v.name.as_str(), v.value.as_deref()?))).collect();

@@ -54,7 +54,7 @@ pub fn status(input: &Input<'_>) -> ConsumerStatus {
     status.partitions = decision.status.partitions.map(number);
     status.cap = decision.status.cap.map(number);
     status.lag = Some(LagStatus {
-        messages: decision.status.lag.messages.and_then(|n| i64::try_from(n).ok()),
+        messages: decision.status.lag.messages.and_then(|n| i64::try_from(two_digits(n)).ok()),
         worst_partition: decision.status.lag.worst_partition.as_ref().map(ToString::to_string),
         seconds: decision.status.lag.seconds.map(whole),
     });
@@ -152,6 +152,8 @@ fn verdicts(input: &Input<'_>) -> Vec<Verdict> {
         (false, Reason::Failed, words.to_owned())
     } else if let Some(conflict) = conflict {
         (false, Reason::Conflict, words(conflict))
+    } else if let Some(unsupported) = refused(Some(decision)) {
+        (false, Reason::InvalidSpec, words(unsupported))
     } else if let Some(unknown) = unknown {
         (false, Reason::Unknown, words(unknown))
     } else if guard(ConditionKind::PartialData).is_some() {
@@ -191,6 +193,15 @@ fn whole(seconds: f64) -> i64 {
     seconds.ceil() as i64
 }
 
+/// A count with two significant digits: one that moves a little is not worth a write.
+const fn two_digits(count: u64) -> u64 {
+    let mut unit = 1;
+    while count / unit >= 100 {
+        unit *= 10;
+    }
+    (count + unit / 2) / unit * unit
+}
+
 /// A rate with two significant digits, as short as it can be written.
 fn text(rate: f64) -> String {
     if rate <= 0.0 || !rate.is_finite() {
@@ -219,6 +230,14 @@ mod tests {
         {
             assert_eq!(text(rate), shown);
         }
+    }
+
+    #[test]
+    fn counts_have_two_digits_and_none_is_rounded_to_nothing() {
+        for (count, shown) in [(0, 0), (1, 1), (99, 99), (104, 100), (995, 1000), (12_345, 12_000)] {
+            assert_eq!(two_digits(count), shown);
+        }
+        assert_eq!(two_digits(u64::MAX / 2), 9_200_000_000_000_000_000);
     }
 
     #[test]

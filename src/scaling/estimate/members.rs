@@ -80,6 +80,11 @@ impl Interval {
 }
 
 impl Members {
+    /// The protocol, as last described.
+    pub const fn kind(&self) -> GroupKind {
+        self.kind
+    }
+
     /// Takes in a description. True if members or assignments changed.
     pub fn describe(&mut self, group: &Group, parts: &mut [Track]) -> bool {
         self.kind = group.kind;

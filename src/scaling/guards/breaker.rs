@@ -9,6 +9,7 @@
 //! A window in which dead letters could not be counted is not clean.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,9 @@ const CLEAN: f64 = 0.5;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::scaling) struct Memory {
     end: Option<i64>,
+    /// What `end` was counted of.
+    #[serde(default)]
+    of: Arc<str>,
     /// (begin, dead letters, done).
     slots: VecDeque<(f64, f64, f64)>,
     open: Option<Open>,
@@ -42,7 +46,11 @@ impl Memory {
     /// Counts this poll.
     pub fn count(&mut self, scene: &Scene<'_>) {
         let window = scene.config.breaker.window;
-        let end = scene.seen.dead_letter.and_then(|d| d.end);
+        let (end, of) = scene.seen.dead_letter.as_ref().map_or((None, &self.of), |d| (d.end, &d.of));
+        if self.of != *of {
+            // What lay in other places before is no new dead letter.
+            (self.end, self.of) = (None, of.clone());
+        }
         #[allow(clippy::cast_precision_loss)]
         let dead = match (self.end, end) {
             (Some(before), Some(end)) => end.saturating_sub(before).max(0) as f64,
@@ -85,7 +93,7 @@ impl Memory {
         if bad {
             self.open.get_or_insert(Open { since: scene.now, bad_at: scene.now, step_at: None });
         }
-        let unknown = scene.seen.dead_letter.is_some_and(|counted| counted.end.is_none());
+        let unknown = scene.seen.dead_letter.as_ref().is_some_and(|counted| counted.end.is_none());
         if let Some(open) = self.open.as_mut().filter(|_| bad || unknown) {
             open.bad_at = scene.now;
         }
@@ -103,7 +111,8 @@ impl Memory {
         } else {
             verdict.no_up = true;
         }
-        let name = settings.dead_letter.as_deref().unwrap_or("the dead-letter queue");
+        let name = if self.of.is_empty() { settings.dead_letter.as_deref() } else { Some(&*self.of) };
+        let name = name.unwrap_or("the dead-letter queue");
         let lasted = scene.now - open.since;
         let detail = if unknown {
             format!("how many messages went to {name} is not known; open for {lasted:.0} s")

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::super::decision::{Bound, Condition, ConditionKind};
 use super::super::estimate::Data;
 use super::super::estimate::kafka::Group;
+use super::super::observation::GroupKind;
 use super::{Scene, Verdict};
 
 /// No usable data since `known_at` (or the start): hold, and after `onUnknown.after` raise to `onUnknown.replicas`.
@@ -31,6 +32,22 @@ pub(in crate::scaling) fn known(scene: &Scene<'_>, known_at: Option<f64>, verdic
             verdict.conditions.push(Condition::new(ConditionKind::DataUnknown, detail));
         }
     }
+}
+
+/// Of what it reads, no lag is known that more replicas would lessen: hold, and say so.
+pub(in crate::scaling) fn supported(scene: &Scene<'_>, kind: GroupKind, verdict: &mut Verdict) {
+    let detail = match (&scene.seen.kafka, &scene.seen.rabbitmq) {
+        (_, Some(queue)) if queue.kind.as_ref() == "stream" => {
+            "a stream has no backlog that is shared: consumers read all of it"
+        }
+        (Some(_), _) if kind == GroupKind::Other => {
+            "a share group or a streams group: it commits no offsets that lag could be counted from"
+        }
+        _ => return,
+    };
+    (verdict.no_up, verdict.no_down) = (true, true);
+    verdict.bounds.push(Bound::Unknown);
+    verdict.conditions.push(Condition::new(ConditionKind::Unsupported, detail.to_owned()));
 }
 
 /// Members outside our pods take partitions: capacity and cap count them. And an application that assigns

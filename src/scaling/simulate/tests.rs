@@ -40,7 +40,9 @@ fn a_step_is_met_and_left_again() {
             wanted.push((plant.now.round(), plant.spec));
         }
     });
-    assert!(done.score.late < 5.0, "{:?} {wanted:?}", done.score);
+    assert!(done.score.late < 0.1 && done.score.p99 < 10.0, "{:?} {wanted:?}", done.score);
+    // Half of the peak is kept for as long as peaks are remembered.
+    assert!(done.plant.spec <= 6, "{wanted:?}");
 }
 
 #[test]
@@ -55,7 +57,11 @@ fn a_step_on_a_queue_is_met_and_left_again_whatever_the_prefetch() {
                 wanted.push((plant.now.round(), plant.spec));
             }
         });
-        assert!(done.score.late < 10.0, "prefetch {prefetch}: {:?} {wanted:?}", done.score);
+        assert!(
+            done.score.late < 0.1 && done.score.p99 < 15.0,
+            "prefetch {prefetch}: {:?} {wanted:?}",
+            done.score
+        );
         assert!(done.plant.spec <= 2, "prefetch {prefetch}: {wanted:?}");
     }
 }

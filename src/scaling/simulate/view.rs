@@ -47,7 +47,7 @@ impl View {
                 partitions: self.partitions(plant),
                 ..Kafka::default()
             }),
-            dead_letter: Some(DeadLetter { end: Some(plant.dead_letters) }),
+            dead_letter: Some(DeadLetter { end: Some(plant.dead_letters), ..DeadLetter::default() }),
             ..Observation::default()
         }
     }

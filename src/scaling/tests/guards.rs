@@ -1,8 +1,8 @@
 //! Each guard is entered, does what it says, and is left again.
 
 use super::super::{
-    Bound, Committed, Condition, ConditionKind, Config, DeadLetter, Decision, GroupRead, GroupState,
-    Isolation, OffsetReset, Pod, RabbitMq, Retry, State,
+    Bound, Committed, Condition, ConditionKind, Config, DeadLetter, Decision, Group, GroupKind, GroupRead,
+    GroupState, Isolation, OffsetReset, Pod, RabbitMq, Retry, State,
 };
 use super::world::World;
 
@@ -321,6 +321,8 @@ fn pods_that_do_not_become_ready_stop_ups_and_not_downs() {
     assert_eq!(world.spec, 12);
     let decision = world.run(120, 30);
     assert!(has(&decision, ConditionKind::PodsNotReady), "{}", decision.message);
+    let first = (0..3_000).map(|_| world.run(1, 0)).find(|decision| decision.replicas < 12).unwrap();
+    assert!(has(&first, ConditionKind::PodsNotReady), "{}", first.message);
     let down = world.run(3_000, 0);
     assert!(down.replicas < 6);
     assert!(!has(&down, ConditionKind::PodsNotReady));
@@ -385,7 +387,10 @@ fn dead_letters_open_the_breaker_and_a_clean_window_closes_it() {
     let mut world = settled(3, 20);
     world.config.breaker.dead_letter = Some("orders.dlq".into());
     world.edit = |seen| {
-        seen.dead_letter = Some(DeadLetter { end: Some(DEAD.load(std::sync::atomic::Ordering::Relaxed)) });
+        seen.dead_letter = Some(DeadLetter {
+            end: Some(DEAD.load(std::sync::atomic::Ordering::Relaxed)),
+            ..DeadLetter::default()
+        });
     };
     world.run(70, 20);
     for _ in 0..30 {
@@ -411,7 +416,10 @@ fn a_half_open_breaker_lets_one_size_through_in_each_window() {
     let add = |n| DEAD.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
     let mut world = settled(3, 20);
     world.edit = |seen| {
-        seen.dead_letter = Some(DeadLetter { end: Some(DEAD.load(std::sync::atomic::Ordering::Relaxed)) });
+        seen.dead_letter = Some(DeadLetter {
+            end: Some(DEAD.load(std::sync::atomic::Ordering::Relaxed)),
+            ..DeadLetter::default()
+        });
     };
     world.run(70, 20);
     for _ in 0..60 {
@@ -442,7 +450,10 @@ fn dead_letters_that_cannot_be_counted_do_not_close_the_breaker() {
     static DEAD: std::sync::atomic::AtomicI64 = std::sync::atomic::AtomicI64::new(0);
     let add = |n| DEAD.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
     let counted = |seen: &mut crate::scaling::Observation| {
-        seen.dead_letter = Some(DeadLetter { end: Some(DEAD.load(std::sync::atomic::Ordering::Relaxed)) });
+        seen.dead_letter = Some(DeadLetter {
+            end: Some(DEAD.load(std::sync::atomic::Ordering::Relaxed)),
+            ..DeadLetter::default()
+        });
     };
     let mut world = settled(3, 20);
     world.edit = counted;
@@ -453,7 +464,7 @@ fn dead_letters_that_cannot_be_counted_do_not_close_the_breaker() {
     }
     world.arrive(3_000);
     // Nobody leads the dead-letter topic: poison goes on, or not.
-    world.edit = |seen| seen.dead_letter = Some(DeadLetter { end: None });
+    world.edit = |seen| seen.dead_letter = Some(DeadLetter { end: None, ..DeadLetter::default() });
     for _ in 0..300 {
         let decision = world.run(1, 20);
         assert_eq!((decision.replicas, decision.bound), (3, Bound::Breaker), "{}", decision.message);
@@ -465,13 +476,22 @@ fn dead_letters_that_cannot_be_counted_do_not_close_the_breaker() {
 }
 
 #[test]
+fn what_lay_in_a_dead_letter_topic_that_is_new_to_the_breaker_does_not_open_it() {
+    let mut world = settled(3, 20);
+    world.edit = |seen| seen.dead_letter = Some(DeadLetter { end: Some(7), of: "a.dlq".into() });
+    world.run(70, 20);
+    world.edit = |seen| seen.dead_letter = Some(DeadLetter { end: Some(5_007), of: "a.dlq, b.dlq".into() });
+    assert!(!has(&world.run(5, 20), ConditionKind::BreakerOpen));
+}
+
+#[test]
 fn the_breaker_never_keeps_a_consumer_at_zero() {
     let mut world = settled(1, 5);
     world.config.min_replicas = 0;
     world.edit = |seen| {
         #[allow(clippy::cast_possible_truncation)]
         let end = (seen.now * 20.0) as i64;
-        seen.dead_letter = Some(DeadLetter { end: Some(end) });
+        seen.dead_letter = Some(DeadLetter { end: Some(end), ..DeadLetter::default() });
     };
     assert!(has(&world.run(100, 5), ConditionKind::BreakerOpen));
     world.scale(0);
@@ -712,13 +732,31 @@ fn a_stream_is_refused_with_a_reason_and_a_single_active_consumer_is_alone() {
         seen.kafka = None;
         seen.rabbitmq = Some(RabbitMq { kind: "stream".into(), ready: Some(9_000), ..RabbitMq::default() });
     };
-    assert!(has(&world.run(3, 0), ConditionKind::Unsupported));
+    let refused = world.run(3, 0);
+    assert!(has(&refused, ConditionKind::Unsupported));
+    assert_eq!((refused.replicas, refused.bound), (1, Bound::Unknown), "{}", refused.message);
     world.edit = |seen| {
         seen.kafka = None;
         seen.rabbitmq = Some(RabbitMq { ready: Some(9_000), single_active: true, ..RabbitMq::default() });
     };
     let decision = world.run(30, 0);
     assert_eq!((decision.replicas, decision.inputs.cap), (1, Some(1)));
+}
+
+#[test]
+fn a_share_groups_lag_is_not_taken_for_one() {
+    let mut world = settled(3, 20);
+    world.edit = |seen| {
+        let kafka = seen.kafka.as_mut().unwrap();
+        kafka.partitions.iter_mut().for_each(|partition| partition.committed = Committed::None);
+        kafka.group =
+            GroupRead::Known(Group { kind: GroupKind::Other, state: GroupState::Dead, ..Group::default() });
+    };
+    for _ in 0..300 {
+        let refused = world.run(1, 500);
+        assert_eq!((refused.replicas, refused.bound), (3, Bound::Unknown), "{}", refused.message);
+        assert!(has(&refused, ConditionKind::Unsupported));
+    }
 }
 
 #[test]

@@ -1,9 +1,14 @@
 //! Behaviour, told as sentences. `world` is a hand-moved group: tests say what happens each second.
 
 mod guards;
+mod held;
+mod learned;
 mod limits;
+mod offsets;
 mod properties;
+mod queue;
 mod reaction;
+mod sequences;
 mod ways_out;
 mod world;
 

@@ -136,7 +136,7 @@ fn replicas_that_get_slow_while_more_start_are_no_full_downstream() {
 }
 
 /// Six replicas, of which three would do as soon as nothing speaks against it.
-fn resting() -> World {
+pub fn resting() -> World {
     let mut world = settled(6, 30);
     world.config.min_replicas = 6;
     world.run(1_000, 20);

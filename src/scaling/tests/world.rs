@@ -21,12 +21,16 @@ pub struct World {
     /// Carry out patches; pods are then ready after `start` seconds.
     pub apply: bool,
     pub start: f64,
+    /// Seconds between two commits; 0: what is done is committed at each look.
+    pub commit: f64,
     /// A partition that nobody works on.
     pub frozen: Option<usize>,
     /// Changes an observation before it is decided on.
     pub edit: fn(&mut Observation),
     pending: Option<(f64, u32)>,
     done: f64,
+    /// What the last commit said, and when it was.
+    shown: (f64, Vec<i64>),
 }
 
 impl World {
@@ -42,10 +46,12 @@ impl World {
             rate: 10.0,
             apply: true,
             start: 3.0,
+            commit: 0.0,
             frozen: None,
             edit: |_| {},
             pending: None,
             done: 0.0,
+            shown: (0.0, vec![0; partitions]),
         }
     }
 
@@ -63,16 +69,28 @@ impl World {
     }
 
     pub fn after(&mut self, seconds: f64) -> Decision {
+        self.pass(seconds);
+        let decision = self.look();
+        self.carry_out(&decision);
+        decision
+    }
+
+    /// Time and work, without a look.
+    pub fn pass(&mut self, seconds: f64) {
         self.now += seconds;
         if self.pending.is_some_and(|(at, _)| self.now >= at) {
             self.ready = self.pending.take().map_or(self.ready, |(_, ready)| ready);
         }
         self.work(seconds);
-        let decision = self.look();
+        if self.now - self.shown.0 >= self.commit {
+            self.shown = (self.now, self.committed.clone());
+        }
+    }
+
+    pub fn carry_out(&mut self, decision: &Decision) {
         if self.apply && decision.patch {
             self.scale(decision.replicas);
         }
-        decision
     }
 
     pub fn scale(&mut self, replicas: u32) {
@@ -114,6 +132,7 @@ impl World {
     pub fn observation(&self) -> Observation {
         let members = self.ready as usize;
         let name = |p: usize| -> Arc<str> { format!("orders/{p}").into() };
+        let committed = if self.commit > 0.0 { &self.shown.1 } else { &self.committed };
         let mut seen = Observation {
             now: self.now,
             target: Target {
@@ -144,7 +163,7 @@ impl World {
                         start: Some(0),
                         end: Some(self.ends[p]),
                         hw: Some(self.ends[p]),
-                        committed: Committed::At(self.committed[p]),
+                        committed: Committed::At(committed[p]),
                         error: None,
                     })
                     .collect(),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::members::{Members, Signs, Told, Wanted};
 use super::offsets::{self, Ends, GroupOffsets, TopicEnds};
+use super::outside::Outside;
 use super::retention::Retention;
 use super::{Side, crowd, pods, side};
 use crate::api::consumer::Isolation as ApiIsolation;
@@ -22,8 +23,8 @@ use crate::controllers::context::Context;
 use crate::controllers::links::Link;
 use crate::controllers::sweep::outcome;
 use crate::scaling::{
-    Committed, DeadLetter, Group, GroupKind, GroupRead, GroupState, Kafka, Member, Observation, Partition,
-    Pod, ReadAt, Retry,
+    Committed, Group, GroupKind, GroupRead, GroupState, Kafka, Member, Observation, Partition, Pod, ReadAt,
+    Retry,
 };
 
 /// How long one request of a sweep may take.
@@ -39,6 +40,7 @@ const FORGET: Duration = Duration::from_secs(60);
 pub struct Facts {
     topics: HashMap<String, Described>,
     members: Members,
+    outside: Outside,
     strangers: Strangers,
     retention: Retention,
     names: HashMap<(String, i32), Arc<str>>,
@@ -83,6 +85,8 @@ pub struct Sample {
     topics: HashMap<String, Result<Topic, String>>,
     committed: HashMap<String, Result<GroupOffsets, KafkaError>>,
     groups: HashMap<String, Told>,
+    /// Groups that are there and no groups of consumers.
+    outside: HashSet<String>,
     strangers: Strangers,
     ends: TopicEnds,
     retention: Option<f64>,
@@ -116,6 +120,9 @@ pub async fn read(
             }
         }
     );
+    facts.outside.look(ctx, &broker, &kafka.client, &sample.groups);
+    let groups = all_groups(due).map(|group| &group.name);
+    sample.outside = groups.filter(|group| facts.outside.has(group)).cloned().collect();
     sample.strangers = strangers(ctx, due, &sample.groups, &mut facts.strangers);
     facts.names.retain(|(topic, _), _| facts.topics.contains_key(topic));
     sample.ends = named(&sample.topics, facts);
@@ -152,7 +159,7 @@ async fn topics(
 ) -> Result<(), KafkaError> {
     let mut wanted: BTreeSet<String> = all_groups(due).flat_map(|group| group.topics.clone()).collect();
     for side in sample.side.values() {
-        wanted.extend(side.dead_letter.iter().cloned());
+        wanted.extend(side.dead_letters.iter().cloned());
         wanted.extend(side.retries.iter().cloned());
     }
     let now = Instant::now();
@@ -330,9 +337,7 @@ pub fn observation(sample: &Sample, registration: &Registration, group: &registr
     Observation {
         now: sample.at,
         kafka: Some(kafka(sample, group, &registration.target)),
-        dead_letter: side.dead_letter.as_ref().map(|topic| DeadLetter {
-            end: ends(topic).and_then(|ends| ends.iter().map(|ends| ends.high).sum()),
-        }),
+        dead_letter: side.dead_letter(|topic| ends(topic)?.iter().map(|ends| ends.high).sum()),
         retry: (!side.retries.is_empty())
             .then(|| Retry { lag: side.retries.iter().map(waiting).sum::<Option<u64>>() }),
         offsets_retention: sample.retention,
@@ -387,6 +392,10 @@ fn kafka(sample: &Sample, source: &registry::Group, target: &TargetKey) -> Kafka
 }
 
 fn group(sample: &Sample, name: &str, target: &TargetKey) -> GroupRead {
+    if sample.outside.contains(name) {
+        let (kind, state) = (GroupKind::Other, GroupState::Dead);
+        return GroupRead::Known(Group { kind, state, ..Group::default() });
+    }
     let described = match sample.groups.get(name) {
         None => return GroupRead::NotRead,
         Some(Ok(described)) => described,

@@ -6,6 +6,7 @@ mod crowd;
 mod kafka;
 mod members;
 mod offsets;
+mod outside;
 mod pods;
 mod rabbitmq;
 mod retention;
@@ -18,7 +19,7 @@ use crate::api::conditions::Reason;
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
 use crate::controllers::links::{Endpoint, Link};
-use crate::scaling::{Observation, Target};
+use crate::scaling::{DeadLetter, Observation, Target};
 
 /// What is kept from sweep to sweep.
 #[derive(Default)]
@@ -99,7 +100,7 @@ pub fn observation(sample: &Sample, registration: &Registration, target: Target,
 /// The dead-letter and retry topics, or queues, of one Consumer.
 #[derive(Clone, Default)]
 struct Side {
-    dead_letter: Option<String>,
+    dead_letters: Vec<String>,
     retries: Vec<String>,
 }
 
@@ -107,8 +108,31 @@ struct Side {
 fn side(ctx: &Context, registration: &Registration) -> Side {
     let declared = environment::names(ctx, &registration.consumer);
     let retries = declared.retries.iter().filter_map(|retry| Some(retry.rsplit_once('=')?.0.to_owned()));
-    Side {
-        dead_letter: registration.consumer.spec.scaling.breaker.dead_letter.clone().or(declared.dead_letter),
-        retries: retries.collect(),
+    let retries = retries.collect();
+    let set = registration.consumer.spec.scaling.breaker.dead_letter.clone();
+    Side { dead_letters: set.map_or(declared.dead_letters, |name| vec![name]), retries }
+}
+
+impl Side {
+    /// What came into all of them, where that is known of each; none where there are none.
+    fn dead_letter(&self, came: impl Fn(&String) -> Option<i64>) -> Option<DeadLetter> {
+        (!self.dead_letters.is_empty()).then(|| DeadLetter {
+            end: self.dead_letters.iter().map(came).sum(),
+            of: self.dead_letters.join(", ").into(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dead_letters_of_several_topics_are_counted_together_and_one_that_is_unknown_makes_all_unknown() {
+        let side = Side { dead_letters: vec!["a.dlq".into(), "b.dlq".into()], retries: Vec::new() };
+        let counted = side.dead_letter(|name| Some(if name == "a.dlq" { 7 } else { 5 })).unwrap();
+        assert_eq!((counted.end, &*counted.of), (Some(12), "a.dlq, b.dlq"));
+        assert_eq!(side.dead_letter(|name| (name == "a.dlq").then_some(7)).unwrap().end, None);
+        assert_eq!(Side::default().dead_letter(|_| Some(1)), None);
     }
 }

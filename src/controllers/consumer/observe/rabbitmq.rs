@@ -22,7 +22,7 @@ use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
 use crate::controllers::links::Link;
 use crate::controllers::sweep_rabbitmq::outcome;
-use crate::scaling::{DeadLetter, Observation, RabbitMq, Retry};
+use crate::scaling::{Observation, RabbitMq, Retry};
 
 /// How long one request of a sweep may take.
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -113,7 +113,7 @@ pub async fn read(
         if now.contains(registration.uid.as_str()) {
             probed.entry(queue.vhost.clone()).or_default().extend(names.clone().cloned());
         }
-        listed.entry(queue.vhost.clone()).or_default().extend(names.chain(&side.dead_letter).cloned());
+        listed.entry(queue.vhost.clone()).or_default().extend(names.chain(&side.dead_letters).cloned());
         sides.insert(registration.uid.clone(), side);
     }
     let (depths, ()) =
@@ -280,10 +280,7 @@ pub fn observation(sample: &Sample, registration: &Registration, queue: &QueueNa
     Observation {
         now: sample.at,
         rabbitmq: sample.queues.get(queue).map(|seen| seen.queue.clone()),
-        dead_letter: side
-            .dead_letter
-            .as_ref()
-            .map(|name| DeadLetter { end: of(name).and_then(|seen| seen.came) }),
+        dead_letter: side.dead_letter(|name| of(name)?.came),
         retry: (!side.retries.is_empty())
             .then(|| Retry { lag: side.retries.iter().map(waiting).sum::<Option<u64>>() }),
         ..Observation::default()
