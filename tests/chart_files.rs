@@ -102,6 +102,29 @@ fn every_value_has_a_comment_and_a_type() {
     assert_eq!(values.into_iter().map(|(path, _)| path).collect::<BTreeSet<_>>(), typed);
 }
 
+/// Where the schema takes an object of whatever form, or a list of whatever.
+fn free(path: &str, node: &Value, found: &mut Vec<String>) {
+    if node["type"] == "object" && !node["additionalProperties"].is_object() {
+        let closed = node["additionalProperties"] == false && node["properties"].is_object();
+        found.extend((!closed).then(|| path.to_owned()));
+    }
+    if node["type"] == "array" && !node["items"].is_object() {
+        found.push(path.to_owned());
+    }
+    for (key, below) in node.as_object().into_iter().flatten() {
+        free(&format!("{path}/{key}"), below, found);
+    }
+}
+
+#[test]
+fn no_value_takes_an_object_whose_keys_are_not_known() {
+    let mut root: Value = serde_json::from_str(&read(&format!("{CHART}/values.schema.json"))).expect("JSON");
+    root["properties"].as_object_mut().expect("properties").remove("global");
+    let mut found = Vec::new();
+    free("", &root, &mut found);
+    assert_eq!(found, [""; 0]);
+}
+
 /// The names that begin with `prefix` and go on in lower case.
 fn names<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
     text.match_indices(prefix).map(|(at, _)| {

@@ -115,7 +115,7 @@ helm_settings() {
   echo --take-ownership
 }
 
-# chart_install CHART [--reuse|--namespaces]
+# chart_install CHART [--reuse|--namespaces]: what is used again gets the chart's own two replicas.
 chart_install() {
   local more=()
   if [[ ${2-} != --reuse ]]; then
@@ -123,9 +123,42 @@ chart_install() {
     kubectl -n "$namespace" delete lease spillway --ignore-not-found
   fi
   [[ ${2-} != --namespaces ]] || more=(--values "$tests/values/namespaces.yaml")
+  if [[ ${2-} == --reuse ]]; then
+    more=(--set "replicas=$(sed -n 's/^replicas: //p' "$chart/values.yaml")")
+    export SPILLWAY_TEST_TWO=true
+  fi
   audit_begin
   # shellcheck disable=SC2046 # words, none with a space
   helm install spillway "$scratch/$1" $(helm_settings) "${more[@]}" || { pods_tell; return 1; }
+}
+
+# Both of the chart's replicas become ready, and one of them leads, which the Lease names.
+one_of_two_leads() {
+  local pods pod until=$((SECONDS + 60)) ready leads leader
+  kubectl -n "$namespace" rollout status deployment/spillway --timeout=60s
+  while ((SECONDS < until)); do
+    ready=0 leads=0
+    mapfile -t pods < <(kubectl -n "$namespace" get pods -l app.kubernetes.io/instance=spillway -o name)
+    for pod in "${pods[@]}"; do
+      if ask "$pod" /readyz >/dev/null; then ready=$((ready + 1)); fi
+      if ask "$pod" /metrics | grep -x 'spillway_leader 1'; then leads=$((leads + 1)) leader=${pod#pod/}; fi
+    done
+    [[ ${#pods[@]} != 2 || $ready != 2 || $leads != 1 ]] || break
+    sleep 0.2
+  done
+  [[ ${#pods[@]} == 2 && $ready == 2 && $leads == 1 ]] || { echo "${#pods[@]} pods, $ready ready, $leads lead"; pods_tell; return 1; }
+  [[ $(kubectl -n "$namespace" get lease spillway -o jsonpath='{.spec.holderIdentity}') == "$leader" ]]
+}
+
+# ask POD PATH: what a replica answers, wherever it listens.
+ask() {
+  local address
+  if [[ -n ${SPILLWAY_TEST_HOST_NETWORK-} ]]; then
+    address=$(kubectl -n "$namespace" logs "$1" | jq -r 'select(.message | startswith("listening")).address') || return
+    curl -sf --noproxy '*' "http://$address$2"
+  else
+    kubectl get --raw "/api/v1/namespaces/$namespace/pods/${1#pod/}:8080/proxy$2"
+  fi
 }
 
 pods_tell() {
