@@ -1,9 +1,9 @@
 //! Who may use a Broker, and for what.
 
 use serde_json::json;
-use spillway_operator::api::Topic;
+use spillway_operator::api::{Broker, Topic};
 
-use crate::bed::{Object as _, World, bare_world, topic_yaml, world};
+use crate::bed::{Object as _, World, bare_world, login_yaml, required, topic_yaml, world};
 
 /// A Topic in another namespace, on the Broker of the first.
 async fn foreign_topic(first: &World, second: &World) {
@@ -41,6 +41,56 @@ fn a_selector_picks_namespaces_by_their_labels() {
             .replace("{name: kafka}", &format!("{{name: kafka, namespace: {}}}", w.namespace));
         other.apply(&yaml).await;
         other.condition::<Topic>("bills", "Ready", "False", "NamespaceNotAllowed").await;
+    });
+}
+
+#[test]
+fn a_second_broker_to_the_same_kafka_is_no_way_around_the_first_one() {
+    bare_world(async |w| {
+        let team = w.at(&w.another_namespace("team", json!({})).await);
+        w.start_operator().await;
+        w.broker("rules: [{namespaces: ['${NS}'], names: ['${PREFIX}a.*']}]").await;
+        w.a_second_after::<Broker>("kafka").await;
+        // Another listener: the cluster says who it is.
+        let secret = login_yaml(
+            "login",
+            &required("SPILLWAY_TEST_KAFKA_USER"),
+            &required("SPILLWAY_TEST_KAFKA_PASSWORD"),
+        );
+        let mine = "apiVersion: spillway.dev/v1alpha1\nkind: Broker\nmetadata: {name: mine}\nspec:\n  kafka:\n    bootstrapServers: ['${SPILLWAY_TEST_KAFKA_SASL}']\n    sasl: {mechanism: PLAIN, credentialsSecretRef: {name: login}}\n";
+        for at in [w, &team] {
+            at.apply(&secret).await;
+            at.apply(mine).await;
+        }
+        let on_mine =
+            |name: &str, spec: &str| topic_yaml(name, spec).replace("{name: kafka}", "{name: mine}");
+        w.ready::<Broker>("mine").await;
+        w.apply(&on_mine("ruled", "name: ${PREFIX}b.orders\npartitions: 1")).await;
+        w.condition::<Topic>("ruled", "Ready", "False", "RuleViolated").await;
+
+        let claimed: Broker = team.condition("mine", "Ready", "False", "ClusterClaimed").await;
+        assert!(
+            claimed.message("Ready").contains(&format!("{}/kafka", w.namespace)),
+            "{}",
+            claimed.summary()
+        );
+        team.apply(&on_mine("claimed", "name: ${PREFIX}a.claimed\npartitions: 1\ndeletionPolicy: Delete"))
+            .await;
+        team.condition::<Topic>("claimed", "Ready", "False", "ClusterClaimed").await;
+        for name in ["b.orders", "a.claimed"] {
+            assert!(w.kafka.topic(&w.name(name)).await.is_none(), "{name}");
+        }
+        // What was never made there holds up nobody.
+        team.delete::<Topic>("claimed").await;
+        team.until_gone::<Topic>("claimed").await;
+        // Once the first one allows the namespace, the second one may come, and its rules hold.
+        w.broker(
+            "allowedNamespaces: {from: All}\nrules: [{namespaces: ['${NS}*'], names: ['${PREFIX}a.*']}]",
+        )
+        .await;
+        team.ready::<Broker>("mine").await;
+        team.apply(&on_mine("free", "name: ${PREFIX}a.free\npartitions: 1")).await;
+        team.ready::<Topic>("free").await;
     });
 }
 

@@ -223,6 +223,39 @@ fn a_client_certificate_of_a_secret_is_shown_to_the_broker() {
 }
 
 #[test]
+fn what_a_secret_holds_may_stand_under_any_key() {
+    world(async |w| {
+        let broker = |name: &str, listener: &str, tls: &str, sasl: &str| {
+            format!(
+                "apiVersion: spillway.dev/v1alpha1\nkind: Broker\nmetadata: {{name: {name}}}\nspec:\n  kafka:\n    bootstrapServers: ['${{SPILLWAY_TEST_KAFKA_{listener}}}']\n    tls: {{caSecretRef: {{name: odd, key: authority}}{tls}}}\n{sasl}"
+            )
+        };
+        let client = ", clientSecretRef: {name: odd, certKey: client.pem, keyKey: client-key.pem}";
+        let sasl = "    sasl: {mechanism: SCRAM-SHA-256, credentialsSecretRef: {name: odd, usernameKey: who, passwordKey: word}}\n";
+        w.apply(&broker("login", "SASL_SSL", "", sasl)).await;
+        w.apply(&broker("certificate", "SSL", client, "")).await;
+        // A Secret with the usual keys is none of theirs, and each key that is missing is named.
+        let secret = |keys: &str| {
+            format!("{{apiVersion: v1, kind: Secret, metadata: {{name: odd}}, stringData: {{{keys}}}}}")
+        };
+        let authority = format!("authority: {}", pem("SPILLWAY_TEST_KAFKA_CA"));
+        w.apply(&secret(&format!("{authority}, username: u, password: p, tls.crt: c, tls.key: k"))).await;
+        for (name, key) in [("login", "\"who\""), ("certificate", "\"client.pem\"")] {
+            let broker: Broker = w.condition(name, "Ready", "False", "SecretInvalid").await;
+            assert!(broker.message("Ready").contains(key), "{}", broker.summary());
+        }
+        w.apply(&secret(&format!(
+            "{authority}, who: '${{SPILLWAY_TEST_KAFKA_USER}}', word: '${{SPILLWAY_TEST_KAFKA_PASSWORD}}', client.pem: {}, client-key.pem: {}",
+            pem("SPILLWAY_TEST_KAFKA_CERT"),
+            pem("SPILLWAY_TEST_KAFKA_KEY")
+        )))
+        .await;
+        w.ready::<Broker>("login").await;
+        w.ready::<Broker>("certificate").await;
+    });
+}
+
+#[test]
 fn a_bootstrap_server_with_a_scheme_is_refused_at_admission() {
     world(async |w| {
         let words = w

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, EnvVar};
 use kube::Api;
+use serde_json::json;
 use spillway_operator::api::{Consumer, Topic};
 
-use crate::bed::{Object as _, World, consumer_yaml, deployment, sleeping_pod, until, world};
+use crate::bed::{Object as _, World, bare_world, consumer_yaml, deployment, sleeping_pod, until, world};
 
 fn deployments(w: &World) -> Api<Deployment> {
     Api::namespaced(w.client.clone(), &w.namespace)
@@ -55,6 +56,34 @@ fn a_consumer_names_exactly_one_of_a_target_and_a_template() {
         let order = "scaleTargetRef: {name: orders}\nscaling: {minReplicas: 5, maxReplicas: 2}";
         let order = w.refused(&consumer_yaml("orders", order)).await;
         assert!(order.contains("maxReplicas must be at least minReplicas"), "{order}");
+        for (spec, words) in [
+            (
+                "scaleTargetRef: {name: a}\ncredentialsSecretRef: {name: b}",
+                "credentialsSecretRef is for the environment of pods",
+            ),
+            ("scaleTargetRef: {name: a, kind: DaemonSet}", "Unsupported value: \"DaemonSet\""),
+            ("scaleTargetRef: {name: a}\nscaling: {targetDelay: 999ms}", "targetDelay must be at least 1s"),
+            (
+                "scaleTargetRef: {name: a}\nscaling: {tuning: {pollInterval: 499ms}}",
+                "pollInterval must be from 500ms to 1m",
+            ),
+            (
+                "scaleTargetRef: {name: a}\nscaling: {tuning: {pollInterval: 61s}}",
+                "pollInterval must be from 500ms to 1m",
+            ),
+            ("scaleTargetRef: {name: a}\nscaling: {tuning: {utilization: 101}}", "utilization"),
+            ("scaleTargetRef: {name: a}\nscaling: {consumersPerReplica: 0}", "consumersPerReplica"),
+            ("scaleTargetRef: {name: a}\nscaling: {ratePerReplica: '-1'}", "ratePerReplica"),
+            ("scaleTargetRef: {name: a}\nscaling: {breaker: {maxRatio: '1.1'}}", "maxRatio"),
+            ("scaleTargetRef: {name: a}\nscaling: {breaker: {minCount: 0}}", "minCount"),
+        ] {
+            let refused = w.refused(&consumer_yaml("orders", spec)).await;
+            assert!(refused.contains(words), "{spec}: {refused}");
+        }
+        let twice =
+            consumer_yaml("orders", "scaleTargetRef: {name: a}").replace("'${PREFIX}orders'", "a, b, a");
+        let twice = w.refused(&twice).await;
+        assert!(twice.contains("topics names one topic twice"), "{twice}");
     });
 }
 
@@ -69,6 +98,30 @@ fn a_target_that_does_not_exist_is_told_and_noticed_when_it_appears() {
         let consumer: Consumer = w.ready("orders").await;
         let status = consumer.status.expect("a status");
         assert_eq!((status.replicas, status.partitions, status.cap), (Some(1), Some(3), Some(3)));
+    });
+}
+
+#[test]
+fn a_consumer_reads_from_the_broker_of_another_namespace_as_long_as_that_broker_says_so() {
+    bare_world(async |w| {
+        let team = w.at(&w.another_namespace("team", json!({})).await);
+        w.start_operator().await;
+        w.broker("").await;
+        w.topic("orders", "partitions: 3").await;
+        w.ready::<Topic>("orders").await;
+        team.apply(&deployment(&team, "worker", 1).await).await;
+        let yaml = consumer_yaml("orders", "scaleTargetRef: {name: worker}")
+            .replace("{name: kafka}", &format!("{{name: kafka, namespace: {}}}", w.namespace));
+        team.apply(&yaml).await;
+        for _ in 0..2 {
+            let refused: Consumer = team.condition("orders", "Ready", "False", "NamespaceNotAllowed").await;
+            assert!(refused.message("Ready").contains("allowedNamespaces"), "{}", refused.summary());
+            w.broker("allowedNamespaces: {from: All}").await;
+            let consumer: Consumer = team.ready("orders").await;
+            assert_eq!(consumer.status.and_then(|status| status.partitions), Some(3));
+            w.broker("").await;
+        }
+        team.condition::<Consumer>("orders", "Ready", "False", "NamespaceNotAllowed").await;
     });
 }
 

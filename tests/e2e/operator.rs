@@ -3,22 +3,33 @@
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 use kube::api::ListParams;
 use spillway_operator::api::{Broker, Queue, Topic};
 
 use crate::bed::{
-    Fate, Operator, Request, Side, Site, World, bare_world, binary, until, until_within, world,
+    Fate, Operator, Request, Side, Site, Start, World, bare_world, binary, until, until_within, world,
 };
 
-/// The Lease's holder; empty if it was released.
-async fn holder(w: &World) -> String {
+/// The Lease, as it is now.
+async fn lease(w: &World) -> LeaseSpec {
     let leases: Api<Lease> = Api::namespaced(w.client.clone(), &w.namespace);
     let leases = leases.list(&ListParams::default()).await.expect("Leases");
     assert!(leases.items.len() <= 1, "one Lease");
-    let spec = leases.items.into_iter().next().and_then(|lease| lease.spec);
-    spec.and_then(|spec| spec.holder_identity).unwrap_or_default()
+    leases.items.into_iter().next().and_then(|lease| lease.spec).unwrap_or_default()
+}
+
+/// The Lease's holder; empty if it was released.
+async fn holder(w: &World) -> String {
+    lease(w).await.holder_identity.unwrap_or_default()
+}
+
+/// A time of the Lease on this process's clock: that of the same machine.
+fn since(time: Option<MicroTime>) -> Instant {
+    let age = jiff::Timestamp::now().duration_since(time.expect("a time").0);
+    Instant::now().checked_sub(Duration::try_from(age).expect("in the past")).expect("since the boot")
 }
 
 /// How long after `asked` the first operator was gone and the second one led.
@@ -175,46 +186,103 @@ fn a_leader_that_was_frozen_finds_itself_fenced_and_ends_without_a_write() {
     });
 }
 
+/// How many bindings of one queue a leader has to make again, one after the other.
+const BINDINGS: usize = 40;
+
+/// A Queue with so many bindings that is as declared; they are gone when this returns, and `first` makes them again,
+/// slowly: it has work for longer than its Lease lasts.
+async fn much_to_correct(site: &Site<'_>, first: &Arc<Operator>) -> Vec<String> {
+    let keys: Vec<_> = (0..BINDINGS).map(|n| format!("k{n:02}")).collect();
+    let declared: Vec<_> =
+        keys.iter().map(|key| format!("{{source: amq.topic, routingKey: {key}}}")).collect();
+    site.w.rabbit_at(&site.rabbitmq.url(), "resyncInterval: 5s").await;
+    site.w.queue("work", &format!("bindings: [{}]", declared.join(", "))).await;
+    site.w.ready::<Queue>("work").await;
+    site.cut.arm(first, |request: &Request| {
+        let binds = request.what.starts_with("POST /api/bindings/");
+        if binds { Fate::Late(Duration::from_millis(250)) } else { Fate::Pass }
+    });
+    let mq = site.w.mq().await;
+    futures::future::join_all(keys.iter().map(|key| mq.unbind("amq.topic", "work", key))).await;
+    until("the leader corrects it", async || match bound(&site.cut.writes()) {
+        0 => Err("not yet".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+    keys.iter().map(|key| format!("amq.topic|{key}")).collect()
+}
+
+/// How many of the writes make a binding.
+fn bound(writes: &[String]) -> usize {
+    writes.iter().filter(|write| write.starts_with("RabbitMq POST /api/bindings/")).count()
+}
+
 #[test]
-fn a_leader_that_is_cut_off_from_the_api_server_ends_before_another_one_writes() {
+fn a_leader_that_is_cut_off_in_the_middle_of_its_work_begins_no_write_after_its_deadline() {
+    const LEASE: Duration = Duration::from_secs(6);
+    /// From the operator to the proxy that counts.
+    const ON_THE_WAY: Duration = Duration::from_millis(200);
     bare_world(async |w| {
         let site = Site::new(w).await;
-        let first = site.start().await;
+        let first = site.start_with(&["--lease-seconds", "6"]).await;
         w.broker_at(&site.kafka.address(), "resyncInterval: 5s").await;
         w.topic("orders", "partitions: 1\nconfig: {retention.ms: '60000'}").await;
         w.ready::<Topic>("orders").await;
         let leader = holder(w).await;
-        // This one reaches the API server by itself, and Kafka as the first one does.
-        let second = w.start_operator().await;
+        // This one reaches the API server by itself, and the brokers as the first one does.
+        let arguments = ["--lease-seconds", "6"].map(str::to_owned).to_vec();
+        let second = w.start_operator_as(&Start { arguments, ..Start::default() }).await;
+        let bindings = much_to_correct(&site, &first).await;
 
         site.api.close();
         let cut_off = Instant::now();
-        // The first one cannot know of the Topic, and sees the drift; only who leads may do something about either.
+        // Of the Topic the first one cannot know; the work at RabbitMQ it has in hand.
         w.topic("late", "partitions: 1").await;
-        let status = first.ended(Duration::from_secs(30)).await;
+        let deadline = since(lease(w).await.renew_time) + LEASE * 4 / 5;
+        let status = first.ended(Duration::from_secs(15)).await;
         assert!(!status.success(), "{status}");
-        let ended = cut_off.elapsed();
+        let ended = Instant::now();
+        site.cut.disarm();
         w.kafka.set_config(&w.name("orders"), &[]).await;
+        let done = w.mq().await.bindings("work").await.len();
+        assert!((2..BINDINGS - 2).contains(&done), "{done} bindings: it was not in the middle of them");
         until("the standby leads", async || match holder(w).await {
             holder if holder != leader && !holder.is_empty() => Ok(()),
             holder => Err(holder),
         })
         .await;
+        let took = since(lease(w).await.acquire_time);
         println!(
-            "the first one ended {ended:?} and the second one led {:?} after the cut",
-            cut_off.elapsed()
+            "after the cut: the deadline {:?}, the end {:?}, the other one's Lease {:?}; {done} bindings were made",
+            deadline - cut_off,
+            ended - cut_off,
+            took - cut_off
         );
+        assert!(ended < took, "it was there still when the other one led");
+        assert!(took > deadline + ON_THE_WAY * 2, "{:?}: no room to look into", took - deadline);
+
         w.ready::<Topic>("late").await;
         w.kafka
             .until_topic(&w.name("orders"), "is as declared again", |topic| {
                 topic.config.get("retention.ms").is_some_and(|value| value == "60000")
             })
             .await;
+        let bindings: Vec<_> = bindings.iter().map(String::as_str).collect();
+        w.mq().await.until_bindings("work", &bindings).await;
+        w.ready::<Queue>("work").await;
         assert_eq!(second.metric("spillway_leader").await, Some(1.0));
+
         let wrote = site.cut.writes_since(cut_off);
+        let late = site.cut.writes_since(deadline + ON_THE_WAY);
+        let others = site.cut.writes_since(took);
+        assert!(bound(&wrote[..wrote.len() - late.len()]) > 2, "nothing tempted it: {wrote:?}");
+        assert_eq!(late[..late.len() - others.len()], [""; 0], "written after the deadline, with no leader");
         let made = wrote.iter().filter(|write| write.contains("CreateTopics")).count();
         assert_eq!(made, 1, "{wrote:?}");
-        assert!(!first.text().contains("late"), "it worked on what it could not know:\n{}", first.tail());
+        // That of the moment of its death may be sent twice.
+        let made = bound(&site.cut.writes());
+        assert!((BINDINGS..BINDINGS + 2).contains(&made), "{made} bindings were made of {BINDINGS}");
+        assert!(!first.text().contains("/late"), "it worked on what it could not know:\n{}", first.tail());
     });
 }
 

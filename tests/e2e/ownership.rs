@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use spillway_operator::api::Topic;
+use spillway_operator::api::{Broker, Topic};
 
-use crate::bed::{Object as _, never_within, world};
+use crate::bed::{Object as _, never_within, topic_yaml, world};
 
 #[test]
 fn an_identical_topic_that_was_there_is_adopted_silently() {
@@ -94,6 +94,46 @@ fn of_two_objects_for_one_topic_the_older_owns_it_and_the_younger_names_the_owne
             w.kafka.topic(&w.name("orders")).await.is_some(),
             "deleting the owner deleted the heir's topic"
         );
+    });
+}
+
+#[test]
+fn of_two_objects_for_one_topic_on_two_brokers_of_one_cluster_the_older_owns_it() {
+    world(async |w| {
+        w.broker("").await;
+        let second = "apiVersion: spillway.dev/v1alpha1\nkind: Broker\nmetadata: {name: second}\nspec:\n  kafka: {bootstrapServers: ['${KAFKA}']}\n";
+        w.apply(second).await;
+        w.ready::<Broker>("second").await;
+        let there =
+            |name: &str, spec: &str| topic_yaml(name, spec).replace("{name: kafka}", "{name: second}");
+        let orders = "name: ${PREFIX}orders\npartitions: 2\ndeletionPolicy: Delete";
+        // The Broker that came later has the older object: it is the object's age that counts.
+        w.apply(&there("older", orders)).await;
+        w.ready::<Topic>("older").await;
+        w.a_second_after::<Topic>("older").await;
+        w.topic("younger", "name: ${PREFIX}orders\npartitions: 5\ndeletionPolicy: Delete").await;
+        let younger: Topic = w.condition("younger", "Ready", "False", "Conflict").await;
+        let owner = format!("Topic {}/older", w.namespace);
+        assert!(younger.message("Ready").contains(&owner), "{}", younger.summary());
+        w.delete::<Topic>("younger").await;
+        w.until_gone::<Topic>("younger").await;
+        let seen = w.kafka.topic(&w.name("orders")).await.expect("deleting the loser deleted the topic");
+        assert_eq!(seen.partitions, 2);
+
+        w.topic("heir", orders).await;
+        w.condition::<Topic>("heir", "Ready", "False", "Conflict").await;
+        w.delete::<Topic>("older").await;
+        w.until_gone::<Topic>("older").await;
+        w.ready::<Topic>("heir").await;
+        w.event::<Topic>("heir", "HandedOver").await;
+        assert!(
+            w.kafka.topic(&w.name("orders")).await.is_some(),
+            "deleting the owner deleted the heir's topic"
+        );
+        // Now it is the heir's alone, and goes with it.
+        w.delete::<Topic>("heir").await;
+        w.until_gone::<Topic>("heir").await;
+        w.kafka.until_gone(&w.name("orders")).await;
     });
 }
 

@@ -270,6 +270,21 @@ fn a_second_broker_to_the_same_cluster_is_no_way_around_the_first_ones_rules() {
         w.apply(&through(&binding_yaml("b", "source: amq.topic\ndestination: {queue: b.q}"))).await;
         violated::<Queue>(w, "q", "b.q").await;
         violated::<Binding>(w, "b", "").await;
+        // Of one queue on both, the older object owns.
+        w.queue("first", "name: a.orders\nmaxLength: 5\ndeletionPolicy: Delete").await;
+        w.ready::<Queue>("first").await;
+        w.a_second_after::<Queue>("first").await;
+        let rival = queue_yaml("second", "name: a.orders\nmaxLength: 9\ndeletionPolicy: Delete");
+        w.apply(&through(&rival)).await;
+        let second: Queue = w.condition("second", "Ready", "False", "Conflict").await;
+        let owner = format!("Queue {}/first", w.namespace);
+        assert!(second.message("Ready").contains(&owner), "{}", second.summary());
+        w.delete::<Queue>("second").await;
+        w.until_gone::<Queue>("second").await;
+        let policy = w.mq().await.policy("spillway.q.a.orders").await.expect("a policy");
+        assert_eq!(policy["definition"]["max-length"], 5);
+        w.delete::<Queue>("first").await;
+        w.until_gone::<Queue>("first").await;
 
         team.login("rabbitmq").await;
         team.apply(&mine).await;

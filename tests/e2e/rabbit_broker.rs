@@ -39,7 +39,10 @@ fn the_secret_that_rabbitmqs_cluster_operator_writes_is_enough() {
     world(async |w| {
         w.mq().await;
         let bed = RabbitAddress::of_the_bed();
-        let (host, port) = bed.amqp.trim_start_matches("amqp://").split_once(':').expect("host:port");
+        // Its host and port are where the depth of queues is asked for.
+        let mut amqp = Proxy::closed(bed.amqp.trim_start_matches("amqp://"));
+        let address = amqp.address();
+        let (host, port) = address.split_once(':').expect("host:port");
         w.apply(&format!(
             "{{apiVersion: v1, kind: Secret, metadata: {{name: rabbit-default-user}}, stringData: {{host: '{host}', port: '{port}', username: '{}', password: '{}', default_user.conf: 'x', provider: rabbitmq, type: rabbitmq}}}}",
             bed.username, bed.password
@@ -58,9 +61,14 @@ fn the_secret_that_rabbitmqs_cluster_operator_writes_is_enough() {
         )
         .await;
         w.ready::<Broker>("rabbitmq").await;
-        w.queue("orders", "").await;
+        w.queue("orders", "deletionPolicy: DeleteIfEmpty").await;
         w.ready::<Queue>("orders").await;
         assert_eq!(w.mq().await.the_queue("orders").await["type"], "quorum");
+        w.delete::<Queue>("orders").await;
+        w.condition::<Queue>("orders", "Ready", "False", "BrokerUnreachable").await;
+        amqp.open();
+        w.until_gone::<Queue>("orders").await;
+        assert_eq!(w.mq().await.queues().await, [""; 0]);
     });
 }
 
@@ -329,6 +337,19 @@ fn a_client_certificate_is_shown_to_rabbitmq_which_refuses_that_of_a_stranger() 
             over_tls(w, name, &url, &tls).await;
         }
         w.ready::<Broker>("known").await;
+        // The same under keys of other names.
+        let (certificate, key) = (pem("SPILLWAY_TEST_RABBITMQ_CERT"), pem("SPILLWAY_TEST_RABBITMQ_KEY"));
+        let bed = RabbitAddress::of_the_bed();
+        w.apply(&format!(
+            "{{apiVersion: v1, kind: Secret, metadata: {{name: odd}}, stringData: {{authority: {ca}, client: {certificate}, client-key: {key}, who: '{}', word: '{}'}}}}",
+            bed.username, bed.password
+        ))
+        .await;
+        w.apply(&format!(
+            "apiVersion: spillway.dev/v1alpha1\nkind: Broker\nmetadata: {{name: odd}}\nspec:\n  rabbitmq:\n    managementUrl: {url}\n    credentialsSecretRef: {{name: odd, usernameKey: who, passwordKey: word}}\n    tls: {{caSecretRef: {{name: odd, key: authority}}, clientSecretRef: {{name: odd, certKey: client, keyKey: client-key}}}}\n"
+        ))
+        .await;
+        w.ready::<Broker>("odd").await;
         let stranger: Broker = w.condition("stranger", "Ready", "False", "BrokerUnreachable").await;
         assert!(stranger.message("Ready").contains("UnknownCA"), "{}", stranger.summary());
     });

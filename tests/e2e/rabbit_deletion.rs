@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use kube::ResourceExt as _;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
+use kube::api::DeleteParams;
+use kube::{Api, ResourceExt as _};
 use serde_json::json;
 use spillway_operator::api::{Binding, Broker, Exchange, Queue};
 
-use crate::bed::{Object as _, Proxy, RabbitAddress, never_within, rabbit_yaml, until_within, world};
+use crate::bed::{
+    Object as _, Proxy, RabbitAddress, bare_world, never_within, rabbit_yaml, until_within, world,
+};
 
 #[test]
 fn retain_keeps_queue_exchange_and_policy_and_needs_no_finalizer() {
@@ -327,6 +331,97 @@ fn objects_of_a_virtual_host_that_is_gone_go_and_hold_up_no_namespace() {
         }
         w.delete::<Binding>("b").await;
         w.until_gone::<Binding>("b").await;
+    });
+}
+
+#[test]
+fn a_namespace_whose_login_went_first_goes_too_and_leaves_everything_at_rabbitmq() {
+    bare_world(async |w| {
+        let name = w.another_namespace("doomed", json!({})).await;
+        w.start_operator().await;
+        let doomed = w.at(&name);
+        doomed.rabbit("resyncInterval: 5s").await;
+        doomed.exchange("events", "type: topic\ndeletionPolicy: Delete").await;
+        doomed
+            .queue(
+                "orders",
+                "maxLength: 5\ndeletionPolicy: Delete\nbindings: [{source: events, routingKey: k}]",
+            )
+            .await;
+        doomed.binding("b", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: k").await;
+        doomed.ready::<Exchange>("events").await;
+        doomed.ready::<Queue>("orders").await;
+        doomed.ready::<Binding>("b").await;
+        let secrets: Api<Secret> = Api::namespaced(w.client.clone(), &name);
+        secrets.delete("rabbitmq", &DeleteParams::default()).await.expect("deleted");
+        doomed.condition::<Broker>("rabbitmq", "Ready", "False", "SecretNotFound").await;
+        // While the namespace stays, there is somebody who can bring the Secret back: nothing is let go.
+        doomed.delete::<Queue>("orders").await;
+        let kept: Queue = doomed.condition("orders", "Ready", "False", "SecretNotFound").await;
+        assert!(kept.metadata.deletion_timestamp.is_some(), "{}", kept.summary());
+
+        let namespaces: Api<Namespace> = Api::all(w.client.clone());
+        namespaces.delete(&name, &DeleteParams::default()).await.expect("deleted");
+        until_within(Duration::from_secs(60), "the namespace is gone", async || {
+            match namespaces.get_opt(&name).await {
+                Ok(None) => Ok(()),
+                Ok(Some(left)) => Err(format!("{:?}", left.status.and_then(|status| status.conditions))),
+                Err(error) => Err(error.to_string()),
+            }
+        })
+        .await;
+        let mq = w.mq().await;
+        assert_eq!((mq.queues().await, mq.exchanges().await), (vec!["orders".into()], vec!["events".into()]));
+        assert_eq!(mq.policies().await, ["spillway.q.orders"]);
+        assert_eq!(mq.bindings("orders").await, ["amq.topic|k", "events|k"]);
+        let log = w.operator().text();
+        for kind in ["Queue", "Exchange", "Binding"] {
+            let said = |line: &&str| line.contains("the way to the broker is gone") && line.contains(kind);
+            assert_eq!(log.lines().filter(said).count(), 1, "{kind}: {}", w.operator().tail());
+        }
+    });
+}
+
+#[test]
+fn an_exchange_and_a_binding_that_are_only_observed_are_never_made_changed_or_deleted() {
+    world(async |w| {
+        w.rabbit("").await;
+        let mq = w.mq().await;
+        mq.declare_exchange("events", "topic").await;
+        mq.declare_queue("orders", json!({})).await;
+        mq.bind("events", "orders", "there", json!({})).await;
+        let observed = |spec: &str| format!("{spec}\nmanagementPolicy: Observe\ndeletionPolicy: Delete");
+        let binding =
+            |key: &str| format!("source: events\ndestination: {{queue: orders}}\nroutingKey: {key}");
+        w.exchange("missing", &observed("type: topic")).await;
+        w.exchange("events", &observed("type: topic\nalternateExchange: rest")).await;
+        w.binding("missing", &observed(&binding("missing"))).await;
+        w.binding("there", &observed(&binding("there"))).await;
+        w.condition::<Exchange>("missing", "Ready", "False", "NotFound").await;
+        let events: Exchange = w.condition("events", "InSync", "False", "Differs").await;
+        let status = events.status.clone().expect("a status");
+        assert!(status.plan.len() == 1 && status.owned_since.is_none(), "{:?}", status.plan);
+        w.condition::<Binding>("missing", "Ready", "False", "NotFound").await;
+        w.ready::<Binding>("there").await;
+        // Who only looks claims nothing, be it older.
+        w.a_second_after::<Binding>("there").await;
+        w.binding("owner", &binding("there")).await;
+        w.ready::<Binding>("owner").await;
+        // Nor is anything changed by an edit.
+        w.binding("there", &observed(&binding("elsewhere"))).await;
+        w.condition::<Binding>("there", "Ready", "False", "NotFound").await;
+        for name in ["missing", "events"] {
+            assert_eq!(w.get::<Exchange>(name).await.finalizers(), [""; 0]);
+            w.delete::<Exchange>(name).await;
+            w.until_gone::<Exchange>(name).await;
+        }
+        for name in ["missing", "there"] {
+            assert_eq!(w.get::<Binding>(name).await.finalizers(), [""; 0]);
+            w.delete::<Binding>(name).await;
+            w.until_gone::<Binding>(name).await;
+        }
+        assert_eq!((mq.exchanges().await, mq.policies().await.len()), (vec!["events".to_owned()], 0));
+        assert_eq!(mq.bindings("orders").await, ["events|there"]);
     });
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use spillway_operator::api::Queue;
+use spillway_operator::api::{Exchange, Queue};
 
 use crate::bed::{
     Fate, Object as _, Operator, Rabbit, RabbitAddress, Request, Site, World, bare_world, meanwhile,
@@ -252,6 +252,59 @@ fn a_binding_that_was_made_after_the_plan_went_with_the_old_queue() {
         let mq = w.mq().await;
         assert_eq!(mq.the_queue("orders").await["arguments"]["x-single-active-consumer"], true);
         assert_eq!(mq.bindings("orders").await, ["amq.topic|late", "amq.topic|ours"]);
+    });
+}
+
+#[test]
+fn what_deletes_an_object_without_its_cr_is_no_way_around_a_rule_that_permits_retain_only() {
+    world(async |w| {
+        let rule = |policies: &str| {
+            format!("rules: [{{namespaces: ['*'], names: ['*'], deletionPolicies: [{policies}]}}]")
+        };
+        w.rabbit("").await;
+        let (mq, amqp) = (w.mq().await, w.amqp().await);
+        let recreates = "onImmutableChange: RecreateIfEmpty";
+        w.queue("orders", recreates).await;
+        w.queue("bills", "maxLength: 5").await;
+        w.ready::<Queue>("orders").await;
+        w.ready::<Queue>("bills").await;
+        mq.publish("", "bills", "precious").await;
+        w.rabbit(&rule("Retain")).await;
+
+        w.queue("orders", &format!("{recreates}\nsingleActiveConsumer: true")).await;
+        // RabbitMQ would delete it with its message.
+        w.queue("bills", "maxLength: 5\nexpires: 100ms").await;
+        w.exchange("events", "type: topic\nautoDelete: true").await;
+        for (name, word) in [("orders", "RecreateIfEmpty"), ("bills", "expires")] {
+            let queue: Queue = w.condition(name, "Ready", "False", "RuleViolated").await;
+            assert!(queue.message("Ready").contains(word), "{}", queue.summary());
+        }
+        let events: Exchange = w.condition("events", "Ready", "False", "RuleViolated").await;
+        assert!(events.message("Ready").contains("autoDelete"), "{}", events.summary());
+        never_within(Duration::from_secs(2), "the queues stay as they are", async || {
+            match (amqp.depth("bills").await, amqp.depth("orders").await) {
+                (Some((1, _)), Some(_)) => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        assert_eq!(mq.the_queue("orders").await["arguments"]["x-single-active-consumer"], Value::Null);
+        assert_eq!(mq.exchanges().await, [""; 0]);
+
+        // Each is permitted with the deletion policy that goes as far.
+        w.rabbit(&rule("Retain, DeleteIfEmpty")).await;
+        w.ready::<Exchange>("events").await;
+        w.until("orders", "it may be made anew", |queue: &Queue| {
+            queue.condition("Ready").is_some_and(|ready| ready.reason != "RuleViolated")
+        })
+        .await;
+        w.condition::<Queue>("bills", "Ready", "False", "RuleViolated").await;
+        amqp.until_ready("bills", 1).await;
+        w.queue("bills", "maxLength: 5\nexpires: 1h").await;
+        w.rabbit(&rule("Retain, Delete")).await;
+        w.ready::<Queue>("bills").await;
+        mq.until_policy("spillway.q.bills", "expires", |policy| policy["definition"]["expires"] == 3_600_000)
+            .await;
     });
 }
 

@@ -58,7 +58,7 @@ async fn ready_since<K: Object>(w: &World) -> Vec<String> {
 }
 
 /// Edits objects all the time; meanwhile the Secret gets other credentials. Nothing may fail.
-async fn exchanged_under_load<K: Object>(w: &World, port: u16, login: &str, edit: impl AsyncFn(usize)) {
+async fn exchanged_under_load<K: Object>(w: &World, ports: &[u16], login: &str, edit: impl AsyncFn(usize)) {
     for object in 0..OBJECTS {
         edit(object).await;
     }
@@ -67,8 +67,8 @@ async fn exchanged_under_load<K: Object>(w: &World, port: u16, login: &str, edit
     }
     let before = ready_since::<K>(w).await;
     let process = w.operator().process();
-    let old = connections(process, port);
-    assert!(!old.is_empty(), "no connection to {port}");
+    let old: Vec<_> = ports.iter().map(|port| (*port, connections(process, *port))).collect();
+    assert!(old.iter().all(|(_, old)| !old.is_empty()), "no connection to one of {old:?}");
 
     let (edits, over) = (Cell::new(0), Cell::new(false));
     let load = async {
@@ -87,16 +87,18 @@ async fn exchanged_under_load<K: Object>(w: &World, port: u16, login: &str, edit
             };
         reach(EDITS).await;
         w.apply(login).await;
-        until("all connections are new ones", async || {
-            let now = connections(process, port);
-            let left = now.intersection(&old).count();
-            if !now.is_empty() && left == 0 {
-                Ok(())
-            } else {
-                Err(format!("{left} old ones of {}", now.len()))
-            }
-        })
-        .await;
+        for (port, old) in &old {
+            until(&format!("all connections to {port} are new ones"), async || {
+                let now = connections(process, *port);
+                let left = now.intersection(old).count();
+                if !now.is_empty() && left == 0 {
+                    Ok(())
+                } else {
+                    Err(format!("{left} old ones of {}", now.len()))
+                }
+            })
+            .await;
+        }
         reach(edits.get() + EDITS).await;
         over.set(true);
     };
@@ -181,7 +183,8 @@ fn kafkas_credentials_change_under_load_and_no_step_fails() {
             let spec = format!("partitions: 1\nconfig: {{retention.ms: '{retention}'}}");
             w.topic(&format!("o{}", round % OBJECTS), &spec).await;
         };
-        exchanged_under_load::<Topic>(w, port(&sasl), &login_yaml("login", &second.0, "another"), edit).await;
+        exchanged_under_load::<Topic>(w, &[port(&sasl)], &login_yaml("login", &second.0, "another"), edit)
+            .await;
     });
 }
 
@@ -194,13 +197,30 @@ fn rabbitmqs_credentials_change_under_load_and_no_step_fails() {
         w.apply(&login_yaml("rabbitmq", &w.namespace, "first")).await;
         w.apply(&crate::bed::rabbit_yaml("resyncInterval: 5s")).await;
         w.ready::<Broker>("rabbitmq").await;
+        // The depth of a queue is asked for each second, over AMQP.
+        w.apply(&deployment(w, "worker", 1).await).await;
+        w.queue("read", "type: classic").await;
+        w.ready::<Queue>("read").await;
+        w.apply(
+            "
+            apiVersion: spillway.dev/v1alpha1
+            kind: Consumer
+            metadata: {name: read}
+            spec:
+              scaleTargetRef: {name: worker}
+              rabbitmq: {brokerRef: {name: rabbitmq}, vhost: '${VHOST}', queue: read}
+              scaling: {mode: DryRun, maxReplicas: 1}
+            ",
+        )
+        .await;
+        w.ready::<Consumer>("read").await;
         let edit = async |round: usize| {
             w.queue(&format!("o{}", round % OBJECTS), &format!("maxLength: {}", 100 + round)).await;
         };
         let bed = RabbitAddress::of_the_bed();
         exchanged_under_load::<Queue>(
             w,
-            port(&bed.management),
+            &[port(&bed.management), port(&bed.amqp)],
             &login_yaml("rabbitmq", &second, "another"),
             edit,
         )

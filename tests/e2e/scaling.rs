@@ -140,8 +140,8 @@ fn an_idle_consumer_goes_to_zero_and_wakes_at_the_first_message() {
 #[test]
 fn while_the_broker_tells_nothing_the_replicas_stay() {
     world(async |w| {
-        let workload = shop(w, 3, 100).await;
-        scaled(w, "minReplicas: 3").await;
+        let workload = shop(w, 2, 100).await;
+        scaled(w, "minReplicas: 2").await;
         w.broker_at("127.0.0.1:1", "").await;
         w.condition::<Consumer>("orders", "ScalingActive", "False", "Unknown").await;
         // Only now may there be fewer: while the broker still told something, that would have been right.
@@ -152,11 +152,22 @@ fn while_the_broker_tells_nothing_the_replicas_stay() {
         .await;
         never_within(Duration::from_secs(12), "unknown is not zero", async || {
             match workload.wanted().as_slice() {
-                [3] => Ok(()),
+                [2] => Ok(()),
                 other => Err(format!("{other:?}")),
             }
         })
         .await;
+        // Who would rather have too many says so, and for how long to hold.
+        w.consumer(
+            "orders",
+            &format!("scaleTargetRef: {{name: worker}}\nscaling: {{onUnknown: {{after: 2s, replicas: 3}}, {QUICK}}}"),
+        )
+        .await;
+        workload.until_wanted(3, Duration::from_secs(10)).await;
+        let raised: Consumer = w.condition("orders", "DataUnknown", "True", "").await;
+        let active =
+            raised.condition("ScalingActive").map(|active| (active.status.as_str(), active.reason.as_str()));
+        assert_eq!(active, Some(("False", "Unknown")), "{}", raised.summary());
     });
 }
 
@@ -250,9 +261,10 @@ fn three_groups_of_one_topic_are_scaled_each_by_itself() {
         w.broker("").await;
         w.topic("clicks", "partitions: 12").await;
         w.ready::<Topic>("clicks").await;
-        let groups = [("realtime", 25, 4), ("warehouse", 50, 2), ("training", 200, 1)];
+        // Of busier replicas there are fewer: at 80 percent, two would do for the warehouse.
+        let groups = [("realtime", 25, 80, 4), ("warehouse", 50, 60, 3), ("training", 200, 80, 1)];
         let mut workloads = Vec::new();
-        for (name, rate, _) in groups {
+        for (name, rate, utilization, _) in groups {
             let group = w.name(name);
             workloads.push(Workload::start(w, name, 1, &group, &w.name("clicks"), rate).await);
             w.apply(&format!(
@@ -262,8 +274,9 @@ metadata: {{name: {name}}}
 spec:
   scaleTargetRef: {{name: {name}}}
   kafka: {{brokerRef: {{name: kafka}}, group: '{group}', topics: ['{}'], offsetReset: earliest}}
-  scaling: {{ratePerReplica: '{rate}', targetDelay: 30s, {QUICK}}}",
-                w.name("clicks")
+  scaling: {{ratePerReplica: '{rate}', targetDelay: 30s, {}}}",
+                w.name("clicks"),
+                QUICK.replace("tuning: {", &format!("tuning: {{utilization: {utilization}, "))
             ))
             .await;
             w.ready::<Consumer>(name).await;
@@ -280,7 +293,7 @@ spec:
             }
         };
         let settled = async {
-            for (workload, (name, _, replicas)) in workloads.iter().zip(groups) {
+            for (workload, (name, .., replicas)) in workloads.iter().zip(groups) {
                 let what = format!("{name} has {replicas}");
                 until_within(Duration::from_secs(90), &what, async || match workload.wanted_now() {
                     Some(now) if now == replicas => Ok(()),

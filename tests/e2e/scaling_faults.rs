@@ -9,7 +9,8 @@ use serde_json::json;
 use spillway_operator::api::{Broker, Consumer, Topic};
 
 use crate::bed::{
-    ExtraKafka, Kafka, Object as _, ThreeKafkas, Workload, World, never_within, required, until_within, world,
+    ExtraKafka, Kafka, Object as _, Operator, ThreeKafkas, Workload, World, never_within, required,
+    until_within, world,
 };
 
 const QUICK: &str =
@@ -25,6 +26,22 @@ async fn stays(workload: &Workload, wanted: &[i32], time: Duration, why: &str) {
     never_within(time, why, async || match workload.wanted() {
         all if all == wanted => Ok(()),
         other => Err(format!("{other:?}")),
+    })
+    .await;
+}
+
+/// Waits until a guard has left.
+async fn until_over(w: &World, guard: &str) {
+    let over = |consumer: &Consumer| consumer.condition(guard).is_none();
+    w.until("orders", &format!("{guard} is over"), over).await;
+}
+
+async fn until_led(operator: &Operator) {
+    until_within(Duration::from_secs(40), "the operator leads", async || {
+        match operator.metric("spillway_leader").await {
+            Some(leads) if leads > 0.5 => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
     })
     .await;
 }
@@ -48,13 +65,7 @@ fn an_operator_that_dies_in_a_spike_leaves_no_wrong_down_to_its_successor() {
         }
         let killed = Instant::now();
         let heir = w.start_operator().await;
-        until_within(Duration::from_secs(40), "the successor leads", async || {
-            match heir.metric("spillway_leader").await {
-                Some(leads) if leads > 0.5 => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        })
-        .await;
+        until_led(&heir).await;
         println!("the successor led {:?} after the kill", killed.elapsed());
         // It has seen no arrivals yet, and what waits becomes less: that is no reason for fewer, nor after it has looked
         // around for longer than `scaleDown` takes.
@@ -62,6 +73,62 @@ fn an_operator_that_dies_in_a_spike_leaves_no_wrong_down_to_its_successor() {
         workload.set_rate(5_000);
         workload.until_wanted(1, Duration::from_secs(90)).await;
         assert_eq!(w.kafka.committed(&w.name("group"), &w.name("orders"), 3), 3_600, "nothing was lost");
+    });
+}
+
+#[test]
+fn what_a_leader_learned_is_what_its_successor_decides_by() {
+    world(async |w| {
+        w.broker("").await;
+        w.topic("orders", "partitions: 3").await;
+        w.ready::<Topic>("orders").await;
+        let workload = Workload::start(w, "worker", 1, &w.name("group"), &w.name("orders"), 50).await;
+        // Nobody says what a replica does; one is enough to learn it.
+        consumer(w, "maxReplicas: 1, targetDelay: 10s").await;
+        for partition in 0..3 {
+            w.kafka.produce(&w.name("orders"), partition, 150).await;
+        }
+        let rate = until_within(Duration::from_secs(60), "a rate is learned, and all is done", async || {
+            let status = w.get::<Consumer>("orders").await.status.unwrap_or_default();
+            let learned = status.learned.and_then(|learned| learned.rate_per_replica);
+            let done = w.kafka.committed(&w.name("group"), &w.name("orders"), 3);
+            match learned.as_ref().and_then(|rate| rate.parse::<f64>().ok()) {
+                Some(rate) if (20.0..=55.0).contains(&rate) && done == 450 => Ok(rate),
+                _ => Err(format!("{learned:?}, {done} of 450")),
+            }
+        })
+        .await;
+        for operator in w.operators() {
+            operator.kill();
+        }
+        // By what was learned, two replicas do in time what one and a quarter would have to; by a guess about a replica of
+        // which nothing is known, three, after it was watched for longer than commits may be apart.
+        workload.set_rate(1);
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        let each = (rate * 10.0 * 1.25 / 3.0) as usize;
+        for partition in 0..3 {
+            w.kafka.produce(&w.name("orders"), partition, each).await;
+        }
+        w.consumer(
+            "orders",
+            &format!("scaleTargetRef: {{name: worker}}\nscaling: {{targetDelay: 10s, {QUICK}}}"),
+        )
+        .await;
+        let heir = w.start_operator().await;
+        until_led(&heir).await;
+        until_within(Duration::from_secs(10), "more replicas are wanted", async || {
+            match workload.wanted().get(1) {
+                Some(_) => Ok(()),
+                None => Err(heir.tail()),
+            }
+        })
+        .await;
+        let log = heir.text();
+        let decided: Vec<_> = log.lines().filter(|line| line.contains("decided kind=\"Consumer\"")).collect();
+        let learned = format!("a replica is taken to do {rate}/s (not measured)");
+        assert!(decided[0].contains(&learned), "{learned}: {decided:#?}");
+        assert!(!decided.iter().any(|line| line.contains("Bootstrap")), "{decided:#?}");
+        assert_eq!(workload.wanted()[..2], [1, 2], "{decided:#?}");
     });
 }
 
@@ -149,6 +216,14 @@ fn a_pod_that_no_node_takes_is_no_reason_for_fewer_and_is_named() {
             if wanted.len() > 1 && wanted.is_sorted() { Ok(()) } else { Err(format!("{wanted:?}")) }
         })
         .await;
+        // The pods are made such that the node takes them.
+        let modest =
+            json!({"spec": {"template": {"spec": {"containers": [{"name": "main", "resources": null}]}}}});
+        deployments
+            .patch("worker", &PatchParams::default(), &Patch::Strategic(modest))
+            .await
+            .expect("patched");
+        until_over(w, "PodsNotReady").await;
     });
 }
 
@@ -173,7 +248,10 @@ fn a_partition_without_a_leader_is_not_one_without_work() {
         three.kill(leader);
         workload.set_rate(5_000);
         let wanted = workload.wanted();
+        w.condition::<Consumer>("orders", "PartialData", "True", "").await;
         stays(&workload, &wanted, Duration::from_secs(12), "a third of it is not known").await;
+        let partial: Consumer = w.get("orders").await;
+        assert!(partial.message("ScalingActive").contains("none lowers"), "{}", partial.summary());
         three.revive(leader);
         until_within(Duration::from_secs(90), "all is consumed", async || {
             match kafka.committed(&group, &topic, 3) {
@@ -182,6 +260,7 @@ fn a_partition_without_a_leader_is_not_one_without_work() {
             }
         })
         .await;
+        until_over(w, "PartialData").await;
         workload.until_wanted(1, Duration::from_secs(120)).await;
     });
 }

@@ -1,92 +1,62 @@
 //! No secret is ever printed: planted passwords, through every failure of theirs, in whatever anybody can read.
 
+mod planted;
+
 use std::process::{Command, Stdio};
 
+use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Event;
-use kube::Api;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::{Api, ResourceExt as _};
+use serde_json::json;
 use spillway_operator::api::{Binding, Broker, Consumer, Exchange, Queue, Topic};
 
-use crate::bed::{Object, World, binary, deployment, http, sleeping_pod, until, world};
-
-/// What must be nowhere: also as URLs and Secrets write it, and without what a URL would cut off.
-const PLANTED: [&str; 5] =
-    ["Pl4nted/P@ss:w0rd?", "Pl4nted%2FP%40ss%3Aw0rd%3F", "UGw0bnRlZC9QQHNzOncwcmQ/", "Pl4nted", "UGw0bnRlZ"];
-
-const SECRETS: &str = "
-apiVersion: v1
-kind: Secret
-metadata: {name: wrong}
-stringData: {username: somebody, password: 'Pl4nted/P@ss:w0rd?'}
----
-apiVersion: v1
-kind: Secret
-metadata: {name: half}
-stringData: {user: somebody, password: 'Pl4nted/P@ss:w0rd?'}
----
-apiVersion: v1
-kind: Secret
-metadata: {name: no-certificate}
-stringData: {ca.crt: 'Pl4nted/P@ss:w0rd?', tls.crt: 'Pl4nted/P@ss:w0rd?', tls.key: 'Pl4nted/P@ss:w0rd?'}
----
-apiVersion: v1
-kind: Secret
-metadata: {name: torn}
-stringData: {username: somebody, password: \"Pl4nted\\nPl4nted\"}
-";
-
-/// Brokers that fail in ways of their own, by name.
-const BROKERS: [(&str, &str); 9] = [
-    (
-        "kafka-refused",
-        "kafka: {bootstrapServers: ['${SPILLWAY_TEST_KAFKA_SASL}'], sasl: {mechanism: SCRAM-SHA-512, credentialsSecretRef: {name: wrong}}}",
-    ),
-    (
-        "kafka-plain",
-        "kafka: {bootstrapServers: ['${SPILLWAY_TEST_KAFKA_SASL}'], sasl: {mechanism: PLAIN, credentialsSecretRef: {name: wrong}}}",
-    ),
-    (
-        "kafka-half",
-        "kafka: {bootstrapServers: ['${SPILLWAY_TEST_KAFKA_SASL}'], sasl: {mechanism: PLAIN, credentialsSecretRef: {name: half}}}",
-    ),
-    (
-        "kafka-no-certificate",
-        "kafka: {bootstrapServers: ['127.0.0.1:9'], tls: {caSecretRef: {name: no-certificate}}, sasl: {mechanism: PLAIN, credentialsSecretRef: {name: wrong}}}",
-    ),
-    (
-        "kafka-away",
-        "kafka: {bootstrapServers: ['127.0.0.1:9'], sasl: {mechanism: PLAIN, credentialsSecretRef: {name: torn}}}",
-    ),
-    (
-        "rabbitmq-refused",
-        "rabbitmq: {managementUrl: '${RABBITMQ}', amqpUrl: '${AMQP}', credentialsSecretRef: {name: wrong}}",
-    ),
-    ("rabbitmq-half", "rabbitmq: {managementUrl: '${RABBITMQ}', credentialsSecretRef: {name: half}}"),
-    (
-        "rabbitmq-no-certificate",
-        "rabbitmq: {managementUrl: 'https://127.0.0.1:9', credentialsSecretRef: {name: wrong}, tls: {caSecretRef: {name: no-certificate}}}",
-    ),
-    (
-        "rabbitmq-away",
-        "rabbitmq: {managementUrl: 'http://127.0.0.1:9', amqpUrl: 'amqp://127.0.0.1:9', credentialsSecretRef: {name: torn}}",
-    ),
-];
+use self::planted::{BROKERS, PLANTED, client_key, secrets};
+use crate::bed::{Object, Start, World, binary, deployment, http, sleeping_pod, until, world};
 
 /// What anybody said, and where.
-struct Said(Vec<(String, String)>);
+struct Said {
+    all: Vec<(String, String)>,
+    planted: Vec<String>,
+}
 
 impl Said {
     fn add(&mut self, place: &str, text: String) {
-        self.0.push((place.to_owned(), text));
+        self.all.push((place.to_owned(), text));
     }
 
     fn planted(&self) -> Vec<String> {
-        let found = self.0.iter().flat_map(|(place, text)| {
-            let lines = text.lines().filter(|line| PLANTED.iter().any(|planted| line.contains(planted)));
+        let found = self.all.iter().flat_map(|(place, text)| {
+            let lines = text.lines().filter(|line| self.planted.iter().any(|planted| line.contains(planted)));
             lines.map(move |line| format!("{place}: {line}"))
         });
         found.collect()
+    }
+}
+
+/// Forgets what was reported, so that an operator which begins anew says it again.
+async fn forget<K: Object>(w: &World) {
+    for object in w.api::<K>().list(&ListParams::default()).await.expect("a list") {
+        let patch = Patch::Merge(json!({"status": null}));
+        let written = w.api::<K>().patch_status(&object.name_any(), &PatchParams::default(), &patch).await;
+        written.unwrap_or_else(|error| panic!("{}: {error}", object.name_any()));
+    }
+}
+
+/// Every Broker fails, and what is on it.
+async fn all_fail(w: &World) {
+    for (name, _) in BROKERS {
+        w.condition::<Broker>(name, "Ready", "False", "").await;
+        let kind = if name.starts_with("kafka") { "Topic" } else { "Queue" };
+        until(&format!("{kind} {name} says what is wrong"), async || {
+            let said = match kind {
+                "Topic" => w.get::<Topic>(name).await.message("Ready").to_owned(),
+                _ => w.get::<Queue>(name).await.message("Ready").to_owned(),
+            };
+            if said.is_empty() { Err("nothing".into()) } else { Ok(()) }
+        })
+        .await;
     }
 }
 
@@ -95,17 +65,17 @@ async fn objects<K: Object>(w: &World, said: &mut Said) {
     said.add(&format!("every {}", K::kind(&())), serde_yaml::to_string(&all.items).expect("YAML"));
 }
 
+/// Commands that run at a time: most of them wait for a broker that does not answer.
+const AT_ONCE: usize = 12;
+
 /// All that the command line prints, whether it succeeds or not.
-async fn command_line(w: &World, arguments: &[&str], input: Option<&str>) -> String {
+async fn command_line(w: &World, arguments: &str, file: Option<&std::path::Path>) -> String {
     let mut command = Command::new(binary());
-    command.args(arguments).stdin(Stdio::null()).env("RUST_BACKTRACE", "1");
-    if let Some(input) = input {
-        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.yaml", w.namespace));
-        std::fs::write(&path, input).expect("a file");
-        command.arg("-f").arg(&path);
-    } else {
-        command.args(["--namespace", &w.namespace]);
-    }
+    command.args(arguments.split(' ')).stdin(Stdio::null()).env("RUST_BACKTRACE", "1");
+    match file {
+        Some(file) => command.arg("-f").arg(file),
+        None => command.args(["--namespace", &w.namespace]),
+    };
     let output =
         tokio::task::spawn_blocking(move || command.output()).await.expect("a thread").expect("it starts");
     format!("{}\n{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
@@ -143,18 +113,36 @@ async fn made_from_templates(w: &World) {
     }
 }
 
+/// The same failures in the log of another operator, as JSON.
+async fn in_json(w: &World) -> String {
+    forget::<Broker>(w).await;
+    forget::<Topic>(w).await;
+    forget::<Queue>(w).await;
+    forget::<Consumer>(w).await;
+    let environment = vec![("SPILLWAY_LOG_FORMAT".to_owned(), "json".to_owned())];
+    let operator = w.start_operator_as(&Start { environment, ..Start::default() }).await;
+    all_fail(w).await;
+    operator.stop().await;
+    let log = operator.text();
+    for (name, _) in BROKERS {
+        assert!(log.contains(&format!("\"name\":\"{name}\"")), "nothing about {name}:\n{}", operator.tail());
+    }
+    log
+}
+
 #[test]
 #[allow(clippy::too_many_lines)] // One password, everywhere.
 fn a_planted_password_is_in_nothing_that_anybody_can_read() {
     world(async |w| {
         w.mq().await;
-        w.apply(SECRETS).await;
-        let mut files = SECRETS.to_owned();
+        let (key, in_key) = client_key();
+        let mut files = secrets(&key);
+        w.apply(&files).await;
+        let mut all = Vec::new();
         for (name, spec) in BROKERS {
             let broker = format!(
                 "---\napiVersion: spillway.dev/v1alpha1\nkind: Broker\nmetadata: {{name: {name}}}\nspec: {{{spec}}}\n"
             );
-            w.apply(&broker).await;
             let on = if name.starts_with("kafka") {
                 format!(
                     "kind: Topic\nmetadata: {{name: {name}}}\nspec: {{brokerRef: {{name: {name}}}, name: '${{PREFIX}}{name}', deletionPolicy: Delete}}"
@@ -164,11 +152,10 @@ fn a_planted_password_is_in_nothing_that_anybody_can_read() {
                     "kind: Queue\nmetadata: {{name: {name}}}\nspec: {{brokerRef: {{name: {name}}}, vhost: '${{VHOST}}', deletionPolicy: Delete}}"
                 )
             };
-            let object = format!("---\napiVersion: spillway.dev/v1alpha1\n{on}\n");
-            w.apply(&object).await;
-            files += &broker;
-            files += &object;
+            all.push(format!("{broker}---\napiVersion: spillway.dev/v1alpha1\n{on}\n"));
         }
+        futures::future::join_all(all.iter().map(|yaml| w.apply(yaml))).await;
+        files += &all.concat();
         w.apply(&deployment(w, "worker", 1).await).await;
         for (name, reads) in [
             (
@@ -187,20 +174,10 @@ fn a_planted_password_is_in_nothing_that_anybody_can_read() {
             w.condition::<Consumer>(name, "Ready", "False", "").await;
         }
         made_from_templates(w).await;
-        for (name, _) in BROKERS {
-            w.condition::<Broker>(name, "Ready", "False", "").await;
-            let kind = if name.starts_with("kafka") { "Topic" } else { "Queue" };
-            until(&format!("{kind} {name} says what is wrong"), async || {
-                let said = match kind {
-                    "Topic" => w.get::<Topic>(name).await.message("Ready").to_owned(),
-                    _ => w.get::<Queue>(name).await.message("Ready").to_owned(),
-                };
-                if said.is_empty() { Err("nothing".into()) } else { Ok(()) }
-            })
-            .await;
-        }
+        all_fail(w).await;
 
-        let mut said = Said(Vec::new());
+        let planted = PLANTED.iter().map(|planted| (*planted).to_owned()).chain(in_key);
+        let mut said = Said { all: Vec::new(), planted: planted.collect() };
         objects::<Broker>(w, &mut said).await;
         objects::<Topic>(w, &mut said).await;
         objects::<Exchange>(w, &mut said).await;
@@ -215,43 +192,51 @@ fn a_planted_password_is_in_nothing_that_anybody_can_read() {
         for path in ["/metrics", "/healthz", "/readyz"] {
             said.add(path, http::get(&operator.address, path).await.expect("an answer").1);
         }
-        for verb in [
-            vec!["status", "-o", "yaml"],
-            vec!["status", "-o", "wide"],
-            vec!["lag", "--interval", "0.5"],
-            vec!["explain", "consumer/kafka-reader"],
-            vec!["explain", "consumer/kafka-made", "-o", "yaml"],
-            vec!["dlq", "ls"],
-            vec!["dlq", "show", "topic/kafka-refused"],
-            vec!["dlq", "show", "topic/kafka-no-certificate"],
-            vec!["dlq", "show", "queue/rabbitmq-refused"],
-            vec!["dlq", "show", "queue/rabbitmq-away"],
-            vec!["release", "--all", "--yes"],
-        ] {
-            said.add(&verb.join(" "), command_line(w, &verb, None).await);
+        let verbs = [
+            "status -o yaml",
+            "status -o wide",
+            "lag --interval 0.5",
+            "explain consumer/kafka-reader",
+            "explain consumer/kafka-made -o yaml",
+            "dlq ls",
+            "dlq show topic/kafka-refused",
+            "dlq show topic/kafka-no-certificate",
+            "dlq show topic/kafka-client",
+            "dlq show queue/rabbitmq-refused",
+            "dlq show queue/rabbitmq-away",
+            "dlq show queue/rabbitmq-connection",
+            "release --all --yes",
+        ];
+        let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.yaml", w.namespace));
+        std::fs::write(&path, w.filled(&files)).expect("a file");
+        let of_the_file = ["plan", "plan -o json", "apply --yes"].map(str::to_owned).into_iter();
+        let of_the_file: Vec<_> =
+            of_the_file.chain(BROKERS.map(|(name, _)| format!("import --broker {name}"))).collect();
+        let commands = verbs.map(|verb| (verb, None)).into_iter();
+        let commands = commands.chain(of_the_file.iter().map(|verb| (verb.as_str(), Some(path.as_path()))));
+        let printed = commands.map(async |(verb, file)| (verb, command_line(w, verb, file).await));
+        let printed: Vec<_> = stream::iter(printed).buffered(AT_ONCE).collect().await;
+        for (verb, printed) in printed {
+            let (name, least) = verb.split_once("--broker ").map_or(("", 0), |(_, name)| (name, 1));
+            let least = if verb.starts_with("plan") || verb.starts_with("apply") { 100 } else { least };
+            assert!(printed.len() > least && printed.contains(name), "{verb}: {printed}");
+            said.add(verb, printed);
         }
-        let files = w.filled(&files);
-        for verb in [vec!["plan"], vec!["plan", "-o", "json"], vec!["apply", "--yes"]] {
-            let printed = command_line(w, &verb, Some(&files)).await;
-            assert!(printed.len() > 100, "{printed}");
-            said.add(&verb.join(" "), printed);
-        }
-        for (name, _) in BROKERS {
-            let printed = command_line(w, &["import", "--broker", name], Some(&files)).await;
-            assert!(printed.contains(name), "{printed}");
-            said.add(&format!("import {name}"), printed);
-        }
+        let _ = std::fs::remove_file(&path);
         let deployments = deployments(w).list(&ListParams::default()).await.expect("Deployments");
         said.add("Deployments", serde_yaml::to_string(&deployments.items).expect("YAML"));
         operator.stop().await;
-        let released = command_line(w, &["release", "--all", "--yes"], None).await;
+        let released = command_line(w, "release --all --yes", None).await;
         assert!(released.contains("Released "), "{released}");
         said.add("release", released);
         said.add("the operator's log", operator.text());
+        let log = in_json(w).await;
+        said.add("the operator's log in JSON", log);
         assert_eq!(said.planted(), Vec::<String>::new());
 
         // What is looked for would be found.
         said.add("a leak", format!("failed: user:{}@host", PLANTED[1]));
-        assert_eq!(said.planted().len(), 1);
+        said.add("a leak of the key", key);
+        assert_eq!(said.planted().len(), 2);
     });
 }

@@ -64,11 +64,7 @@ impl Operator {
             if let Some(status) = operator.exited() {
                 panic!("the operator ended at its start: {status}\n{}", operator.tail());
             }
-            let text = operator.text();
-            let (_, rest) = text
-                .split_once("listening for health and metrics address=")
-                .ok_or("no such line in its log")?;
-            Ok(rest.split_whitespace().next().unwrap_or_default().to_owned())
+            listening(&operator.text()).map(str::to_owned).ok_or_else(|| "no such line in its log".to_owned())
         })
         .await;
         operator
@@ -153,6 +149,13 @@ impl Operator {
     fn child(&self) -> MutexGuard<'_, Child> {
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The address that a log names, whatever its format.
+fn listening(log: &str) -> Option<&str> {
+    let line = log.lines().find(|line| line.contains("listening for health and metrics"))?;
+    let (_, rest) = line.split_once("address=").or_else(|| line.split_once("\"address\":\""))?;
+    rest.split(['"', ' ']).next()
 }
 
 impl Drop for Operator {

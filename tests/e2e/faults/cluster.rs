@@ -9,10 +9,19 @@ use super::crash::{quiet, quiet_for};
 use super::{kafka, queue, rabbitmq, topic};
 use crate::bed::{ExtraKafka, Fate, Kafka, Object as _, Request, Site, bare_world};
 
-const OTHER: &str = "rabbitmq-cluster-id-of-another";
+pub const OTHER: &str = "rabbitmq-cluster-id-of-another";
+
+/// Says of a RabbitMQ that it is another one.
+pub fn another_rabbitmq(request: &Request) -> Fate {
+    if !request.what.contains("/global-parameters/internal_cluster_id") {
+        return Fate::Pass;
+    }
+    let id = json!({"name": "internal_cluster_id", "value": OTHER});
+    Fate::Answer(200, vec![], id.to_string())
+}
 
 /// Ready, with the loss said.
-async fn restored<K: crate::bed::Object>(site: &Site<'_>, name: &str) {
+pub async fn restored<K: crate::bed::Object>(site: &Site<'_>, name: &str) {
     site.w.ready::<K>(name).await;
     let lost: K = site.w.condition(name, "DataLost", "True", "").await;
     assert!(lost.message("DataLost").contains("acknowledge"), "{}", lost.summary());
@@ -36,13 +45,7 @@ fn a_rabbitmq_that_was_wiped_is_left_alone_until_it_is_accepted_and_then_restore
         w.ready::<Binding>("b").await;
         quiet(&site).await;
 
-        site.cut.arm(&operator, |request: &Request| {
-            if request.what.contains("/global-parameters/internal_cluster_id") {
-                let id = json!({"name": "internal_cluster_id", "value": OTHER});
-                return Fate::Answer(200, vec![], id.to_string());
-            }
-            Fate::Pass
-        });
+        site.cut.arm(&operator, another_rabbitmq);
         // A wiped node has none of them; what the other one has under the same names is not ours.
         let mq = w.mq().await;
         mq.delete_queue("orders").await;
@@ -106,13 +109,7 @@ fn a_rabbitmq_that_was_switched_between_two_looks_loses_and_gains_nothing() {
         // Longer than the operator goes by the cluster's last word on who it is.
         quiet_for(&site, Duration::from_millis(1_200)).await;
 
-        site.cut.arm(&operator, |request: &Request| {
-            if request.what.contains("/global-parameters/internal_cluster_id") {
-                let id = json!({"name": "internal_cluster_id", "value": OTHER});
-                return Fate::Answer(200, vec![], id.to_string());
-            }
-            Fate::Pass
-        });
+        site.cut.arm(&operator, another_rabbitmq);
         // The other one does not have this queue, which is no word about our own.
         let mq = w.mq().await;
         mq.delete_queue("missed").await;

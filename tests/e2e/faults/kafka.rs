@@ -1,4 +1,4 @@
-//! Topics: a crash at each write of each change.
+//! Topics: faults at each write of each change.
 
 use spillway_operator::api::Topic;
 
@@ -32,7 +32,7 @@ fn a_topic_with_companions_is_made_whatever_happens_at_a_write() {
 #[test]
 fn a_topic_grows_and_its_configs_change_whatever_happens_at_a_write() {
     at_every_write(
-        &[Fault::Kill],
+        &[Fault::Kill, Fault::Outage, Fault::ApiDown],
         async |site| {
             kafka(site).await;
             site.w
@@ -108,7 +108,7 @@ fn a_topic_deleted_while_it_is_made_goes_from_the_broker_whatever_happens_at_a_w
 #[test]
 fn a_topic_is_handed_over_whatever_happens_at_a_write() {
     at_every_write(
-        &[Fault::Kill],
+        &[Fault::Kill, Fault::Outage, Fault::ApiDown],
         async |site| {
             kafka(site).await;
             site.w.topic("older", "name: ${PREFIX}orders\npartitions: 2\ndeletionPolicy: Delete").await;

@@ -1,7 +1,13 @@
 //! What tries to break the operator: crashes, cut connections, dead and swapped brokers, frozen leaders.
 
+mod anew;
+mod binding;
 mod cluster;
 mod crash;
+mod empty;
+mod exchange;
+mod fault;
+mod intent;
 mod kafka;
 mod leaderless;
 mod lease;
@@ -9,7 +15,10 @@ mod midway;
 mod midway_kafka;
 mod namespace;
 mod queue;
+mod restored;
+mod seniority;
 mod trouble;
+mod turns;
 
 use spillway_operator::api::{Broker, Queue, Topic};
 

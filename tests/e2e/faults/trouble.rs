@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use spillway_operator::api::{Broker, Queue, Topic};
+use spillway_operator::api::{Binding, Broker, Exchange, Queue, Topic};
 
 use super::{kafka, queue, rabbitmq, topic};
 use crate::bed::{Fate, Object as _, Request, Side, Site, World, bare_world, never_within, until_within};
@@ -39,7 +39,7 @@ fn booting(turn: usize) -> Fate {
 }
 
 /// What an API server says that has too much to do, by turns, and connections that break.
-fn overloaded(turn: usize) -> Fate {
+pub fn overloaded(turn: usize) -> Fate {
     let status = |code: u16, reason: &str| {
         json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
             "reason": reason, "message": "the server has too much to do"})
@@ -170,8 +170,13 @@ fn what_was_edited_and_deleted_while_rabbitmq_was_away_is_done_when_it_is_back()
         rabbitmq(site).await;
         w.queue("orders", "maxLength: 9\ndeletionPolicy: Delete").await;
         w.queue("bills", "deletionPolicy: Delete").await;
+        w.exchange("events", "type: topic\nalternateExchange: x").await;
         queue(site, "orders").await;
         queue(site, "bills").await;
+        w.ready::<Exchange>("events").await;
+        let binding = "source: events\ndestination: {queue: orders}\nroutingKey";
+        w.binding("b", &format!("{binding}: old")).await;
+        w.ready::<Binding>("b").await;
 
         site.rabbitmq.close();
         w.condition::<Broker>("rabbitmq", "Ready", "False", "BrokerUnreachable").await;
@@ -181,6 +186,10 @@ fn what_was_edited_and_deleted_while_rabbitmq_was_away_is_done_when_it_is_back()
         )
         .await;
         w.delete::<Queue>("bills").await;
+        w.exchange("events", "type: topic").await;
+        w.binding("b", &format!("{binding}: new")).await;
+        w.condition::<Exchange>("events", "Ready", "False", "BrokerUnreachable").await;
+        w.condition::<Binding>("b", "Ready", "False", "BrokerUnreachable").await;
         w.condition::<Queue>("orders", "Ready", "False", "BrokerUnreachable").await;
         w.condition::<Queue>("bills", "Ready", "False", "BrokerUnreachable").await;
         assert!(w.mq().await.queue("bills").await.is_some(), "nobody could delete it");
@@ -188,8 +197,11 @@ fn what_was_edited_and_deleted_while_rabbitmq_was_away_is_done_when_it_is_back()
         site.rabbitmq.open();
         queue(site, "orders").await;
         w.until_gone::<Queue>("bills").await;
+        w.ready::<Exchange>("events").await;
+        w.ready::<Binding>("b").await;
         assert_eq!(w.mq().await.queues().await, ["orders"]);
-        assert_eq!(w.mq().await.bindings("orders").await, ["amq.topic|a"]);
+        assert_eq!(w.mq().await.bindings("orders").await, ["amq.topic|a", "events|new"]);
+        assert_eq!(w.mq().await.policies().await, ["spillway.q.orders"]);
         w.mq().await.until_effective("orders", &json!({"max-length": 8})).await;
     });
 }

@@ -148,6 +148,34 @@ impl<'a> System<'a> {
         .await;
     }
 
+    /// Publishes the same messages twice, by `send`; those who work for these Consumers do each once, and see it twice.
+    pub async fn twice(&self, consumers: &[&str], send: impl AsyncFn(&[&str])) {
+        for _ in 0..2 {
+            send(&TWICE).await;
+        }
+        self.sees_twice(consumers).await;
+    }
+
+    /// Waits until each Consumer has seen twice, and done once, what [`TWICE`] published twice. The process remembers what
+    /// it did, so whoever works for one of them works on, alone, until this returns.
+    pub async fn sees_twice(&self, consumers: &[&str]) {
+        for consumer in consumers {
+            until_within(LONG, &format!("{consumer} sees what comes twice"), async || {
+                let skipped = self.staff.ids(consumer, "skipped a duplicate");
+                if skipped == came_twice() { Ok(()) } else { Err(format!("{skipped:?}")) }
+            })
+            .await;
+            assert_eq!(self.done_of(consumer, "twice"), came_twice(), "{consumer} does each once");
+        }
+    }
+
+    /// What those who work for a Consumer have handled of the messages that begin so: an id for each time.
+    pub fn done_of(&self, consumer: &str, key: &str) -> Vec<String> {
+        let mut ids = self.staff.ids(consumer, "handled");
+        ids.retain(|id| id.starts_with(key));
+        ids
+    }
+
     /// Waits until those who work for a Consumer have handled these, each once at least.
     pub async fn until_handled(&self, consumer: &str, wanted: &BTreeSet<String>) {
         until_within(LONG, &format!("{consumer} handles all of {}", wanted.len()), async || {
@@ -168,6 +196,14 @@ async fn succeeds(mut command: Command) -> Result<(), String> {
 /// The ids of a flood that began with `--key KEY`: `KEY-000000` and so on.
 pub fn ids(key: &str, numbers: impl IntoIterator<Item = usize>) -> BTreeSet<String> {
     numbers.into_iter().map(|number| format!("{key}-{number:06}")).collect()
+}
+
+/// What [`System::twice`] publishes.
+pub const TWICE: [&str; 4] = ["--count", "10", "--key", "twice"];
+
+/// The ids of it.
+pub fn came_twice() -> Vec<String> {
+    ids("twice", 0..10).into_iter().collect()
 }
 
 /// Sets what stands at a path of keys below `spec`.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use spillway_operator::api::Consumer;
 
 use super::rabbitmq::{letters, soon};
-use super::{System, ids, quick, set};
+use super::{System, TWICE, ids, quick, set};
 use crate::bed::{
     Object as _, RabbitAddress, World, bare_world, login_yaml, required, until, until_within, world,
 };
@@ -54,6 +54,29 @@ async fn metric(w: &World, name: &str) -> Option<f64> {
     w.operator().metric(&format!("{name}{{namespace=\"{}\",name=\"tasks\"}}", w.namespace)).await
 }
 
+/// Waits until the operator knows that so many wait, or more.
+async fn until_waiting(w: &World, least: f64) {
+    until(&format!("{least} tasks are seen to wait"), async || {
+        match metric(w, "spillway_consumer_lag_messages").await {
+            Some(length) if length >= least => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+}
+
+/// By one worker, who begins when all is there: one that came for a single message may be on its way out.
+async fn duplicates_are_done_once(w: &World, system: &System<'_>) {
+    system.staff.off("tasks");
+    for _ in 0..2 {
+        system.to_exchange("", "tasks", &TWICE).await.expect("published");
+    }
+    until_waiting(w, 20.0).await;
+    system.until_replicas("tasks", 1).await;
+    system.staff.back("tasks");
+    system.sees_twice(&["tasks"]).await;
+}
+
 #[test]
 fn the_queue_service_works_over_tls_wakes_grows_refuses_what_is_too_much_and_opens_its_breaker() {
     world(async |w| {
@@ -67,7 +90,7 @@ fn the_queue_service_works_over_tls_wakes_grows_refuses_what_is_too_much_and_ope
                 ("Queue", "tasks") => set(spec, &["maxLength"], json!(300)),
                 ("Consumer", _) => {
                     assert_eq!(spec["scaling"]["maxReplicas"], 20);
-                    set(spec, &["scaling", "maxReplicas"], json!(4));
+                    set(spec, &["scaling", "maxReplicas"], json!(1));
                     set(spec, &["scaling", "targetDelay"], json!("3s"));
                     set(spec, &["scaling", "idle"], json!({"after": "3s"}));
                     quick(spec);
@@ -83,6 +106,8 @@ fn the_queue_service_works_over_tls_wakes_grows_refuses_what_is_too_much_and_ope
         system.until_replicas("tasks", 0).await;
         assert_eq!(over_rest(w, "tasks", "rest-000000"), json!({"routed": true}));
         system.until_handled("tasks", &ids("rest", 0..1)).await;
+        duplicates_are_done_once(w, &system).await;
+        system.allow("tasks", 4).await;
         // As RabbitMQ itself has it.
         until("the worker has its prefetch", async || {
             let consumers = mq.consumers("tasks").await;
@@ -118,13 +143,7 @@ fn the_queue_service_works_over_tls_wakes_grows_refuses_what_is_too_much_and_ope
         }
         assert!(refused.contains("the broker refused it"), "after {taken} waves: {refused}");
         assert!((2..=5).contains(&taken), "{taken} waves of 100 for 300 places");
-        until("the length of the queue is a metric", async || {
-            match metric(w, "spillway_consumer_lag_messages").await {
-                Some(length) if length >= 200.0 => Ok(()),
-                other => Err(format!("{other:?}")),
-            }
-        })
-        .await;
+        until_waiting(w, 200.0).await;
         system.staff.back("tasks");
         system.until_replicas("tasks", 4).await;
         for wave in 0..taken {

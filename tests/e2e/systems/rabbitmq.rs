@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::{LONG, System, alerts, ids, quick, set};
+use super::{LONG, System, alerts, came_twice, ids, quick, set};
 use crate::bed::{Rabbit, RabbitAddress, until, until_within, world};
 
 /// Waits until a dead-letter queue holds so many messages; their properties by correlation id.
@@ -72,13 +72,19 @@ fn bookings_on_rabbitmq_survive_a_broker_that_is_killed_and_started_again() {
         let adapt = |kind: &str, _: &str, spec: &mut Value| {
             soon(spec);
             if kind == "Consumer" {
-                set(spec, &["scaling", "targetDelay"], json!("3s"));
+                assert_eq!(spec["scaling"]["maxReplicas"], 5);
+                set(spec, &["scaling"], json!({"targetDelay": "3s", "maxReplicas": 1}));
             }
         };
         let system = System::start_at(w, "02-tour-booking-rabbitmq", address.clone(), &[], adapt).await;
         let (events, service) = ("tour_booking_events", "notification-service");
         let unheard = system.to_exchange(events, "booking.cancelled.standard", &["--count", "1"]).await;
         assert!(unheard.is_err_and(|words| words.contains("no queue takes")), "it is bound to nothing");
+        let premium = async |arguments: &[&str]| {
+            system.to_exchange(events, "booking.confirmed.premium", arguments).await.expect("published");
+        };
+        system.twice(&[service], premium).await;
+        system.allow(service, 5).await;
         for (key, prefix) in
             [("booking.confirmed.standard", "standard"), ("booking.confirmed.premium", "premium")]
         {
@@ -97,9 +103,15 @@ fn bookings_on_rabbitmq_survive_a_broker_that_is_killed_and_started_again() {
         // The same processes find it again; what was not acknowledged comes again.
         let all = ids("standard", 0..299).union(&ids("premium", 0..299)).cloned().collect();
         system.until_handled(service, &all).await;
-        let dead: BTreeSet<_> =
-            letters(&mq, "notification_queue.dlq", 2).await.into_iter().map(|(id, _)| id).collect();
-        assert_eq!(dead, ["premium-000299", "standard-000299"].map(String::from).into());
+        let dead = letters(&mq, "notification_queue.dlq", 2).await;
+        for ((id, letter), wanted) in dead.iter().zip(["premium-000299", "standard-000299"]) {
+            assert_eq!(id, wanted);
+            assert_eq!(letter["headers"]["spillway-original-queue"], "notification_queue");
+        }
+        let tried = system.staff.ids(service, "failed");
+        for flaky in ["premium-000149", "standard-000149"] {
+            assert!(tried.iter().any(|id| id == flaky), "{flaky} did not fail: {tried:?}");
+        }
         assert!(!system.staff.logged(service, "the connection is disturbed: trying again").is_empty());
         drop(system);
         mq.remove().await;
@@ -124,17 +136,9 @@ fn mails_are_tried_three_times_more_then_are_dead_letters_and_somebody_is_alerte
         let send = async |arguments: &[&str]| {
             system.to_exchange("notifications", "email.confirmation", arguments).await.expect("published");
         };
-        send(&["--count", "10", "--key", "twice"]).await;
-        send(&["--count", "10", "--key", "twice"]).await;
+        system.twice(&[service], &send).await;
         send(&["--count", "3", "--flaky", "3", "--outage", "3", "--key", "late"]).await;
         system.until_handled(service, &ids("late", 0..3)).await;
-        until("what came twice is seen twice", async || {
-            match system.staff.ids(service, "skipped a duplicate") {
-                skipped if skipped == Vec::from_iter(ids("twice", 0..10)) => Ok(()),
-                skipped => Err(format!("{skipped:?}")),
-            }
-        })
-        .await;
         let handled = system.staff.ids(service, "handled");
         assert_eq!(handled.len(), 13, "each once: {handled:?}");
         assert_eq!(system.staff.ids(service, "failed").len(), 9, "three tries each failed");
@@ -175,7 +179,7 @@ fn a_payment_is_captured_and_booked_or_compensated_and_what_is_urgent_goes_first
         let adapt = |kind: &str, _: &str, spec: &mut Value| {
             soon(spec);
             if kind == "Consumer" {
-                set(spec, &["scaling", "maxReplicas"], json!(3));
+                set(spec, &["scaling", "maxReplicas"], json!(1));
                 quick(spec);
             }
         };
@@ -198,6 +202,10 @@ fn a_payment_is_captured_and_booked_or_compensated_and_what_is_urgent_goes_first
         assert!(urgent.count() >= 4, "{order:?}");
         system.until_handled("booking-confirmation", &first).await;
 
+        system.twice(&["payment-processing"], &pay).await;
+        system.until_handled("booking-confirmation", &came_twice().into_iter().collect()).await;
+        assert_eq!(system.done_of("booking-confirmation", "twice"), came_twice(), "captured once");
+
         // Three retries, and then others have to know.
         pay(&["--count", "2", "--flaky", "2", "--outage", "3", "--key", "late"]).await;
         pay(&["--count", "2", "--flaky", "2", "--outage", "9", "--key", "never"]).await;
@@ -212,6 +220,7 @@ fn a_payment_is_captured_and_booked_or_compensated_and_what_is_urgent_goes_first
         assert_eq!(steps(&system, "payment-compensation"), ids("never", 0..2), "nothing else is undone");
 
         // More than one can do.
+        system.allow("payment-processing", 3).await;
         pay(&["--count", "90", "--key", "flood"]).await;
         system.until_it_grows("payment-processing").await;
         system.until_handled("booking-confirmation", &ids("flood", 0..90)).await;

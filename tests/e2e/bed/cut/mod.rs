@@ -83,6 +83,8 @@ pub struct Cut {
 struct State {
     writes: Vec<(Instant, String)>,
     rule: Option<Rule>,
+    /// Asked where the rule lets pass.
+    lasting: Option<Rule>,
     victim: Option<Arc<Operator>>,
     dead: bool,
 }
@@ -101,7 +103,12 @@ impl Cut {
         state.rule = Some(Box::new(rule));
     }
 
-    /// Everything passes from now on, also for another operator after one that was killed.
+    /// From now on, armed or not, this rule decides over what passes otherwise. It may not kill.
+    pub fn lastingly(&self, rule: impl FnMut(&Request) -> Fate + Send + 'static) {
+        self.state().lasting = Some(Box::new(rule));
+    }
+
+    /// No rule is left but a lasting one, also for another operator after one that was killed.
     pub fn disarm(&self) {
         let mut state = self.state();
         state.rule = None;
@@ -147,7 +154,12 @@ impl Cut {
             // It left the operator before its death; it may as well never have left.
             return Fate::DropBefore;
         }
-        let fate = state.rule.as_mut().map_or(Fate::Pass, |rule| rule(&Request { side, what, number }));
+        let request = Request { side, what, number };
+        let fate = state.rule.as_mut().map_or(Fate::Pass, |rule| rule(&request));
+        let fate = match (fate, state.lasting.as_mut()) {
+            (Fate::Pass, Some(lasting)) => lasting(&request),
+            (fate, _) => fate,
+        };
         if fate == Fate::KillBefore {
             state.kill();
             drop(state);

@@ -1,0 +1,44 @@
+//! A share group has no lag that its committed offsets tell: it is refused, and not scaled.
+
+use std::time::Duration;
+
+use spillway_operator::api::{Consumer, Topic};
+
+use crate::bed::{Object as _, ShareMember, Workload, never_within, required, world};
+
+#[test]
+fn a_share_group_is_refused_with_a_reason_and_all_that_its_topic_holds_is_not_its_lag() {
+    world(async |w| {
+        w.broker("").await;
+        w.topic("orders", "partitions: 3").await;
+        w.ready::<Topic>("orders").await;
+        let (group, topic) = (w.name("group"), w.name("orders"));
+        let floods = (0..3).map(|partition| w.kafka.produce(&topic, partition, 1_000));
+        futures::future::join_all(floods).await;
+        let member = ShareMember::join(&required("SPILLWAY_TEST_KAFKA"), &group, &topic);
+        // What its pods do is not seen: nobody is in a group of consumers.
+        let workload = Workload::start(w, "worker", 1, &w.name("nobody"), &topic, 1).await;
+        let scaling = "scaling: {mode: MODE, ratePerReplica: '10', targetDelay: 2s}";
+        let consumer = |mode| format!("scaleTargetRef: {{name: worker}}\n{}", scaling.replace("MODE", mode));
+        w.consumer("orders", &consumer("DryRun")).await;
+        let refused = w.condition::<Consumer>("orders", "Ready", "False", "InvalidSpec").await;
+        let said = &refused.condition("Ready").expect("it is said").message;
+        assert!(said.contains("share group"), "{said}");
+        assert!(refused.condition("Stalled").is_some(), "{:?}", refused.conditions());
+
+        // From now on it may scale, and does not.
+        w.consumer("orders", &consumer("Auto")).await;
+        never_within(Duration::from_secs(5), "a share group is not scaled", async || {
+            match workload.wanted() {
+                wanted if wanted == [1] => Ok(()),
+                wanted => Err(format!("{wanted:?}")),
+            }
+        })
+        .await;
+
+        // Without the share group, its consumers are to come as a group of consumers, from the beginning.
+        drop(member);
+        w.kafka.delete_group(&group).await;
+        workload.until_wanted(3, Duration::from_secs(90)).await;
+    });
+}
