@@ -104,15 +104,21 @@ fn every_value_has_a_comment_and_a_type() {
 
 /// Where the schema takes an object of whatever form, or a list of whatever.
 fn free(path: &str, node: &Value, found: &mut Vec<String>) {
-    if node["type"] == "object" && !node["additionalProperties"].is_object() {
+    let is = |kind: &str| {
+        node["type"] == kind || node["type"].as_array().is_some_and(|kinds| kinds.contains(&kind.into()))
+    };
+    if is("object") && !node["additionalProperties"].is_object() {
         let closed = node["additionalProperties"] == false && node["properties"].is_object();
         found.extend((!closed).then(|| path.to_owned()));
     }
-    if node["type"] == "array" && !node["items"].is_object() {
+    if is("array") && !node["items"].is_object() {
         found.push(path.to_owned());
     }
     for (key, below) in node.as_object().into_iter().flatten() {
         free(&format!("{path}/{key}"), below, found);
+    }
+    for (place, below) in node.as_array().into_iter().flatten().enumerate() {
+        free(&format!("{path}/{place}"), below, found);
     }
 }
 

@@ -55,6 +55,10 @@ impl Regret {
         let Some(lowered) = self.lowered.take_if(|l| now - l.at < memory) else {
             return;
         };
+        if lowered.arrival <= 0.0 {
+            // No size is too small for nothing: what is to be done now came otherwise.
+            return;
+        }
         self.careful_until = Some(now + CAREFUL * memory);
         if arrival > ALIKE.0 * lowered.arrival {
             return;
@@ -74,6 +78,11 @@ impl Regret {
     /// The size below which arrivals like these were not done.
     pub fn at_least(&self, now: f64, arrival: f64) -> Option<u32> {
         self.enough.filter(|e| now < e.until && arrival >= ALIKE.1 * e.arrival).map(|e| e.size)
+    }
+
+    /// Something happened to the work itself: what is to be done next says nothing of the last step down.
+    pub fn interrupt(&mut self) {
+        self.lowered = None;
     }
 
     /// Other code may need another size.
@@ -98,6 +107,17 @@ mod tests {
         assert_eq!((regret.at_least(600.0, 450.0), regret.at_least(700.0, 450.0)), (Some(12), None));
         assert_eq!(regret.at_least(600.0, 300.0), None, "less load is another question");
         assert!(regret.careful(3_000.0) && !regret.careful(4_000.0));
+    }
+
+    #[test]
+    fn work_that_comes_from_nowhere_shows_no_size_to_be_too_small() {
+        let mut regret = Regret::default();
+        taken_back(&mut regret, 0.0, (0.0, 0.0));
+        assert_eq!((regret.at_least(100.0, 0.0), regret.careful(100.0)), (None, false));
+        regret.lowered(0.0, 12, 450.0);
+        regret.interrupt();
+        regret.raised(60.0, 12, 450.0, &Config::default());
+        assert_eq!(regret.at_least(100.0, 450.0), None);
     }
 
     #[test]

@@ -148,6 +148,7 @@ impl State {
 
     /// What is seen now does not continue what was seen before: windows end, rates count as priors.
     pub(super) fn discontinuity(&mut self, config: &Config, now: f64) {
+        self.sizing.regret.interrupt();
         self.arrival.interrupt();
         self.group.members.interrupt();
         self.queue.interrupt();

@@ -101,6 +101,10 @@ fn what_a_leader_learned_is_what_its_successor_decides_by() {
         for operator in w.operators() {
             operator.kill();
         }
+        // It may have learned more, and written it, before it died.
+        let last: Consumer = w.get("orders").await;
+        let last = last.status.and_then(|status| status.learned).and_then(|learned| learned.rate_per_replica);
+        let rate = last.and_then(|rate| rate.parse().ok()).unwrap_or(rate);
         // By what was learned, two replicas do in time what one and a quarter would have to; by a guess about a replica of
         // which nothing is known, three, after it was watched for longer than commits may be apart.
         workload.set_rate(1);

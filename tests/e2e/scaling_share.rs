@@ -18,17 +18,17 @@ fn a_share_group_is_refused_with_a_reason_and_all_that_its_topic_holds_is_not_it
         let member = ShareMember::join(&required("SPILLWAY_TEST_KAFKA"), &group, &topic);
         // What its pods do is not seen: nobody is in a group of consumers.
         let workload = Workload::start(w, "worker", 1, &w.name("nobody"), &topic, 1).await;
-        let scaling = "scaling: {mode: MODE, ratePerReplica: '10', targetDelay: 2s}";
-        let consumer = |mode| format!("scaleTargetRef: {{name: worker}}\n{}", scaling.replace("MODE", mode));
-        w.consumer("orders", &consumer("DryRun")).await;
+        let scaling = "scaling: {ratePerReplica: '10', targetDelay: 2s}";
+        w.consumer("orders", &format!("scaleTargetRef: {{name: worker}}\n{scaling}")).await;
         let refused = w.condition::<Consumer>("orders", "Ready", "False", "InvalidSpec").await;
         let said = &refused.condition("Ready").expect("it is said").message;
         assert!(said.contains("share group"), "{said}");
         assert!(refused.condition("Stalled").is_some(), "{:?}", refused.conditions());
 
-        // From now on it may scale, and does not.
-        w.consumer("orders", &consumer("Auto")).await;
-        never_within(Duration::from_secs(5), "a share group is not scaled", async || {
+        // Neither before that was known, nor afterwards, nor by an operator to which it is new.
+        w.operator().kill();
+        w.start_operator().await;
+        never_within(Duration::from_secs(12), "a share group is not scaled", async || {
             match workload.wanted() {
                 wanted if wanted == [1] => Ok(()),
                 wanted => Err(format!("{wanted:?}")),

@@ -309,7 +309,7 @@ fn patch(ctx: &Arc<Context>, registration: &Arc<Registration>, seat: &Seat, deci
                 *refused = None;
                 ctx.metrics.scale_patch(&namespace, &name, from, to);
                 tracing::info!(kind = "Consumer", namespace, name, from, to, detail = message, "scaled");
-                // It begins with both numbers.
+                // The decision's own words begin with both numbers.
                 ctx.events.publish(registration.consumer.object_ref(&()), false, "Scaled", "Scale", &message);
             }
             Err(words) => {

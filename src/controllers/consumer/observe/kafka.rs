@@ -87,6 +87,8 @@ pub struct Sample {
     groups: HashMap<String, Told>,
     /// Groups that are there and no groups of consumers.
     outside: HashSet<String>,
+    /// Groups of which that is not known yet.
+    unsure: HashSet<String>,
     strangers: Strangers,
     ends: TopicEnds,
     retention: Option<f64>,
@@ -120,9 +122,15 @@ pub async fn read(
             }
         }
     );
-    facts.outside.look(ctx, &broker, &kafka.client, &sample.groups);
-    let groups = all_groups(due).map(|group| &group.name);
-    sample.outside = groups.filter(|group| facts.outside.has(group)).cloned().collect();
+    facts.outside.look(ctx, (&broker, &kafka.client), &sample.groups);
+    let groups = |is: fn(&Outside, &str) -> bool| -> HashSet<String> {
+        let names = all_groups(due).map(|group| &group.name);
+        names.filter(|group| is(&facts.outside, group)).cloned().collect()
+    };
+    (sample.outside, sample.unsure) = (groups(Outside::has), groups(Outside::unsure));
+    // Who committed something to Kafka is a group of consumers, whenever it was described.
+    let committed = |group: &String| sample.committed.get(group).and_then(|answer| answer.as_ref().ok());
+    sample.unsure.retain(|group| committed(group).is_none_or(GroupOffsets::is_empty));
     sample.strangers = strangers(ctx, due, &sample.groups, &mut facts.strangers);
     facts.names.retain(|(topic, _), _| facts.topics.contains_key(topic));
     sample.ends = named(&sample.topics, facts);
@@ -337,7 +345,10 @@ pub fn observation(sample: &Sample, registration: &Registration, group: &registr
     Observation {
         now: sample.at,
         kafka: Some(kafka(sample, group, &registration.target)),
-        dead_letter: side.dead_letter(|topic| ends(topic)?.iter().map(|ends| ends.high).sum()),
+        dead_letter: side.dead_letter(
+            |topic| matches!(sample.topics.get(topic), Some(Ok(_))),
+            |topic| ends(topic)?.iter().map(|ends| ends.high).sum(),
+        ),
         retry: (!side.retries.is_empty())
             .then(|| Retry { lag: side.retries.iter().map(waiting).sum::<Option<u64>>() }),
         offsets_retention: sample.retention,
@@ -375,6 +386,8 @@ fn kafka(sample: &Sample, source: &registry::Group, target: &TargetKey) -> Kafka
                 end: if stable { ends.stable } else { ends.high },
                 hw: ends.high,
                 committed: match committed {
+                    // What it committed, if anything, is not told of a group of another kind.
+                    Some(Ok(_)) if sample.unsure.contains(&source.name) => Committed::Unknown,
                     Some(Ok(offsets)) => offsets.at(topic, partition),
                     // A group that does not exist has committed nothing.
                     Some(Err(error)) if error.code == ErrorCode::GroupIdNotFound => Committed::None,

@@ -114,11 +114,20 @@ fn side(ctx: &Context, registration: &Registration) -> Side {
 }
 
 impl Side {
-    /// What came into all of them, where that is known of each; none where there are none.
-    fn dead_letter(&self, came: impl Fn(&String) -> Option<i64>) -> Option<DeadLetter> {
-        (!self.dead_letters.is_empty()).then(|| DeadLetter {
-            end: self.dead_letters.iter().map(came).sum(),
-            of: self.dead_letters.join(", ").into(),
+    /// What came into all of them that are there, where that is known of each; none where there are none. One that is
+    /// not there holds nothing, but where none is, nobody knows where dead letters go.
+    fn dead_letter(
+        &self,
+        there: impl Fn(&String) -> bool,
+        came: impl Fn(&String) -> Option<i64>,
+    ) -> Option<DeadLetter> {
+        let mut counted: Vec<_> = self.dead_letters.iter().filter(|name| there(name)).collect();
+        if counted.is_empty() {
+            counted.extend(&self.dead_letters);
+        }
+        (!counted.is_empty()).then(|| DeadLetter {
+            of: counted.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ").into(),
+            end: counted.into_iter().map(came).sum(),
         })
     }
 }
@@ -130,9 +139,18 @@ mod tests {
     #[test]
     fn dead_letters_of_several_topics_are_counted_together_and_one_that_is_unknown_makes_all_unknown() {
         let side = Side { dead_letters: vec!["a.dlq".into(), "b.dlq".into()], retries: Vec::new() };
-        let counted = side.dead_letter(|name| Some(if name == "a.dlq" { 7 } else { 5 })).unwrap();
+        let counted = side.dead_letter(|_| true, |name| Some(if name == "a.dlq" { 7 } else { 5 })).unwrap();
         assert_eq!((counted.end, &*counted.of), (Some(12), "a.dlq, b.dlq"));
-        assert_eq!(side.dead_letter(|name| (name == "a.dlq").then_some(7)).unwrap().end, None);
-        assert_eq!(Side::default().dead_letter(|_| Some(1)), None);
+        assert_eq!(side.dead_letter(|_| true, |name| (name == "a.dlq").then_some(7)).unwrap().end, None);
+        assert_eq!(Side::default().dead_letter(|_| true, |_| Some(1)), None);
+    }
+
+    #[test]
+    fn a_dead_letter_topic_that_is_not_there_keeps_nobody_from_counting_the_others() {
+        let side = Side { dead_letters: vec!["a.dlq".into(), "b.dlq".into()], retries: Vec::new() };
+        let came = |name: &String| (name == "a.dlq").then_some(7);
+        let counted = side.dead_letter(|name| name == "a.dlq", came).unwrap();
+        assert_eq!((counted.end, &*counted.of), (Some(7), "a.dlq"));
+        assert_eq!(side.dead_letter(|_| false, |_| None).unwrap().end, None);
     }
 }

@@ -21,6 +21,12 @@ impl GroupOffsets {
         }
     }
 
+    /// Whether it committed nothing at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        !self.0.values().flatten().any(|(_, committed)| matches!(committed, Committed::At(_)))
+    }
+
     /// All offsets, added up.
     #[must_use]
     pub fn sum(&self) -> i64 {

@@ -280,7 +280,7 @@ pub fn observation(sample: &Sample, registration: &Registration, queue: &QueueNa
     Observation {
         now: sample.at,
         rabbitmq: sample.queues.get(queue).map(|seen| seen.queue.clone()),
-        dead_letter: side.dead_letter(|name| of(name)?.came),
+        dead_letter: side.dead_letter(|name| of(name).is_some(), |name| of(name)?.came),
         retry: (!side.retries.is_empty())
             .then(|| Retry { lag: side.retries.iter().map(waiting).sum::<Option<u64>>() }),
         ..Observation::default()
