@@ -173,6 +173,17 @@ async fn written_anew(w: &World, scaling: &str) -> Consumer {
     .await
 }
 
+/// Waits until it is known that nothing waits for this Consumer.
+async fn until_nothing_waits(w: &World, name: &str) {
+    until("it is known that nothing waits", async || {
+        match figures(w, name, "spillway_consumer_lag_messages").await.get("") {
+            Some(lag) if *lag < 0.5 => Ok(()),
+            lag => Err(format!("{lag:?}")),
+        }
+    })
+    .await;
+}
+
 #[test]
 fn the_metrics_of_a_consumer_are_the_numbers_of_its_status() {
     world(async |w| {
@@ -200,13 +211,7 @@ fn the_metrics_of_a_consumer_are_the_numbers_of_its_status() {
         w.ready::<Consumer>("orders").await;
         w.ready::<Consumer>("late").await;
         // What comes before the first look is lag and no arrival.
-        until("it is known that nothing waits", async || {
-            match figures(w, "orders", "spillway_consumer_lag_messages").await.get("") {
-                Some(lag) if *lag < 0.5 => Ok(()),
-                lag => Err(format!("{lag:?}")),
-            }
-        })
-        .await;
+        until_nothing_waits(w, "orders").await;
         for (partition, count) in [(0, 10), (1, 20), (2, 30)] {
             w.kafka.produce(&w.name("orders"), partition, count).await;
         }
@@ -274,13 +279,7 @@ fn the_metrics_of_a_consumer_are_the_numbers_of_its_status() {
         .await;
 
         // What was there before is no lag of who begins at the end.
-        until("it is known that nothing waits for who begins at the end", async || {
-            match figures(w, "late", "spillway_consumer_lag_messages").await.get("") {
-                Some(lag) if *lag < 0.5 => Ok(()),
-                lag => Err(format!("{lag:?}")),
-            }
-        })
-        .await;
+        until_nothing_waits(w, "late").await;
         let late: Consumer = w.get("late").await;
         assert_eq!(late.status.and_then(|status| status.partitions), Some(5));
         let written = figures(w, "orders", "spillway_scale_patches_total").await;
