@@ -27,6 +27,17 @@ pub fn settled(replicas: u32, rate: i64) -> World {
     world
 }
 
+/// A world that asked for a few more replicas, of which none will ever be ready; and how many there are to be.
+pub fn growing_without_end() -> (World, u32) {
+    let mut world = settled(3, 20);
+    world.start = f64::INFINITY;
+    world.arrive(500);
+    world.run(3, 20);
+    let first = world.spec;
+    assert!((4..12).contains(&first), "{first}");
+    (world, first)
+}
+
 #[test]
 fn nothing_known_holds_and_is_left_with_data() {
     let mut world = settled(6, 30);
@@ -344,12 +355,7 @@ fn a_rollout_is_not_pods_that_are_not_ready() {
 
 #[test]
 fn pods_of_a_second_scale_up_have_a_cold_start_of_their_own() {
-    let mut world = settled(3, 20);
-    world.start = f64::INFINITY;
-    world.arrive(500);
-    world.run(3, 20);
-    let first = world.spec;
-    assert!((4..12).contains(&first), "{first}");
+    let (mut world, first) = growing_without_end();
     world.run(25, 20);
     world.arrive(4_000);
     world.run(3, 20);
