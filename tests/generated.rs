@@ -96,6 +96,26 @@ fn a_crd_is_far_smaller_than_what_kubectl_apply_can_carry() {
 }
 
 #[test]
+fn kubectl_explain_wraps_a_description_by_the_terminal_and_not_by_the_source() {
+    fn broken(value: &serde_json::Value, found: &mut Vec<String>) {
+        let said = value["description"].as_str().unwrap_or_default();
+        if said.split("\n\n").any(|paragraph| paragraph.contains('\n')) {
+            found.push(said.to_owned());
+        }
+        match value {
+            serde_json::Value::Object(of) => of.values().for_each(|value| broken(value, found)),
+            serde_json::Value::Array(of) => of.iter().for_each(|value| broken(value, found)),
+            _ => {}
+        }
+    }
+    let mut found = Vec::new();
+    for (_, crd) in committed() {
+        broken(&crd, &mut found);
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
 fn every_field_of_a_crd_is_described_for_kubectl_explain() {
     fn undescribed(path: &str, schema: &serde_json::Value, found: &mut Vec<String>) {
         for (name, property) in schema["properties"].as_object().into_iter().flatten() {

@@ -79,5 +79,11 @@ pub mod label {
 /// All CRDs, in the order in which a person meets them.
 #[must_use]
 pub fn crds() -> Vec<CustomResourceDefinition> {
-    vec![Broker::crd(), Topic::crd(), Exchange::crd(), Queue::crd(), Binding::crd(), Consumer::crd()]
+    let mut crds =
+        vec![Broker::crd(), Topic::crd(), Exchange::crd(), Queue::crd(), Binding::crd(), Consumer::crd()];
+    let versions = crds.iter_mut().flat_map(|crd| &mut crd.spec.versions);
+    for schema in versions.filter_map(|version| version.schema.as_mut()?.open_api_v3_schema.as_mut()) {
+        schema::flow_descriptions(schema);
+    }
+    crds
 }

@@ -3,7 +3,30 @@
 //! Every string, list and map has a limit: the API server refuses a CRD whose validation rules
 //! could cost too much, and it can only estimate that cost where sizes are bounded.
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
+    JSONSchemaProps, JSONSchemaPropsOrArray, JSONSchemaPropsOrBool,
+};
 use schemars::{Schema, SchemaGenerator, json_schema};
+
+/// Makes one line of each paragraph of each description: `kubectl explain` wraps to the terminal's width, and would
+/// keep the breaks of the source between.
+pub fn flow_descriptions(schema: &mut JSONSchemaProps) {
+    if let Some(text) = &mut schema.description {
+        let flowed: Vec<String> = text.split("\n\n").map(|paragraph| paragraph.replace('\n', " ")).collect();
+        *text = flowed.join("\n\n");
+    }
+    for property in schema.properties.iter_mut().flat_map(|properties| properties.values_mut()) {
+        flow_descriptions(property);
+    }
+    match &mut schema.items {
+        Some(JSONSchemaPropsOrArray::Schema(item)) => flow_descriptions(item),
+        Some(JSONSchemaPropsOrArray::Schemas(items)) => items.iter_mut().for_each(flow_descriptions),
+        None => {}
+    }
+    if let Some(JSONSchemaPropsOrBool::Schema(value)) = &mut schema.additional_properties {
+        flow_descriptions(value);
+    }
+}
 
 /// A map of topic configs: at most 64 keys, each value at most 4 KiB.
 #[must_use]
