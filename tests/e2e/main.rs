@@ -1,13 +1,15 @@
 //! End to end: the real binary, a real API server, a real Kafka, a real RabbitMQ.
 //!
 //! Each test has a namespace and an operator to itself ([`bed`]); they run in parallel and leave
-//! nothing behind. A test is named by the sentence that it proves.
+//! nothing behind. A test is named by the sentence that it proves. They begin in the order of their names, so the folders
+//! of those that take minutes are named to come first: at the end, a processor would wait for the last one.
 
 // A test reads better as `world.topic_yaml(…)`, whether the world is asked or not.
 #![allow(clippy::unused_self)]
 
 mod access;
 mod alerts;
+mod at_rest;
 mod bed;
 mod binding;
 mod broker;
@@ -47,7 +49,5 @@ mod scaling_told;
 mod scaling_transactions;
 mod secrecy;
 mod seen;
-mod steady;
-mod systems;
 mod topic;
 mod verbs;

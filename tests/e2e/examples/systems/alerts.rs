@@ -79,7 +79,7 @@ fn the_examples_alerts_fire_when_they_should_and_only_then() {
 
 #[test]
 fn the_examples_alerts_and_dashboards_read_metrics_that_there_are() {
-    let documented = include_str!("../../../docs/metrics.md");
+    let documented = include_str!("../../../../docs/metrics.md");
     let mut files = rule_files(Path::new(FOLDER));
     files.push(Path::new(FOLDER).join("07-queue-service/monitoring/queue-service.json"));
     for file in files {

@@ -3,6 +3,8 @@
 //! Only what belongs to a cluster is replaced: the namespace, the broker's address and login, and the
 //! virtual host, which is the world's own.
 
+mod systems;
+
 use std::path::Path;
 use std::process::Command;
 
