@@ -10,8 +10,8 @@
 //! ```
 //!
 //! # Guarantees
-//! - An idle batcher sends at once. While a request is under way, and as long as many call, calls gather for 100 ms, or
-//!   until a request is full.
+//! - An idle batcher sends at once. While a request is under way, and as long as many call, calls gather for 100 ms (300 ms
+//!   where many come), or until a request is full.
 //! - Requests are bounded: in objects, in weight (the controller refuses requests of more than 10,000
 //!   records), and in how many are under way.
 //! - Changes of one topic by calls of one kind happen in the order of the calls; a topic is never in two

@@ -17,11 +17,19 @@ use crate::runtime::lease::Fence;
 
 /// Requests of one kind under way at most.
 const IN_FLIGHT: usize = 2;
-/// How long calls gather at most while there is a crowd, or while a request is under way: every request costs the
-/// controller a commit and the brokers a round of news, however few topics are in it.
+/// How long calls gather while a request is under way, or for a small crowd: every request costs the controller a commit
+/// and the brokers a round of news, however few topics are in it.
 const GATHER: Duration = Duration::from_millis(100);
+/// How long they gather at most.
+const GATHER_IN_A_CROWD: Duration = Duration::from_millis(300);
 /// A request with so many objects is taken for a crowd: those who come next wait for each other.
 const CROWD: usize = 4;
+
+/// How long calls gather after a request with so many objects: where many come, it is worth waiting for more of them.
+fn gathering_time(last: usize) -> Duration {
+    let crowds = u32::try_from(last / CROWD).unwrap_or(u32::MAX);
+    GATHER.saturating_mul(crowds).clamp(GATHER, GATHER_IN_A_CROWD)
+}
 
 /// A kind of call that can be sent for many topics at once.
 pub(super) trait Kind: Send + Sync + 'static {
@@ -115,7 +123,7 @@ async fn run<K: Kind>(
     let mut open = true;
     while open || !flights.is_empty() {
         let may_send = |flights: usize, waiting: usize, last: usize| {
-            let gathered = waiting >= K::BOUNDS.objects || gathering_since.elapsed() >= GATHER;
+            let gathered = waiting >= K::BOUNDS.objects || gathering_since.elapsed() >= gathering_time(last);
             flights < IN_FLIGHT && (gathered || (flights == 0 && last < CROWD))
         };
         while !lanes.is_empty() && may_send(flights.len(), lanes.len(), last) {
@@ -132,7 +140,7 @@ async fn run<K: Kind>(
             });
         }
         let gathering = !lanes.is_empty() && flights.len() < IN_FLIGHT;
-        let gathered = gathering_since + GATHER;
+        let gathered = gathering_since + gathering_time(last);
         let mut arrived = Vec::new();
         tokio::select! {
             count = inbox.recv_many(&mut arrived, usize::MAX), if open => open = count > 0,
@@ -146,7 +154,7 @@ async fn run<K: Kind>(
         }
         if lanes.is_empty() && !arrived.is_empty() {
             gathering_since = Instant::now();
-            if flights.is_empty() && idle_since.elapsed() > GATHER {
+            if flights.is_empty() && idle_since.elapsed() > gathering_time(last) {
                 // The crowd is gone.
                 last = 0;
             }
@@ -196,5 +204,16 @@ async fn fly<K: Kind>(
                 let _ = answer.send(Err(error.for_operation(operation::<K>(&name))));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_came_the_longer_the_next_ones_wait_for_each_other_up_to_a_bound() {
+        let waits = [0, 1, CROWD, 2 * CROWD, 3 * CROWD, 1_000].map(|last| gathering_time(last).as_millis());
+        assert_eq!(waits, [100, 100, 100, 200, 300, 300]);
     }
 }
