@@ -244,7 +244,8 @@ impl Rabbit for Binding {
         let vhost = &pass.object.spec.vhost;
         let noted = status.applied.iter().chain(&status.stale).map(BindingId::from);
         let applied: Vec<_> = noted.filter(BindingId::has_address).collect();
-        let mut seen = route(pass, rabbit, &desired.id, since).await?;
+        let made = pass.object.status.as_ref().is_some_and(|status| status.applied.is_some());
+        let mut seen = route(pass, rabbit, &desired.id, since, made).await?;
         let memory = BindingMemory { owned: ours.holds(seen.contains(&desired.id)), applied };
         for old in memory.applied.iter().filter(|old| **old != desired.id) {
             let target = apply::at(&old.target);
@@ -324,25 +325,31 @@ fn covered(pass: &Pass<'_, Binding>, status: &BindingStatus) -> bool {
     claim.is_some_and(covers)
 }
 
-/// All bindings between the two ends; waits for an end that does not exist.
+/// All bindings between the two ends; waits for an end that does not exist. `made`: this CR has made a binding before.
 async fn route(
     pass: &Pass<'_, Binding>,
     rabbit: &RabbitHandle,
     id: &BindingId,
     since: Instant,
+    made: bool,
 ) -> Result<Vec<BindingId>, Failure> {
     let vhost = &pass.object.spec.vhost;
     let (source, target) = (id.source.as_str(), apply::at(&id.target));
-    let missing = |seen: &SeenRoute| match (&seen.source, seen.target_exists) {
-        (None, _) => Some(Target::Exchange(source.to_owned())),
-        (_, false) => Some(id.target.clone()),
-        _ => None,
+    let ends = [Target::Exchange(source.to_owned()), id.target.clone()];
+    if !made && let Some(end) = ends.iter().find(|end| declared(pass, end) == Declared::Unseen) {
+        let message = format!("waiting for {end} in virtual host {vhost:?}, which nobody has come to yet");
+        return Err(Failure::OnItsWay { message });
+    }
+    let missing = |seen: &SeenRoute| {
+        let there = [seen.source.is_some(), seen.target_exists];
+        let mut missing = ends.iter().zip(there).filter(|(_, there)| !there);
+        // One that was made since that look began is there, if nobody deleted it; RabbitMQ will tell.
+        missing.find(|(end, _)| !made_since(pass, end, since)).map(|(end, _)| end.clone())
     };
     let mut seen = rabbit.observer.route(vhost, source, &target, since, pass.lane).await?;
     if let Some(end) = missing(&seen) {
-        // One that is declared and not ready will wake this binding; anything else may have come
-        // since that look.
-        if !pass.sweeping && !declared_and_not_ready(pass, &end) {
+        // One that is declared will wake this binding when it is made; anything else may have come since that look.
+        if !pass.sweeping && declared(pass, &end) == Declared::Nowhere {
             seen = rabbit.observer.route(vhost, source, &target, Instant::now(), pass.lane).await?;
         }
         if let Some(end) = missing(&seen) {
@@ -370,18 +377,45 @@ fn passing(pass: &Pass<'_, Binding>, id: &BindingId) -> bool {
         }
 }
 
-fn declared_and_not_ready(pass: &Pass<'_, Binding>, end: &Target) -> bool {
-    fn waits<K: TopologyKind>(pass: &Pass<'_, Binding>, kind: char, name: &str) -> bool {
+/// What the CRs on this Broker say of an end of a binding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Declared {
+    /// None declares it.
+    Nowhere,
+    /// One declares it, and nobody has come to that one yet.
+    Unseen,
+    /// It is declared and not ready.
+    NotReady,
+    /// It is ready; when this process last wrote it, if it did.
+    Ready(Option<Instant>),
+}
+
+fn declared(pass: &Pass<'_, Binding>, end: &Target) -> Declared {
+    fn of<K: TopologyKind>(pass: &Pass<'_, Binding>, kind: char, name: &str) -> Declared {
         let found = K::cache(pass.ctx).find(&rabbitmq::end_key(&pass.object.spec.vhost, kind, name));
-        let mut here =
-            found.iter().filter(|object| Rival::of(pass.ctx, object.as_ref()).broker == pass.link.key);
-        here.any(|object| {
-            let ready = |status| conditions::is_true(K::conditions(status).0, conditions::READY);
-            !object.status().is_some_and(ready)
-        })
+        // What became of it may have been written just now.
+        let found = found.into_iter().map(|object| pass.ctx.newest(object));
+        let here = found.filter(|object| {
+            let broker = BrokerKey::of(object.broker_ref(), &object.namespace().unwrap_or_default());
+            broker == pass.link.key && object.meta().deletion_timestamp.is_none()
+        });
+        let said = here.map(|object| {
+            let (conditions, observed) = object.status().map(K::conditions).unwrap_or_default();
+            if conditions::is_true(conditions, conditions::READY) {
+                let uid = object.uid().unwrap_or_default();
+                return (2, Declared::Ready(pass.ctx.note(&uid, |notes| notes.wrote)));
+            }
+            if observed.is_some() { (1, Declared::NotReady) } else { (0, Declared::Unseen) }
+        });
+        said.max_by_key(|(rank, _)| *rank).map_or(Declared::Nowhere, |(_, declared)| declared)
     }
     match end {
-        Target::Queue(name) => waits::<Queue>(pass, 'q', name),
-        Target::Exchange(name) => waits::<Exchange>(pass, 'x', name),
+        Target::Queue(name) => of::<Queue>(pass, 'q', name),
+        Target::Exchange(name) => of::<Exchange>(pass, 'x', name),
     }
+}
+
+/// Whether this process made an end of the binding at or after `since`, and it is ready.
+fn made_since(pass: &Pass<'_, Binding>, end: &Target, since: Instant) -> bool {
+    matches!(declared(pass, end), Declared::Ready(Some(wrote)) if wrote >= since)
 }

@@ -83,10 +83,8 @@ impl TopologyKind for Exchange {
         &ctx.wake_exchanges
     }
 
-    fn turned(ctx: &Context, object: &Self, ready: bool) {
-        if ready {
-            rabbitmq::wake_bindings(ctx, object, 'x');
-        }
+    fn turned(ctx: &Context, object: &Self) {
+        rabbitmq::wake_bindings(ctx, object, 'x');
     }
 
     async fn work(pass: &Pass<'_, Self>, status: &mut ExchangeStatus) -> Result<Outcome, Failure> {
@@ -190,6 +188,10 @@ impl Rabbit for Exchange {
             status::write(pass.ctx, pass.object, &before, &after).await?;
         }
         Ok(())
+    }
+
+    fn is_back(pass: &Pass<'_, Self>) {
+        rabbitmq::wake_bindings(pass.ctx, pass.object, 'x');
     }
 
     fn take_back(before: &ExchangeStatus, status: &mut ExchangeStatus, refused: bool) {

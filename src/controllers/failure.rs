@@ -26,6 +26,12 @@ pub enum Failure {
         /// What is waited for.
         message: String,
     },
+    /// Another object that nobody has come to yet is needed: it wakes this one as soon as somebody has.
+    #[error("{message}")]
+    OnItsWay {
+        /// What is waited for.
+        message: String,
+    },
     /// Something that will be so after a while.
     #[error("{message}")]
     Soon {
@@ -72,6 +78,7 @@ impl Failure {
         match self {
             Self::Rejected(rejection) => rejection.reason,
             Self::Waiting { reason, .. } | Self::Soon { reason, .. } => *reason,
+            Self::OnItsWay { .. } => Reason::DependencyNotReady,
             Self::Kafka(error) => match error.code {
                 ErrorCode::Authentication => Reason::AuthenticationFailed,
                 ErrorCode::Authorization | ErrorCode::GroupAuthorization => Reason::AuthorizationFailed,
@@ -99,7 +106,7 @@ impl Failure {
     /// Whether it is an ordinary wait, that ends by itself.
     #[must_use]
     pub fn is_foreseen(&self) -> bool {
-        matches!(self, Self::Soon { .. })
+        matches!(self, Self::Soon { .. } | Self::OnItsWay { .. })
     }
 
     /// Whether only an edit can help (kstatus' Stalled).

@@ -131,10 +131,8 @@ impl TopologyKind for Queue {
         &ctx.wake_queues
     }
 
-    fn turned(ctx: &Context, object: &Self, ready: bool) {
-        if ready {
-            rabbitmq::wake_bindings(ctx, object, 'q');
-        }
+    fn turned(ctx: &Context, object: &Self) {
+        rabbitmq::wake_bindings(ctx, object, 'q');
     }
 
     fn wrote(ctx: &Context, object: &Self, before: &QueueStatus, after: &QueueStatus) {
@@ -300,6 +298,10 @@ impl Rabbit for Queue {
             });
         }
         Ok(())
+    }
+
+    fn is_back(pass: &Pass<'_, Self>) {
+        rabbitmq::wake_bindings(pass.ctx, pass.object, 'q');
     }
 
     fn take_back(before: &QueueStatus, status: &mut QueueStatus, refused: bool) {

@@ -29,6 +29,8 @@ use crate::topology::rabbitmq::{BindingId, Plan, Step, Target, VhostPolicies};
 /// How old a look may be at the beginning of a pass. Many passes share one listing; a declaration
 /// that finds what the listing did not show yet is refused or changes nothing.
 const AGE: Duration = Duration::from_secs(1);
+/// The same in a crowd, where a listing of thousands would follow the other.
+const AGE_IN_A_CROWD: Duration = Duration::from_secs(3);
 /// How long a change may take to show.
 const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 /// How often to look for it.
@@ -36,7 +38,8 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// From when on a look is good enough for this object: what this process wrote for it must show.
 pub fn fresh<K: TopologyKind>(pass: &Pass<'_, K>) -> Instant {
-    let recent = Instant::now().checked_sub(AGE).unwrap_or_else(Instant::now);
+    let age = if pass.ctx.is_crowded() { AGE_IN_A_CROWD } else { AGE };
+    let recent = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
     let wrote = pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| notes.wrote);
     wrote.map_or(recent, |wrote| wrote.max(recent))
 }
@@ -264,6 +267,9 @@ pub trait Rabbit: TopologyKind {
         status: &mut Self::Status,
     ) -> impl Future<Output = Result<(), Failure>> + Send;
 
+    /// It had vanished and was made again: whoever waits for it is woken.
+    fn is_back(_pass: &Pass<'_, Self>) {}
+
     /// Nothing was made: takes back what [`Rabbit::prepare`] wrote down, or else what somebody makes
     /// later would pass for this CR's. `before`: the status as it was then. `refused`: the object was
     /// asked for, so what an earlier attempt wrote down is not so either.
@@ -411,6 +417,9 @@ async fn take_steps<K: Rabbit>(
     let carried_out = carry_out(pass, vhost, &plan.steps, &mut done).await;
     if plan.loss.is_some() && round.first && done.made && (round.drift || lost.is_some()) {
         tell_loss(pass, lost);
+    }
+    if done.made && round.ours != Ours::No {
+        K::is_back(pass);
     }
     let nothing = done.made_nothing::<K>(&plan.steps).filter(|_| round.ours != Ours::Here || !done.was_there);
     if let Some(refused) = nothing {

@@ -50,6 +50,8 @@ use crate::topology::ownership::{self, Claim, Holding};
 const PATIENCE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_secs(1));
 /// The same in a crowd: every word is a write that what it waits for has to wait for.
 const PATIENCE_IN_A_CROWD: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(3));
+/// How soon to look again at an object that waits for one that nobody has come to yet, if that does not wake it.
+const ON_ITS_WAY: Duration = Duration::from_secs(30);
 
 /// A kind of object that lives at a broker.
 pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Serialize {
@@ -133,8 +135,8 @@ pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Seri
     /// Called when a pass has written its status.
     fn wrote(_ctx: &Context, _object: &Self, _before: &Self::Status, _after: &Self::Status) {}
 
-    /// Called when `Ready` changed: whoever waits for the object is woken.
-    fn turned(_ctx: &Context, _object: &Self, _ready: bool) {}
+    /// Called when `Ready` changed, or was said for the first time: whoever waits for the object is woken.
+    fn turned(_ctx: &Context, _object: &Self) {}
 
     /// Does what a deletion asks of the broker.
     fn remove(pass: &Pass<'_, Self>) -> impl Future<Output = Result<deletion::Verdict, Failure>> + Send;
@@ -286,7 +288,7 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Again, 
     // A loss may have been written down on the way.
     let before = last_written(ctx, object);
     let (verdicts, again) = report::<K>(ctx, object, &before, &after, &result, failures);
-    let (previous, _) = K::conditions(&before);
+    let (previous, observed) = K::conditions(&before);
     let merged = conditions::merge(previous, &verdicts, object.meta().generation, Timestamp::now());
     announce(ctx, object, previous, &merged);
     K::set_conditions(&mut after, merged, object.meta().generation);
@@ -307,9 +309,12 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Again, 
             .filter(|c| c.status != "Unknown")
             .map(|c| c.status == "True"),
     );
-    if ready != conditions::is_true(previous, conditions::READY) {
+    let turned = ready != conditions::is_true(previous, conditions::READY);
+    if turned {
         wake_owners::<K>(ctx, object);
-        K::turned(ctx, object, ready);
+    }
+    if turned || observed.is_none() {
+        K::turned(ctx, object);
     }
     Ok(again)
 }
@@ -321,6 +326,10 @@ fn waits_silently(
     result: &Result<Outcome, Failure>,
     (patience, look): (Duration, Duration),
 ) -> Again {
+    if matches!(result, Err(Failure::OnItsWay { .. })) {
+        notes.waits_no_more();
+        return Some(ON_ITS_WAY);
+    }
     let waits = result.as_ref().is_err_and(|failure| failure.reason() == Reason::DependencyNotReady);
     if !waits {
         notes.waits_no_more();
@@ -519,5 +528,21 @@ pub fn wake_claimants<K: TopologyKind>(ctx: &Context, object: &K) {
         if other.uid() != object.uid() {
             K::wake(ctx).wake(&ObjectRef::from_obj(other.as_ref()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_what_nobody_has_come_to_yet_says_nothing_however_long_that_takes() {
+        let at_once = (Duration::ZERO, Duration::from_secs(1));
+        let mut notes = Notes::default();
+        let missing = Err(Failure::waiting(Reason::DependencyNotReady, "waiting for queue \"q\""));
+        assert_eq!(waits_silently(&mut notes, &missing, at_once), None, "patience is over");
+        let on_its_way = Err(Failure::OnItsWay { message: "waiting for queue \"q\"".into() });
+        assert_eq!(waits_silently(&mut notes, &on_its_way, at_once), Some(ON_ITS_WAY));
+        assert!(!notes.is_waiting(), "patience begins when somebody has come to it");
     }
 }

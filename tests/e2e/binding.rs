@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use spillway_operator::api::{Binding, Exchange, Queue};
 
-use crate::bed::{Object as _, World, binding_yaml, never_within, until, world};
+use crate::bed::{Audit, Object as _, World, binding_yaml, never_within, until, world};
 
 #[test]
 fn inline_bindings_come_and_go_with_the_spec_and_other_peoples_stay() {
@@ -334,5 +334,47 @@ fn two_hundred_bindings_that_came_before_their_queues_are_all_ready_soon_after_t
         .await;
         println!("{:?}", begun.elapsed());
         assert_eq!(w.mq().await.bindings("q42").await, ["events|k42", "events|l42"]);
+    });
+}
+
+#[test]
+fn a_queue_and_its_binding_that_wait_for_the_operator_cost_it_three_writes() {
+    world(async |w| {
+        w.rabbit("").await;
+        w.mq().await.declare_exchange("events", "direct").await;
+        w.operator().stop().await;
+        for n in 0..40 {
+            w.binding(
+                &format!("b{n}"),
+                &format!("source: events\ndestination: {{queueRef: {{name: q{n}}}}}\nroutingKey: k{n}"),
+            )
+            .await;
+            w.queue(&format!("q{n}"), "type: classic").await;
+        }
+        let audit = Audit::begin();
+        w.start_operator().await;
+        let api = w.api::<Binding>();
+        until("40 bindings are ready", async || {
+            let list =
+                api.list(&kube::api::ListParams::default()).await.map_err(|error| error.to_string())?;
+            let ready = |one: &&Binding| one.condition("Ready").is_some_and(|ready| ready.status == "True");
+            let count = list.items.iter().filter(ready).count();
+            if count == 40 { Ok(()) } else { Err(format!("{count} are")) }
+        })
+        .await;
+        let mut writes = audit.writes(&w.namespace, "spillway");
+        writes.retain(|write| write.contains(" bindings") || write.contains(" queues"));
+        writes.sort();
+        let mut wanted: Vec<_> = (0..40)
+            .flat_map(|n| {
+                [
+                    format!("patch bindings b{n}"),
+                    format!("patch bindings/status b{n}"),
+                    format!("patch queues/status q{n}"),
+                ]
+            })
+            .collect();
+        wanted.sort();
+        assert_eq!(writes, wanted);
     });
 }
