@@ -1,13 +1,13 @@
 //! Bindings: what the generic pass needs to know of them.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
 use super::cache::Cache;
 use super::claim::Claim;
-use super::context::{BrokerKey, Context};
+use super::context::{BrokerKey, Context, Notes};
 use super::failure::Failure;
 use super::rabbitmq::{self, Claimants, Look, Ours, Rabbit};
 use super::reconciler::{Outcome, Pass, Rival, TopologyKind, last_written};
@@ -15,7 +15,7 @@ use super::wake::Wake;
 use super::{finalizer, guard, references, status};
 use crate::api::binding::AppliedBinding;
 use crate::api::conditions::{self, Reason};
-use crate::api::policy::PolicyDefaults;
+use crate::api::policy::{Adoption, PolicyDefaults};
 use crate::api::{Binding, BindingStatus, BrokerRef, Exchange, Queue, annotation};
 use crate::apply::rabbitmq as apply;
 use crate::brokers::rabbitmq::{RabbitHandle, SeenRoute};
@@ -23,6 +23,10 @@ use crate::topology::deletion;
 use crate::topology::rabbitmq::{
     self as planner, BindingId, BindingInput, BindingMemory, DesiredBinding, Plan, Step, Target,
 };
+
+/// For how long a binding counts on somebody coming to what it waits for. After that it looks for itself, and says what it
+/// found: who cannot write a status has nobody coming.
+const NOBODY_COMES: Duration = Duration::from_secs(120);
 
 impl TopologyKind for Binding {
     const KIND: &'static str = "Binding";
@@ -336,7 +340,9 @@ async fn route(
     let vhost = &pass.object.spec.vhost;
     let (source, target) = (id.source.as_str(), apply::at(&id.target));
     let ends = [Target::Exchange(source.to_owned()), id.target.clone()];
-    if !made && let Some(end) = ends.iter().find(|end| declared(pass, end) == Declared::Unseen) {
+    if let Some(end) = ends.iter().find(|end| !made && declared(pass, end) == Declared::Unseen)
+        && counts_on_others(pass)
+    {
         let message = format!("waiting for {end} in virtual host {vhost:?}, which nobody has come to yet");
         return Err(Failure::OnItsWay { message });
     }
@@ -349,14 +355,21 @@ async fn route(
     let mut seen = rabbit.observer.route(vhost, source, &target, since, pass.lane).await?;
     if let Some(end) = missing(&seen) {
         // One that is declared will wake this binding when it is made; anything else may have come since that look.
-        if !pass.sweeping && declared(pass, &end) == Declared::Nowhere {
+        let made_meanwhile = matches!(declared(pass, &end), Declared::Ready(Some(made)) if made >= since);
+        if !pass.sweeping && (made_meanwhile || declared(pass, &end) == Declared::Nowhere) {
             seen = rabbit.observer.route(vhost, source, &target, Instant::now(), pass.lane).await?;
         }
         if let Some(end) = missing(&seen) {
             let message = format!("waiting for {end} in virtual host {vhost:?}, which does not exist yet");
+            // It vanished, and its own pass is somewhere among thousands.
+            let vanished = matches!(declared(pass, &end), Declared::Ready(_));
+            if vanished && pass.ctx.is_crowded() && counts_on_others(pass) {
+                return Err(Failure::OnItsWay { message });
+            }
             return Err(Failure::waiting(Reason::DependencyNotReady, message));
         }
     }
+    pass.ctx.note(&pass.object.uid().unwrap_or_default(), Notes::all_is_there);
     Ok(seen.bindings.iter().map(apply::seen_binding).collect())
 }
 
@@ -377,8 +390,8 @@ fn passing(pass: &Pass<'_, Binding>, id: &BindingId) -> bool {
         }
 }
 
-/// What the CRs on this Broker say of an end of a binding.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What the CRs on this Broker say of an end of a binding; of several what says most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Declared {
     /// None declares it.
     Nowhere,
@@ -386,7 +399,7 @@ enum Declared {
     Unseen,
     /// It is declared and not ready.
     NotReady,
-    /// It is ready; when this process last wrote it, if it did.
+    /// It is ready; when this process made it, if it did.
     Ready(Option<Instant>),
 }
 
@@ -403,11 +416,11 @@ fn declared(pass: &Pass<'_, Binding>, end: &Target) -> Declared {
             let (conditions, observed) = object.status().map(K::conditions).unwrap_or_default();
             if conditions::is_true(conditions, conditions::READY) {
                 let uid = object.uid().unwrap_or_default();
-                return (2, Declared::Ready(pass.ctx.note(&uid, |notes| notes.wrote)));
+                return Declared::Ready(pass.ctx.note(&uid, |notes| notes.made));
             }
-            if observed.is_some() { (1, Declared::NotReady) } else { (0, Declared::Unseen) }
+            if observed.is_some() { Declared::NotReady } else { Declared::Unseen }
         });
-        said.max_by_key(|(rank, _)| *rank).map_or(Declared::Nowhere, |(_, declared)| declared)
+        said.max().unwrap_or(Declared::Nowhere)
     }
     match end {
         Target::Queue(name) => of::<Queue>(pass, 'q', name),
@@ -415,7 +428,15 @@ fn declared(pass: &Pass<'_, Binding>, end: &Target) -> Declared {
     }
 }
 
-/// Whether this process made an end of the binding at or after `since`, and it is ready.
+/// Whether what is missing is still left to those whose turn it is, without a word.
+fn counts_on_others(pass: &Pass<'_, Binding>) -> bool {
+    let uid = pass.object.uid().unwrap_or_default();
+    pass.ctx.note(&uid, Notes::on_its_way) < NOBODY_COMES
+}
+
+/// Whether this process made an end of the binding at or after `since`, and it is ready. Where what is there must not pass
+/// for this CR's, only a look will do.
 fn made_since(pass: &Pass<'_, Binding>, end: &Target, since: Instant) -> bool {
-    matches!(declared(pass, end), Declared::Ready(Some(wrote)) if wrote >= since)
+    pass.policies.adoption != Adoption::Never
+        && matches!(declared(pass, end), Declared::Ready(Some(made)) if made >= since)
 }

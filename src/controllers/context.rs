@@ -95,8 +95,12 @@ pub struct Notes {
     seen_empty: bool,
     /// When this process last wrote to the broker for it: what was seen before is history.
     pub wrote: Option<Instant>,
+    /// When this process last made it at the broker, if it has not deleted it since.
+    pub made: Option<Instant>,
     /// Since when it waits for another object.
     waits_since: Option<Instant>,
+    /// Since when it waits for one that somebody is about to come to.
+    on_its_way_since: Option<Instant>,
 }
 
 impl Notes {
@@ -132,10 +136,20 @@ impl Notes {
         self.waits_since = None;
     }
 
+    /// For how long it has been waiting for an object that somebody is about to come to, from now on if it did not before.
+    pub fn on_its_way(&mut self) -> Duration {
+        self.on_its_way_since.get_or_insert_with(Instant::now).elapsed()
+    }
+
+    /// Nothing is missing.
+    pub fn all_is_there(&mut self) {
+        self.on_its_way_since = None;
+    }
+
     /// Whether it waits for another object.
     #[must_use]
     pub fn is_waiting(&self) -> bool {
-        self.waits_since.is_some()
+        self.waits_since.is_some() || self.on_its_way_since.is_some()
     }
 
     /// Both looks belong to one attempt: a pass that failed before its look, or did not look any

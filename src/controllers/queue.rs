@@ -32,7 +32,7 @@ use crate::topology::rabbitmq::{
 /// How soon to look at a companion that is not ready; the pause doubles, up to 32 s.
 const COMPANION_LOOK: Duration = Duration::from_millis(500);
 /// How soon to plan again where the bindings of a queue changed: later than any look that may have missed it is good.
-const BINDINGS_LOOK: Duration = Duration::from_millis(1_500);
+const BINDINGS_LOOK: Duration = rabbitmq::AGE_IN_A_CROWD.saturating_add(Duration::from_millis(500));
 
 impl TopologyKind for Queue {
     const KIND: &'static str = "Queue";

@@ -29,8 +29,9 @@ use crate::topology::rabbitmq::{BindingId, Plan, Step, Target, VhostPolicies};
 /// How old a look may be at the beginning of a pass. Many passes share one listing; a declaration
 /// that finds what the listing did not show yet is refused or changes nothing.
 const AGE: Duration = Duration::from_secs(1);
-/// The same in a crowd, where a listing of thousands would follow the other.
-const AGE_IN_A_CROWD: Duration = Duration::from_secs(3);
+/// The same in a crowd, where a listing of thousands would follow the other: for what is missing, whose declaration proves
+/// it, and for what is the object's own.
+pub const AGE_IN_A_CROWD: Duration = Duration::from_secs(3);
 /// How long a change may take to show.
 const SHOWS_WITHIN: Duration = Duration::from_secs(5);
 /// How often to look for it.
@@ -141,7 +142,10 @@ async fn carry_out<K: Rabbit>(
             began.elapsed(),
         );
         // Even a request that failed may have been carried out.
-        pass.ctx.note(&uid, |notes| notes.wrote = Some(Instant::now()));
+        pass.ctx.note(&uid, |notes| {
+            notes.wrote = Some(Instant::now());
+            notes.made = notes.made.filter(|_| !matches!(step, Step::DeleteQueue { .. }));
+        });
         done.refused = taken.as_ref().is_err_and(says_no);
         let taken = match taken {
             Err(error) if error.kind == ErrorKind::Refused && matches!(step, Step::DeleteQueue { .. }) => {
@@ -153,7 +157,10 @@ async fn carry_out<K: Rabbit>(
             done.was_there = true;
             continue;
         }
-        done.made |= K::makes(step);
+        if K::makes(step) {
+            done.made = true;
+            pass.ctx.note(&uid, |notes| notes.made = Some(Instant::now()));
+        }
         let words = conditions::cut(&step.to_string(), conditions::MAX_MESSAGE);
         tracing::info!(
             kind = K::KIND,
@@ -309,8 +316,8 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
             }
         })?;
         let known = ours.holds(exists);
-        if since < begun && wants_a_fresh_look(pass, &plan, exists) {
-            since = begun;
+        if let Some(later) = fresher(pass, &plan, exists, ours, (since, begun)) {
+            since = later;
             continue;
         }
         let words = super::status::words(&plan.steps);
@@ -443,6 +450,22 @@ async fn take_steps<K: Rabbit>(
         return Ok(false);
     }
     carried_out.map(|()| true)
+}
+
+/// As of when to look again, where a look as of `since` is too old for a pass that began at `begun`.
+fn fresher<K: TopologyKind>(
+    pass: &Pass<'_, K>,
+    plan: &Plan,
+    exists: bool,
+    ours: Ours,
+    (since, begun): (Instant, Instant),
+) -> Option<Instant> {
+    if since < begun && wants_a_fresh_look(pass, plan, exists) {
+        return Some(begun);
+    }
+    // It may have been deleted with another CR a moment ago.
+    let young = begun.checked_sub(AGE)?;
+    (exists && ours == Ours::No && since < young).then_some(young)
 }
 
 /// Whether a look from before the pass is too old for this plan. That an object is not there is

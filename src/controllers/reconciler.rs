@@ -51,7 +51,7 @@ const PATIENCE: (Duration, Duration) = (Duration::from_secs(3), Duration::from_s
 /// The same in a crowd: every word is a write that what it waits for has to wait for.
 const PATIENCE_IN_A_CROWD: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(3));
 /// How soon to look again at an object that waits for one that nobody has come to yet, if that does not wake it.
-const ON_ITS_WAY: Duration = Duration::from_secs(30);
+const ON_ITS_WAY: Duration = Duration::from_secs(10);
 
 /// A kind of object that lives at a broker.
 pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Serialize {
