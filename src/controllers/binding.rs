@@ -349,14 +349,17 @@ async fn route(
     let missing = |seen: &SeenRoute| {
         let there = [seen.source.is_some(), seen.target_exists];
         let mut missing = ends.iter().zip(there).filter(|(_, there)| !there);
-        // One that was made since that look began is there, if nobody deleted it; RabbitMQ will tell.
-        missing.find(|(end, _)| !made_since(pass, end, since)).map(|(end, _)| end.clone())
+        // One that was made since that look began is there, if nobody deleted it; RabbitMQ will tell. Where what is there
+        // must not pass for this CR's, only a look will do.
+        let believed =
+            |end| pass.policies.adoption != Adoption::Never && declared(pass, end).made_since(since);
+        missing.find(|(end, _)| !believed(end)).map(|(end, _)| end.clone())
     };
     let mut seen = rabbit.observer.route(vhost, source, &target, since, pass.lane).await?;
     if let Some(end) = missing(&seen) {
         // One that is declared will wake this binding when it is made; anything else may have come since that look.
-        let made_meanwhile = matches!(declared(pass, &end), Declared::Ready(Some(made)) if made >= since);
-        if !pass.sweeping && (made_meanwhile || declared(pass, &end) == Declared::Nowhere) {
+        let told = declared(pass, &end);
+        if !pass.sweeping && (told == Declared::Nowhere || told.made_since(since)) {
             seen = rabbit.observer.route(vhost, source, &target, Instant::now(), pass.lane).await?;
         }
         if let Some(end) = missing(&seen) {
@@ -403,6 +406,13 @@ enum Declared {
     Ready(Option<Instant>),
 }
 
+impl Declared {
+    /// Whether it is ready, and this process made it at or after `since`.
+    fn made_since(self, since: Instant) -> bool {
+        matches!(self, Self::Ready(Some(made)) if made >= since)
+    }
+}
+
 fn declared(pass: &Pass<'_, Binding>, end: &Target) -> Declared {
     fn of<K: TopologyKind>(pass: &Pass<'_, Binding>, kind: char, name: &str) -> Declared {
         let found = K::cache(pass.ctx).find(&rabbitmq::end_key(&pass.object.spec.vhost, kind, name));
@@ -432,11 +442,4 @@ fn declared(pass: &Pass<'_, Binding>, end: &Target) -> Declared {
 fn counts_on_others(pass: &Pass<'_, Binding>) -> bool {
     let uid = pass.object.uid().unwrap_or_default();
     pass.ctx.note(&uid, Notes::on_its_way) < NOBODY_COMES
-}
-
-/// Whether this process made an end of the binding at or after `since`, and it is ready. Where what is there must not pass
-/// for this CR's, only a look will do.
-fn made_since(pass: &Pass<'_, Binding>, end: &Target, since: Instant) -> bool {
-    pass.policies.adoption != Adoption::Never
-        && matches!(declared(pass, end), Declared::Ready(Some(made)) if made >= since)
 }

@@ -299,6 +299,18 @@ fn what_cannot_be_a_binding_is_refused_at_admission() {
     });
 }
 
+/// Waits until so many Bindings are ready.
+async fn all_ready(w: &World, wanted: usize) {
+    let api = w.api::<Binding>();
+    until(&format!("{wanted} bindings are ready"), async || {
+        let list = api.list(&kube::api::ListParams::default()).await.map_err(|error| error.to_string())?;
+        let ready = |one: &&Binding| one.condition("Ready").is_some_and(|ready| ready.status == "True");
+        let count = list.items.iter().filter(ready).count();
+        if count == wanted { Ok(()) } else { Err(format!("{count} are")) }
+    })
+    .await;
+}
+
 #[test]
 fn two_hundred_bindings_that_came_before_their_queues_are_all_ready_soon_after_them() {
     world(async |w| {
@@ -323,15 +335,7 @@ fn two_hundred_bindings_that_came_before_their_queues_are_all_ready_soon_after_t
             w.queue(&format!("q{n}"), "type: classic").await;
         }
         w.ready::<Exchange>("events").await;
-        let api = w.api::<Binding>();
-        until("200 bindings are ready", async || {
-            let list =
-                api.list(&kube::api::ListParams::default()).await.map_err(|error| error.to_string())?;
-            let ready = |one: &&Binding| one.condition("Ready").is_some_and(|ready| ready.status == "True");
-            let count = list.items.iter().filter(ready).count();
-            if count == 200 { Ok(()) } else { Err(format!("{count} are")) }
-        })
-        .await;
+        all_ready(w, 200).await;
         println!("{:?}", begun.elapsed());
         assert_eq!(w.mq().await.bindings("q42").await, ["events|k42", "events|l42"]);
     });
@@ -353,15 +357,7 @@ fn a_queue_and_its_binding_that_wait_for_the_operator_cost_it_three_writes() {
         }
         let audit = Audit::begin();
         w.start_operator().await;
-        let api = w.api::<Binding>();
-        until("40 bindings are ready", async || {
-            let list =
-                api.list(&kube::api::ListParams::default()).await.map_err(|error| error.to_string())?;
-            let ready = |one: &&Binding| one.condition("Ready").is_some_and(|ready| ready.status == "True");
-            let count = list.items.iter().filter(ready).count();
-            if count == 40 { Ok(()) } else { Err(format!("{count} are")) }
-        })
-        .await;
+        all_ready(w, 40).await;
         let mut writes = audit.writes(&w.namespace, "spillway");
         writes.retain(|write| write.contains(" bindings") || write.contains(" queues"));
         writes.sort();
