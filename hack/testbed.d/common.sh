@@ -68,7 +68,7 @@ memory_has_room() {
   ((free >= 2 << 20)) && (($(awk '$1 == "MemAvailable:" { print $2 }' /proc/meminfo) >= 8 << 20))
 }
 
-# lock SECONDS: one command at a time changes the bed. Ends by itself with this process: children close fd 9.
+# lock SECONDS: this command alone changes the bed. Ends by itself with this process: children close fd 9.
 lock() {
   local file=$BED_DIR/locks/$BED_ID
   folder_ready "$BED_DIR"
@@ -76,6 +76,18 @@ lock() {
   exec 9>>"$file"
   flock -w "$1" 9 || die "another hack/testbed command is at work on $RUN (process $(<"$file")): wait for it, or end it first"
   echo $$ >"$file"
+}
+
+# lock_part SECONDS PART: one command at a time changes a part, beside those that change other parts: whoever kills a broker
+# in the middle of something cannot wait until somebody else's has started. Children close fd 6, too.
+lock_part() {
+  local file=$BED_DIR/locks/$BED_ID
+  folder_ready "$BED_DIR"
+  mkdir -p "$BED_DIR/locks"
+  exec 9>>"$file" 6>>"$file-$2"
+  flock -s -w "$1" 9 || die "another hack/testbed command is at work on $RUN (process $(<"$file")): wait for it, or end it first"
+  flock -w "$1" 6 || die "another hack/testbed command is at work on $2 (process $(<"$file-$2")): wait for it, or end it first"
+  echo $$ >"$file-$2"
 }
 
 # wait_for SECONDS COMMAND…: asks until COMMAND succeeds. Fails when the time is over.

@@ -201,7 +201,7 @@ kafka_extra() {
   local name port nodes units=() n servers=() id
   extra_arguments extra-kafka "$@"
   need_root
-  lock 60
+  lock_part 60 "kafka-$name"
   packages_ready kafka
   kafka_install
   extra_units "kafka-$name" "$nodes"

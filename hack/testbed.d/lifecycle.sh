@@ -1,6 +1,7 @@
 # shellcheck shell=bash
-# up, down, start, stop, kill, clean: what changes the bed. One of them at a time; each part of an `up` is a process
-# of its own, so that parts come up side by side and one that fails takes no other with it.
+# up, down, start, stop, kill, clean: what changes the bed. Of up, down and clean one at a time, of the others one for each
+# part; each part of an `up` is a process of its own, so that parts come up side by side and one that fails takes no other
+# with it.
 
 ALL_PARTS=(kubernetes kafka rabbitmq)
 
@@ -128,7 +129,7 @@ bed_act() {
   local action=$1 units=() unit reversed=()
   [[ $# -eq 2 ]] || die "usage: $action PART"
   need_root
-  lock 60
+  lock_part 60 "$(unit_known "$2" && cat "$RUN/units/$2/part" || echo "$2")"
   if unit_known "$2"; then
     units=("$2")
   else

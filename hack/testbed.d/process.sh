@@ -92,7 +92,7 @@ unit_start() {
     echo "$$ $(cut -d" " -f20 <<<"${stat##*) }")" >"$2/pid.new"
     mv "$2/pid.new" "$2/pid"
     echo $$ >"$1/cgroup.procs"
-    exec "${@:3}"' unit "$group" "$dir" "$@" </dev/null >>"$dir/log" 2>&1 9>&- &
+    exec "${@:3}"' unit "$group" "$dir" "$@" </dev/null >>"$dir/log" 2>&1 9>&- 6>&- &
   wait_for 10 test -e "$dir/pid" || die "could not start $unit: $(tail -n 1 "$dir/log")"
 }
 

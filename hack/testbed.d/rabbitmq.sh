@@ -178,7 +178,7 @@ rabbitmq_extra() {
   local name port nodes units=() n
   extra_arguments extra-rabbitmq "$@"
   need_root
-  lock 60
+  lock_part 60 "rabbitmq-$name"
   packages_ready rabbitmq
   trixie_install "rabbitmq-$name"
   extra_units "rabbitmq-$name" "$nodes"

@@ -45,6 +45,10 @@ impl TopologyKind for Binding {
         }
     }
 
+    fn called(&self, ctx: &Context) -> String {
+        resolved(ctx, self).map_or_else(|_| self.broker_name(), |binding| binding.target.name().to_owned())
+    }
+
     fn vhost(&self) -> Option<&str> {
         Some(&self.spec.vhost)
     }

@@ -189,7 +189,7 @@ pub fn owned<K: TopologyKind>(pass: &Pass<'_, K>) -> Result<(), Failure> {
                 format!(
                     "{} {:?} {OWNED_BY} {} {}/{}, which was created first; delete that one to hand it over, or this one",
                     K::KIND.to_lowercase(),
-                    pass.object.broker_name(),
+                    pass.object.called(pass.ctx),
                     owner.kind,
                     owner.namespace,
                     owner.name

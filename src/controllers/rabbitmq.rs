@@ -298,7 +298,7 @@ pub trait Rabbit: TopologyKind {
 pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> Result<Outcome, Failure> {
     let rabbit = pass.link.rabbitmq()?.clone();
     let vhost = pass.object.vhost().unwrap_or_default().to_owned();
-    let what = format!("{} {:?}", K::KIND.to_lowercase(), pass.object.broker_name());
+    let what = format!("{} {:?}", K::KIND.to_lowercase(), pass.object.called(pass.ctx));
     let begun = Instant::now();
     let (mut since, mut rounds, mut lost) = (fresh(pass), 0, None);
     loop {

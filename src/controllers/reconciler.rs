@@ -64,6 +64,10 @@ pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Seri
     fn broker_ref(&self) -> &BrokerRef;
     /// Its name at the broker, as a person says it and as a Broker's rules name it.
     fn broker_name(&self) -> String;
+    /// The name that messages say, references resolved: the same in every pass.
+    fn called(&self, _ctx: &Context) -> String {
+        self.broker_name()
+    }
     /// Its virtual host, where the broker has such.
     fn vhost(&self) -> Option<&str> {
         None

@@ -95,7 +95,7 @@ pub fn announce<K: TopologyKind>(ctx: &Context, object: &K, previous: &[Conditio
     }
     if old.is_some_and(is_owned_by_another) && is_owner(ready) {
         let words =
-            format!("{} {:?} was handed over to this object", K::KIND.to_lowercase(), object.broker_name());
+            format!("{} {:?} was handed over to this object", K::KIND.to_lowercase(), object.called(ctx));
         ctx.events.publish(object.object_ref(&()), false, "HandedOver", "Reconcile", &words);
     }
     let noteworthy = ready.status != "True" && !under_way(ready);

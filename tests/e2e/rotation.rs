@@ -124,24 +124,29 @@ struct KafkaUser(String);
 impl KafkaUser {
     fn new(name: &str, password: &str) -> Self {
         let user = Self(name.to_owned());
-        user.alter("--add-config", &format!("SCRAM-SHA-512=[password={password}]"));
+        if let Err(words) = user.alter("--add-config", &format!("SCRAM-SHA-512=[password={password}]")) {
+            panic!("{words}");
+        }
         user
     }
 
-    fn alter(&self, what: &str, value: &str) {
+    fn alter(&self, what: &str, value: &str) -> Result<(), String> {
         let servers = required("SPILLWAY_TEST_KAFKA");
         let output = Command::new("kafka-configs")
             .args(["--bootstrap-server", &servers, "--alter", "--entity-type", "users"])
             .args(["--entity-name", &self.0, what, value])
             .output()
-            .expect("kafka-configs");
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+            .map_err(|error| format!("kafka-configs: {error}"))?;
+        let words = String::from_utf8_lossy(&output.stdout);
+        if output.status.success() { Ok(()) } else { Err(format!("kafka-configs: {words}")) }
     }
 }
 
 impl Drop for KafkaUser {
     fn drop(&mut self) {
-        self.alter("--delete-config", "SCRAM-SHA-512");
+        if let Err(words) = self.alter("--delete-config", "SCRAM-SHA-512") {
+            eprintln!("{words}");
+        }
     }
 }
 

@@ -142,6 +142,8 @@ fn while_the_broker_tells_nothing_the_replicas_stay() {
     world(async |w| {
         let workload = shop(w, 2, 100).await;
         scaled(w, "minReplicas: 2").await;
+        workload.until_wanted(2, Duration::from_secs(30)).await;
+        w.condition::<Consumer>("orders", "ScalingActive", "True", "Scaling").await;
         w.broker_at("127.0.0.1:1", "").await;
         w.condition::<Consumer>("orders", "ScalingActive", "False", "Unknown").await;
         // Only now may there be fewer: while the broker still told something, that would have been right.

@@ -58,8 +58,8 @@ impl ThreeKafkas {
 impl Drop for ThreeKafkas {
     fn drop(&mut self) {
         for node in 1..=3 {
-            // Without its fellows a broker does not end in good order.
-            testbed(&["kill", &format!("kafka-{THREE}-{node}")]);
+            // Without its fellows a broker does not end in good order. One may be dead already.
+            tidy(&["kill", &format!("kafka-{THREE}-{node}")]);
         }
     }
 }
@@ -108,12 +108,29 @@ impl ExtraKafka {
 
 impl Drop for ExtraKafka {
     fn drop(&mut self) {
-        testbed(&["stop", &self.unit]);
+        tidy(&["stop", &self.unit]);
     }
 }
 
-fn testbed(arguments: &[&str]) {
-    let output = Command::new(SCRIPT).args(arguments).output().expect("hack/testbed");
+/// A command of the test bed's own script, which has to work.
+pub fn testbed(arguments: &[&str]) {
+    try_testbed(arguments).unwrap_or_else(|words| panic!("{words}"));
+}
+
+/// The same for whoever is being dropped, perhaps because a test fails: a second panic would end all of them.
+pub fn tidy(arguments: &[&str]) {
+    if let Err(words) = try_testbed(arguments) {
+        eprintln!("{words}");
+    }
+}
+
+/// The same, with what it said instead.
+pub fn try_testbed(arguments: &[&str]) -> Result<(), String> {
+    let output = Command::new(SCRIPT).args(arguments).output().map_err(|error| error.to_string())?;
     let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "hack/testbed {arguments:?}: {words}");
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(format!("hack/testbed {arguments:?}: {}", words.trim()))
+    }
 }

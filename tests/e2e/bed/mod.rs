@@ -31,7 +31,7 @@ pub use apply::documents;
 pub use audit::Audit;
 pub use cut::{Fate, Request, Side, Site, meanwhile};
 pub use env::{RabbitAddress, required, without_credentials};
-pub use extra::{ExtraKafka, ThreeKafkas};
+pub use extra::{ExtraKafka, ThreeKafkas, testbed, tidy, try_testbed};
 pub use kafka::Kafka;
 pub use object::Object;
 pub use operator::{Operator, Start, binary};

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use spillway_operator::api::{Broker, Queue};
 
-use crate::bed::{Amqp, Object as _, Rabbit, RabbitAddress, World, bare_world, never_within};
+use crate::bed::{
+    Amqp, Object as _, Rabbit, RabbitAddress, World, bare_world, never_within, testbed, tidy, try_testbed,
+};
 
 const NAME: &str = "faults";
 const PORT: u16 = 22_400;
@@ -18,7 +20,7 @@ struct Nodes;
 impl Nodes {
     /// None where RabbitMQ is not the test bed's own: then there may be none to make three of.
     fn start() -> Option<Self> {
-        let started = testbed(&["extra-rabbitmq", NAME, &PORT.to_string(), "--nodes", "3"]);
+        let started = try_testbed(&["extra-rabbitmq", NAME, &PORT.to_string(), "--nodes", "3"]);
         if let Err(words) = &started {
             // The bed's own has TLS.
             let own = std::env::var("SPILLWAY_TEST_RABBITMQ_TLS").is_ok();
@@ -50,23 +52,16 @@ impl Nodes {
     }
 
     fn act(&self, verb: &str, node: usize) {
-        testbed(&[verb, &format!("rabbitmq-{NAME}-{node}")]).expect("a node");
+        testbed(&[verb, &format!("rabbitmq-{NAME}-{node}")]);
     }
 }
 
 impl Drop for Nodes {
     fn drop(&mut self) {
         for node in 1..=3 {
-            let _ = testbed(&["stop", &format!("rabbitmq-{NAME}-{node}")]);
+            tidy(&["stop", &format!("rabbitmq-{NAME}-{node}")]);
         }
     }
-}
-
-fn testbed(arguments: &[&str]) -> Result<(), String> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/testbed");
-    let output = Command::new(script).args(arguments).output().map_err(|error| error.to_string())?;
-    let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    output.status.success().then_some(()).ok_or(words)
 }
 
 /// Deletes the Queue, and waits until it is said why it is kept.

@@ -1,12 +1,11 @@
 //! Systems 2, 4 and 6, on RabbitMQ.
 
 use std::collections::BTreeSet;
-use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::{LONG, System, alerts, came_twice, ids, quick, set};
-use crate::bed::{Rabbit, RabbitAddress, until, until_within, world};
+use crate::bed::{Rabbit, RabbitAddress, testbed, tidy, until, until_within, world};
 
 /// Waits until a dead-letter queue holds so many messages; their properties by correlation id.
 pub async fn letters(mq: &Rabbit, queue: &str, count: usize) -> Vec<(String, Value)> {
@@ -53,15 +52,8 @@ impl Own {
 
 impl Drop for Own {
     fn drop(&mut self) {
-        self.act("stop");
+        tidy(&["stop", &format!("rabbitmq-{}", self.0)]);
     }
-}
-
-fn testbed(arguments: &[&str]) {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/hack/testbed");
-    let output = Command::new(script).args(arguments).output().expect("hack/testbed");
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "hack/testbed {arguments:?}: {words}");
 }
 
 #[test]
