@@ -316,7 +316,7 @@ impl State {
         if next >= spec && spec > floor && !rest && !full_hands {
             let unproven = self.rate.age(now).unwrap_or(now - self.started_at.unwrap_or(now));
             let unproven = unproven.min(scene.timing.steady_for(now));
-            if self.guards.probe.due(scene, self.calm_for(now), unproven, self.rate.doubtful()) {
+            if self.guards.probe.due(scene, self.calm_for(now), unproven, self.rate.proof()) {
                 next = scene.fleet.class_below(spec).max(floor);
                 probing = next < spec;
             }

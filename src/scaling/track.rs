@@ -59,16 +59,21 @@ impl State {
         } else if let Some(queue) = &seen.rabbitmq {
             self.timing.queue = true;
             let mut sample = None;
-            let signals = self.queue.observe(queue, seen.now, dt, |m, s| sample = Some((m / workers, s)));
+            let few = self.arrival.mean() * config.poll_interval;
+            let signals =
+                self.queue.observe(queue, seen.now, dt, few, |m, s| sample = Some((m / workers, s)));
             // Fewer consumers than replicas run: some are still connecting, and the others do it all.
             let consumers = workers * f64::from(config.consumers_per_replica.unwrap_or(1));
             let attached = queue.consumers.is_none_or(|c| f64::from(c) >= consumers);
-            let steady = seen.target.ready == Some(seen.target.spec) && self.timing.steady_for(seen.now) > dt;
+            // The counters tell several polls at once: of a part of those there were fewer, or more, replicas.
+            let steady_for = self.timing.steady_for(seen.now);
+            let whole = sample.filter(|(_, seconds)| steady_for > dt.max(*seconds));
+            let steady = seen.target.ready == Some(seen.target.spec);
             if seen.target.updating {
                 // No sample is what is done meanwhile, nor what the counters tell next: a part of it was.
                 self.queue.interrupt();
             } else if attached && steady {
-                self.rate.measured(seen.now, sample.into_iter());
+                self.rate.measured(seen.now, whole.into_iter());
             }
             signals
         } else {

@@ -39,7 +39,7 @@ pub(in crate::scaling) struct Queue {
     /// Seconds that the counters took to move last, and whether they rest.
     took: f64,
     resting: bool,
-    /// Messages were ready at every poll since the counters last moved.
+    /// Messages waited at every poll since the counters last moved.
     busy: bool,
     /// Messages ready, and unacknowledged, at the last usable poll.
     pub ready: f64,
@@ -62,8 +62,16 @@ struct Counters {
 }
 
 impl Queue {
-    /// Takes in one poll. `sample` gets messages and seconds of an interval in which all consumers were busy.
-    pub fn observe(&mut self, queue: &RabbitMq, now: f64, dt: f64, sample: impl FnOnce(f64, f64)) -> Signals {
+    /// Takes in one poll. `sample` gets messages and seconds of an interval in which all consumers were busy: there were
+    /// more than `few` messages ready, which may be on their way to somebody who waits for them.
+    pub fn observe(
+        &mut self,
+        queue: &RabbitMq,
+        now: f64,
+        dt: f64,
+        few: f64,
+        sample: impl FnOnce(f64, f64),
+    ) -> Signals {
         self.shape = if queue.single_active { Shape::SingleActive } else { Shape::Queue };
         let Some(ready) = queue.ready.filter(|_| queue.kind.as_ref() != "stream") else {
             self.busy = false;
@@ -93,7 +101,7 @@ impl Queue {
         let moved = matches!((counters, self.counters), (Some(new), Some(old)) if new != old);
         let arrived = self.arrivals(counters, shown, now, &mut signals, sample);
         signals.told = self.told(arrived, counters.is_some(), moved && !signals.discontinuity, now);
-        self.busy &= ready > 0;
+        self.busy &= self.ready > few;
         #[allow(clippy::cast_precision_loss)]
         if dt > 0.0 {
             signals.arrived = arrived as f64 / dt;
@@ -215,7 +223,7 @@ mod tests {
             ..RabbitMq::default()
         };
         let mut sample = None;
-        let signals = queue.observe(&seen, t, 1.0, |messages, seconds| {
+        let signals = queue.observe(&seen, t, 1.0, 0.0, |messages, seconds| {
             sample = Some((messages, seconds));
         });
         (signals.arrived, sample)
@@ -283,7 +291,7 @@ mod tests {
             (7.0, seen(2_400, 2_500, 5_000, 100, 10)),
         ];
         let arrived: f64 =
-            polls.iter().map(|(t, seen)| queue.observe(seen, *t, 1.0, |_, _| ()).arrived).sum();
+            polls.iter().map(|(t, seen)| queue.observe(seen, *t, 1.0, 0.0, |_, _| ()).arrived).sum();
         assert!(arrived < 1e-9, "{arrived}");
     }
 
@@ -296,7 +304,7 @@ mod tests {
             (2.0, seen(600, 0, 5_000, 1_000, 0)),
         ];
         let arrived: f64 =
-            polls.iter().map(|(t, seen)| queue.observe(seen, *t, 1.0, |_, _| ()).arrived).sum();
+            polls.iter().map(|(t, seen)| queue.observe(seen, *t, 1.0, 0.0, |_, _| ()).arrived).sum();
         assert!(arrived < 1e-9, "{arrived}");
     }
 
@@ -304,7 +312,7 @@ mod tests {
     fn messages_that_cannot_be_counted_make_the_rest_a_lower_bound() {
         let mut queue = Queue::default();
         let unknown = RabbitMq { unacked: None, ..seen(7, 0, 7, 0, 1) };
-        let signals = queue.observe(&unknown, 0.0, 1.0, |_, _| ());
+        let signals = queue.observe(&unknown, 0.0, 1.0, 0.0, |_, _| ());
         assert_eq!((signals.data, signals.lagging), (Data::Partial, true));
     }
 
@@ -325,7 +333,13 @@ mod tests {
             .map(|t| {
                 let done = 50 * (t / 5);
                 queue
-                    .observe(&seen(0, 0, done, done, 1), f64::from(u32::try_from(t).unwrap()), 1.0, |_, _| ())
+                    .observe(
+                        &seen(0, 0, done, done, 1),
+                        f64::from(u32::try_from(t).unwrap()),
+                        1.0,
+                        0.0,
+                        |_, _| (),
+                    )
                     .told
             })
             .collect();
@@ -343,7 +357,7 @@ mod tests {
         let told: Vec<Told> = (0..=25u32)
             .map(|t| {
                 let (publish, ack) = (50 * ((u64::from(t) + 2) / 5), 50 * (u64::from(t) / 5));
-                queue.observe(&seen(0, 0, publish, ack, 1), f64::from(t), 1.0, |_, _| ()).told
+                queue.observe(&seen(0, 0, publish, ack, 1), f64::from(t), 1.0, 0.0, |_, _| ()).told
             })
             .collect();
         let settled: Vec<Told> =
@@ -364,6 +378,7 @@ mod tests {
                 if (6..60).contains(&t) { &away } else { &known },
                 f64::from(t),
                 1.0,
+                0.0,
                 |_, _| (),
             );
             sum += signals.arrived;
@@ -376,7 +391,7 @@ mod tests {
     fn counters_that_rest_tell_that_nothing_comes() {
         let mut queue = Queue::default();
         let told: Vec<Told> = (0..=12)
-            .map(|t| queue.observe(&seen(0, 0, 9, 9, 1), f64::from(t), 1.0, |_, _| ()).told)
+            .map(|t| queue.observe(&seen(0, 0, 9, 9, 1), f64::from(t), 1.0, 0.0, |_, _| ()).told)
             .collect();
         assert_eq!(told[9], Told::AtLeast);
         assert_eq!(told[10..], [Told::Settled(0.0, 10.0), Told::Settled(0.0, 1.0), Told::Settled(0.0, 1.0)]);

@@ -3,11 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::super::estimate::rate::Proof;
 use super::super::rules::backoff;
 use super::Scene;
 
-/// Seconds without a saturated sample before a doubtful rate is probed, and the most that failures make of it.
-/// A rate that is as good as it ever was is probed after the latter: nothing suggests that it is wrong.
+/// Seconds without a saturated sample before a doubtful rate is probed, and the most that failures make of it. A rate that
+/// is as good as it ever was is probed after the latter: nothing suggests that it is wrong. One that was never measured is
+/// no reason to keep what runs: a queue's, whose consumers come and go without a rebalance, is probed as soon as replicas
+/// may go at all.
 const WAIT: (f64, f64) = (600.0, 21_600.0);
 
 /// Seconds that a smaller size must last to have been right.
@@ -81,10 +84,13 @@ impl Memory {
         }
     }
 
-    /// Whether to take a class away now. `unproven_for`: seconds since a saturated sample, or since the start;
-    /// `doubtful`: the rate may be too low.
-    pub fn due(&self, scene: &Scene<'_>, calm_for: f64, unproven_for: f64, doubtful: bool) -> bool {
-        let wait = if doubtful { WAIT.0 } else { WAIT.1 };
+    /// Whether to take a class away now. `unproven_for`: seconds since a saturated sample, or since the start.
+    pub fn due(&self, scene: &Scene<'_>, calm_for: f64, unproven_for: f64, proof: Proof) -> bool {
+        let wait = match proof {
+            Proof::None if scene.timing.queue => scene.config.stabilization,
+            Proof::None | Proof::Poor => WAIT.0,
+            Proof::Good => WAIT.1,
+        };
         self.running.is_none()
             && calm_for >= scene.config.stabilization
             && unproven_for >= wait

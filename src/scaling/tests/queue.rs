@@ -1,5 +1,7 @@
 //! A queue whose consumers a test moves by hand, with counters that move each five seconds.
 
+use std::ops::Range;
+
 use super::super::{Config, Decision, Observation, RabbitMq, State, Target, decide};
 
 struct Shop {
@@ -13,6 +15,8 @@ struct Shop {
     shown: (u64, u64),
     replicas: u32,
     updating: bool,
+    /// Messages that are ready whenever somebody looks, on their way to a consumer that waits for them.
+    on_their_way: u64,
 }
 
 impl Shop {
@@ -28,15 +32,17 @@ impl Shop {
             shown: (50_000, 0),
             replicas: 4,
             updating: false,
+            on_their_way: 0,
         }
     }
 
     /// A second in which 35 messages come and each replica does so many.
     fn second(&mut self, each: u64) -> Decision {
         self.now += 1;
-        let done = (u64::from(self.replicas) * each).min(self.ready);
         self.published += 35;
-        self.ready = self.ready + 35 - done;
+        self.ready += 35;
+        let done = (u64::from(self.replicas) * each).min(self.ready - self.on_their_way);
+        self.ready -= done;
         self.done += done;
         if self.now.is_multiple_of(5) {
             self.shown = (self.published, self.done);
@@ -67,9 +73,13 @@ impl Shop {
 
     /// So many seconds; what a replica does is known to be about `mu` at each of them.
     fn seconds(&mut self, seconds: u32, each: u64, mu: f64) {
+        self.seconds_within(seconds, each, mu - 0.5..mu + 0.5);
+    }
+
+    fn seconds_within(&mut self, seconds: u32, each: u64, mu: Range<f64>) {
         for _ in 0..seconds {
             let inputs = self.second(each).inputs;
-            assert!((mu - 0.5..mu + 0.5).contains(&inputs.mu.unwrap()), "{} s: {inputs:?}", self.now);
+            assert!(mu.contains(&inputs.mu.unwrap()), "{} s: {inputs:?}", self.now);
         }
     }
 
@@ -114,4 +124,38 @@ fn a_roll_out_between_two_moves_of_the_counters_spoils_what_they_tell() {
         shop.updating = false;
         shop.seconds(2, 20, 20.0);
     }
+}
+
+#[test]
+fn a_scaling_between_two_moves_of_the_counters_spoils_what_they_tell() {
+    for phase in 0..5 {
+        let mut shop = Shop::new();
+        shop.ready = 500_000;
+        (0..60 + phase).for_each(|_| _ = shop.second(20));
+        for replicas in [12, 3, 9, 1, 12, 4] {
+            shop.replicas = replicas;
+            // What more of them did a moment ago still shows in what these are seen to do at least.
+            shop.seconds_within(30, 20, 19.5..22.0);
+            assert!(shop.measured_lately(20), "and measured again when it is over");
+        }
+    }
+}
+
+#[test]
+fn a_queue_whose_consumers_were_never_busy_goes_down_step_by_step_to_what_is_enough() {
+    let mut shop = Shop::new();
+    (shop.ready, shop.on_their_way, shop.replicas) = (3, 3, 12);
+    let mut patches = Vec::new();
+    for second in 0..2 * 3_600 {
+        let decision = shop.second(20);
+        if decision.patch {
+            patches.push((second, decision.replicas));
+            shop.replicas = decision.replicas;
+        }
+        assert!(shop.ready < 35 * 30, "{second} s: {} wait; {patches:?}", shop.ready);
+    }
+    // One is too few for 35 messages/s: then it is known that each does 20, and three have the room that they should.
+    let wanted = (1..12).rev().chain([3]).collect::<Vec<u32>>();
+    assert_eq!(patches.iter().map(|(_, to)| *to).collect::<Vec<_>>(), wanted, "{patches:?}");
+    assert!(patches.last().unwrap().0 < 2_700, "{patches:?}");
 }
