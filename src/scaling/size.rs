@@ -1,5 +1,6 @@
 //! The middle stages of a decision: the formula's need, and the count that rules and guards make of it.
 
+use super::config::Mode;
 use super::decision::Bound;
 use super::estimate::Data;
 use super::estimate::arrival::SLOW;
@@ -142,6 +143,9 @@ impl State {
             wanted = wanted.min(spec.max(floor));
         }
         wanted = wanted.max(self.bootstrap(scene, plan, known, verdict));
+        if let Some(size) = self.guards.probe.back_to() {
+            wanted = wanted.max(size.min(limits.ceiling.max(floor)));
+        }
         // What a limit asks for, whatever else holds: at zero, one replica for the first message.
         let mut must = floor;
         if let Some(raise) = verdict.raise_to {
@@ -311,13 +315,15 @@ impl State {
             verdict.bounds.push(Bound::TooFew);
         }
         let mut probing = false;
-        // Hands that are full show nothing of a rate.
+        // Hands that are full show nothing of a rate, and a size that cannot be carried out, or taken back, nothing at all.
         let full_hands = verdict.bounds.contains(&Bound::Prefetch);
-        if next >= spec && spec > floor && !rest && !full_hands {
+        let free = !verdict.no_up && verdict.no_patch.is_none() && config.mode == Mode::Auto;
+        let free = free && !scene.seen.target.paused && !full_hands;
+        if next >= spec && spec > floor && !rest && free {
             let unproven = self.rate.age(now).unwrap_or(now - self.started_at.unwrap_or(now));
             let unproven = unproven.min(scene.timing.steady_for(now));
             if self.guards.probe.due(scene, self.calm_for(now), unproven, self.rate.proof()) {
-                next = scene.fleet.class_below(spec).max(floor);
+                next = scene.fleet.class_below(spec).max(floor).max(least);
                 probing = next < spec;
             }
         }
@@ -325,7 +331,7 @@ impl State {
             choice.replicas = next;
             self.sizing.regret.lowered(now, spec, self.arrival.mean());
             if probing {
-                self.guards.probe.begin(now, next);
+                self.guards.probe.begin(now, spec, next);
             }
         } else if plan.class.max(floor) < spec {
             verdict.bounds.push(Bound::Stabilization);

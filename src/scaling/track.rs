@@ -45,6 +45,8 @@ impl State {
 
     /// Takes in the broker's side, and measures rates.
     pub(super) fn observe(&mut self, config: &Config, seen: &Observation, dt: f64) -> Signals {
+        /// Seconds of arrivals that may be ready in a queue because they are on their way to who waits for them.
+        const ON_ITS_WAY: f64 = 1.0;
         self.rate.configured(config.rate_per_replica);
         let possible = self.rate.possible() / f64::from(self.consumers_per_replica(config));
         let workers = f64::from(seen.target.ready.unwrap_or(seen.target.spec).max(1));
@@ -59,7 +61,8 @@ impl State {
         } else if let Some(queue) = &seen.rabbitmq {
             self.timing.queue = true;
             let mut sample = None;
-            let few = self.arrival.mean() * config.poll_interval;
+            // However seldom somebody looks, what is on its way is not there for longer.
+            let few = self.arrival.mean() * config.poll_interval.min(ON_ITS_WAY);
             let signals =
                 self.queue.observe(queue, seen.now, dt, few, |m, s| sample = Some((m / workers, s)));
             // Fewer consumers than replicas run: some are still connecting, and the others do it all.

@@ -39,7 +39,10 @@ pub(in crate::scaling) struct Queue {
     /// Seconds that the counters took to move last, and whether they rest.
     took: f64,
     resting: bool,
-    /// Messages waited at every poll since the counters last moved.
+    /// When what is done last moved, and whether messages waited at every poll since: `publish` and `ack` do not move
+    /// together, and a long job moves neither.
+    #[serde(default)]
+    done_at: Option<f64>,
     busy: bool,
     /// Messages ready, and unacknowledged, at the last usable poll.
     pub ready: f64,
@@ -99,9 +102,12 @@ impl Queue {
         let counters = done.map(|done| Counters { publish: queue.publish, done });
         let mut signals = Signals { data, ..Signals::default() };
         let moved = matches!((counters, self.counters), (Some(new), Some(old)) if new != old);
+        // This poll ends one interval, and may begin the next.
+        let busy = self.ready > few;
+        self.busy &= busy;
         let arrived = self.arrivals(counters, shown, now, &mut signals, sample);
         signals.told = self.told(arrived, counters.is_some(), moved && !signals.discontinuity, now);
-        self.busy &= self.ready > few;
+        self.busy &= busy;
         #[allow(clippy::cast_precision_loss)]
         if dt > 0.0 {
             signals.arrived = arrived as f64 / dt;
@@ -133,6 +139,7 @@ impl Queue {
             let arrived = self.grown.max(0);
             (self.grown, self.counted, self.ahead, self.lacking) = (0, 0, 0, 0);
             self.moved_at = counters.map(|_| now);
+            (self.done_at, self.busy) = (None, false);
             return arrived;
         };
         if new == old {
@@ -159,10 +166,13 @@ impl Queue {
         {
             signals.departed = done as f64;
         }
-        if let Some(since) = self.moved_at.filter(|&since| self.busy && !fell && now > since) {
-            sample(signals.departed, now - since);
+        if fell || done > 0 {
+            if let Some(since) = self.done_at.filter(|&since| self.busy && !fell && now > since) {
+                sample(signals.departed, now - since);
+            }
+            (self.done_at, self.busy) = (Some(now), true);
         }
-        (self.grown, self.counted, self.busy, self.moved_at) = (0, 0, true, Some(now));
+        (self.grown, self.counted, self.moved_at) = (0, 0, Some(now));
         if fell {
             (self.ahead, self.lacking) = (0, 0);
         }

@@ -33,9 +33,10 @@ const SLOWEST: f64 = 1.0 / 3_600.0;
 /// How far a rate is proven.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::scaling) enum Proof {
-    /// No saturated member was ever measured.
+    /// No saturated member was ever measured, and nobody said anything.
     None,
-    /// It was better once: this may be a slow spell that nobody can show to be over.
+    /// It was better once: this may be a slow spell that nobody can show to be over. Or it is what a person or an earlier
+    /// leader said.
     Poor,
     /// It is as good as it ever was.
     Good,
@@ -203,7 +204,7 @@ impl Rate {
         /// A μ this close to the best is no slow spell.
         const NEAR: f64 = 0.8;
         match self.known() {
-            _ if self.measured_at.is_none() => Proof::None,
+            _ if self.measured_at.is_none() => self.prior.map_or(Proof::None, |_| Proof::Poor),
             Some(mu) if mu < NEAR * self.best => Proof::Poor,
             _ => Proof::Good,
         }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::{Config, Decision, Observation, RabbitMq, State, Target, decide};
+use super::super::{Config, Decision, Learned, Mode, Observation, RabbitMq, State, Target, decide};
 
 struct Shop {
     config: Config,
@@ -17,6 +17,10 @@ struct Shop {
     updating: bool,
     /// Messages that are ready whenever somebody looks, on their way to a consumer that waits for them.
     on_their_way: u64,
+    /// Seconds by which `ack` moves later than `publish`.
+    acks_late: u32,
+    /// Consumers take all there is: without a prefetch, nothing is ever ready.
+    takes_all: bool,
 }
 
 impl Shop {
@@ -33,6 +37,8 @@ impl Shop {
             replicas: 4,
             updating: false,
             on_their_way: 0,
+            acks_late: 0,
+            takes_all: false,
         }
     }
 
@@ -45,8 +51,12 @@ impl Shop {
         self.ready -= done;
         self.done += done;
         if self.now.is_multiple_of(5) {
-            self.shown = (self.published, self.done);
+            self.shown.0 = self.published;
         }
+        if self.now % 5 == self.acks_late {
+            self.shown.1 = self.done;
+        }
+        let (ready, unacked) = if self.takes_all { (0, self.ready) } else { (self.ready, 0) };
         let seen = Observation {
             now: f64::from(self.now),
             target: Target {
@@ -57,8 +67,8 @@ impl Shop {
             },
             rabbitmq: Some(RabbitMq {
                 kind: "quorum".into(),
-                ready: Some(self.ready),
-                unacked: Some(0),
+                ready: Some(ready),
+                unacked: Some(unacked),
                 publish: Some(self.shown.0),
                 ack: Some(self.shown.1),
                 consumers: Some(self.replicas),
@@ -142,20 +152,85 @@ fn a_scaling_between_two_moves_of_the_counters_spoils_what_they_tell() {
 }
 
 #[test]
-fn a_queue_whose_consumers_were_never_busy_goes_down_step_by_step_to_what_is_enough() {
-    let mut shop = Shop::new();
-    (shop.ready, shop.on_their_way, shop.replicas) = (3, 3, 12);
-    let mut patches = Vec::new();
-    for second in 0..2 * 3_600 {
-        let decision = shop.second(20);
-        if decision.patch {
-            patches.push((second, decision.replicas));
-            shop.replicas = decision.replicas;
-        }
-        assert!(shop.ready < 35 * 30, "{second} s: {} wait; {patches:?}", shop.ready);
+fn counters_that_do_not_move_together_tell_one_rate() {
+    for acks_late in 1..5 {
+        let mut shop = Shop::new();
+        shop.ready = 500_000;
+        shop.acks_late = acks_late;
+        (0..60).for_each(|_| _ = shop.second(20));
+        shop.seconds(30, 20, 20.0);
+        shop.replicas = 12;
+        shop.seconds_within(30, 20, 19.5..22.0);
+        assert!(shop.measured_lately(20));
     }
+}
+
+#[test]
+fn who_works_on_a_long_job_was_not_measured() {
+    let mut shop = Shop::new();
+    shop.replicas = 1;
+    for _ in 0..30 {
+        let inputs = shop.second(0).inputs;
+        assert!(inputs.mu_age.is_none(), "{inputs:?}");
+    }
+}
+
+impl Shop {
+    /// Nothing waits, and twelve replicas do what two would.
+    fn idle() -> Self {
+        Self { ready: 3, on_their_way: 3, replicas: 12, ..Self::new() }
+    }
+
+    /// Carries out what is decided, each replica doing up to 20 messages/s. The patches, by their seconds.
+    fn obeys(&mut self, seconds: u32) -> Vec<(u32, u32)> {
+        let mut patches = Vec::new();
+        for second in 0..seconds {
+            let decision = self.second(20);
+            if decision.patch {
+                patches.push((second, decision.replicas));
+                self.replicas = decision.replicas;
+            }
+            assert!(self.ready < 35 * 30, "{second} s: {} wait; {patches:?}", self.ready);
+        }
+        patches
+    }
+}
+
+#[test]
+fn a_queue_whose_consumers_were_never_busy_goes_down_step_by_step_to_what_is_enough() {
+    let patches = Shop::idle().obeys(2 * 3_600);
     // One is too few for 35 messages/s: then it is known that each does 20, and three have the room that they should.
     let wanted = (1..12).rev().chain([3]).collect::<Vec<u32>>();
     assert_eq!(patches.iter().map(|(_, to)| *to).collect::<Vec<_>>(), wanted, "{patches:?}");
     assert!(patches.last().unwrap().0 < 2_700, "{patches:?}");
+}
+
+#[test]
+fn a_size_that_leaves_messages_in_the_hands_of_consumers_is_taken_back() {
+    let mut shop = Shop { takes_all: true, ..Shop::idle() };
+    let patches = shop.obeys(2 * 3_600);
+    let low = patches.iter().position(|(_, to)| *to == 1).expect("it was tried");
+    assert_eq!(patches.get(low + 1).map(|(_, to)| *to), Some(2), "{patches:?}");
+    assert!(patches[low + 1].0 - patches[low].0 < 60, "{patches:?}");
+}
+
+#[test]
+fn a_rate_that_an_earlier_leader_measured_is_doubted_after_ten_minutes_and_no_sooner() {
+    let mut shop = Shop::idle();
+    // By that rate, twelve are what 35 messages/s need.
+    shop.state = State::seeded(&Learned { rate_per_replica: Some(3.6), ..Learned::default() });
+    let patches = shop.obeys(900);
+    assert!(matches!(patches[..], [(600.., 11), ..]), "{patches:?}");
+}
+
+#[test]
+fn a_size_is_not_tried_where_it_would_not_show_that_it_is_too_small() {
+    let rarely = Shop { config: Config { poll_interval: 60.0, ..Shop::new().config }, ..Shop::idle() };
+    let dry = Shop { config: Config { mode: Mode::DryRun, ..Shop::new().config }, ..Shop::idle() };
+    for mut shop in [rarely, dry] {
+        for _ in 0..3_600 {
+            let decision = shop.second(20);
+            assert_eq!(decision.replicas, 12, "{}", decision.message);
+        }
+    }
 }
