@@ -74,8 +74,17 @@ lock() {
   folder_ready "$BED_DIR"
   mkdir -p "$BED_DIR/locks"
   exec 9>>"$file"
-  flock -w "$1" 9 || die "another hack/testbed command is at work on $RUN (process $(<"$file")): wait for it, or end it first"
+  flock -w "$1" 9 || die "another hack/testbed command is at work on $RUN ($(lock_holders "$file")): wait for it, or end it first"
   echo $$ >"$file"
+}
+
+# lock_holders FILE: those that wrote down that they have the lock, or that of a part, and are still there.
+lock_holders() {
+  local file pids=()
+  for file in "$1" "$1"-*; do
+    [[ ! -s $file || ! -d /proc/$(<"$file") ]] || pids+=("process $(<"$file")")
+  done
+  (IFS=,; echo "${pids[*]:-a process that has just begun}")
 }
 
 # lock_part SECONDS PART: one command at a time changes a part, beside those that change other parts: whoever kills a broker
@@ -85,7 +94,7 @@ lock_part() {
   folder_ready "$BED_DIR"
   mkdir -p "$BED_DIR/locks"
   exec 9>>"$file" 6>>"$file-$2"
-  flock -s -w "$1" 9 || die "another hack/testbed command is at work on $RUN (process $(<"$file")): wait for it, or end it first"
+  flock -s -w "$1" 9 || die "another hack/testbed command is at work on $RUN ($(lock_holders "$file")): wait for it, or end it first"
   flock -w "$1" 6 || die "another hack/testbed command is at work on $2 (process $(<"$file-$2")): wait for it, or end it first"
   echo $$ >"$file-$2"
 }

@@ -73,7 +73,7 @@ packages_ready() {
   say packages "installing ${missing[*]}"
   apt_fresh
   if ! DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=120 install -y --no-install-recommends \
-    "${missing[@]}" >"$log" 2>&1 9>&-; then
+    "${missing[@]}" >"$log" 2>&1 9>&- 6>&-; then
     tail -n 10 "$log" | sed 's/^/    apt-get: /' >&2
     die "apt-get could not install ${missing[*]}: install them by hand (log: $log)"
   fi
@@ -84,7 +84,7 @@ packages_ready() {
 apt_fresh() {
   local log=$BED_DIR/apt-update.log
   if [[ -n $(find /var/lib/apt/lists -name '*_Packages*' -mtime -1 -print -quit 2>/dev/null) ]]; then return 0; fi
-  apt-get -o DPkg::Lock::Timeout=120 update >"$log" 2>&1 9>&- || {
+  apt-get -o DPkg::Lock::Timeout=120 update >"$log" 2>&1 9>&- 6>&- || {
     tail -n 5 "$log" | sed 's/^/    apt-get: /' >&2
     die "apt-get update failed: check the machine's apt sources and network (log: $log)"
   }

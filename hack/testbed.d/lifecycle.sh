@@ -107,7 +107,7 @@ bed_wipe() {
 
 bed_down() {
   need_root
-  lock 60
+  lock 180
   bed_wipe
   say testbed "down"
 }

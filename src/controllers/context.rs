@@ -95,6 +95,8 @@ pub struct Notes {
     seen_empty: bool,
     /// When this process last wrote to the broker for it: what was seen before is history.
     pub wrote: Option<Instant>,
+    /// When this process last changed its config, where another broker may be asked than the one that answered.
+    pub configured: Option<Instant>,
     /// When this process last made it at the broker, if it has not deleted it since.
     pub made: Option<Instant>,
     /// Since when it waits for another object.

@@ -155,7 +155,8 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
             K::prepare(pass, &plan, status).await?;
         }
         if !plan.steps.is_empty() {
-            if begun.elapsed() > SHOWS_WITHIN {
+            // Before the first step, nothing can show: the look took its time.
+            if rounds > 0 && begun.elapsed() > SHOWS_WITHIN {
                 let message =
                     format!("{what} was changed; the broker does not show it yet: {}", words.join("; "));
                 return Err(Failure::waiting(Reason::Progressing, message));

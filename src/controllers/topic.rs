@@ -101,16 +101,21 @@ impl TopologyKind for Topic {
             status.topic_id = Some(id.clone());
         }
         let memory = remembered(status);
-        let observed = match swept(pass, &desired, &memory).await {
+        let mut observed = match swept(pass, &desired, &memory).await {
             Some(observed) => Some(observed),
             None => apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?,
         };
+        let mut planned = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
+        while planned.as_ref().is_ok_and(|plan| steps::drift(pass, plan, status)) && steps::may_show(pass) {
+            tokio::time::sleep(steps::LOOK).await;
+            observed = apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?;
+            planned = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
+        }
         let loss = loss::Lost::of(&desired.name, &memory, observed.as_ref());
         if let Some(lost) = &loss {
             lost.note(pass.object.meta().generation, status);
         }
-        let plan = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
-        let plan = plan.inspect_err(|_| reconciler::no_plan::<Topic>(status))?;
+        let plan = planned.inspect_err(|_| reconciler::no_plan::<Topic>(status))?;
         show(&plan, status);
         if plan.gate == Gate::Observe
             && let Some(observed) = &observed

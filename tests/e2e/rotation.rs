@@ -67,8 +67,6 @@ async fn exchanged_under_load<K: Object>(w: &World, ports: &[u16], login: &str, 
     }
     let before = ready_since::<K>(w).await;
     let process = w.operator().process();
-    let old: Vec<_> = ports.iter().map(|port| (*port, connections(process, *port))).collect();
-    assert!(old.iter().all(|(_, old)| !old.is_empty()), "no connection to one of {old:?}");
 
     let (edits, over) = (Cell::new(0), Cell::new(false));
     let load = async {
@@ -86,6 +84,12 @@ async fn exchanged_under_load<K: Object>(w: &World, ports: &[u16], login: &str, 
                 .await;
             };
         reach(EDITS).await;
+        // Those that idle are closed after a while, and opened again.
+        let old = until("a connection to each port is open", async || {
+            let old: Vec<_> = ports.iter().map(|port| (*port, connections(process, *port))).collect();
+            if old.iter().any(|(_, old)| old.is_empty()) { Err(format!("{old:?}")) } else { Ok(old) }
+        })
+        .await;
         w.apply(login).await;
         for (port, old) in &old {
             until(&format!("all connections to {port} are new ones"), async || {
@@ -107,15 +111,32 @@ async fn exchanged_under_load<K: Object>(w: &World, ports: &[u16], login: &str, 
     for object in 0..OBJECTS {
         w.ready::<K>(&format!("o{object}")).await;
     }
-    assert_eq!(ready_since::<K>(w).await, before, "an object was not Ready for a while");
+    let after = ready_since::<K>(w).await;
+    let since: Vec<_> = after.iter().filter(|after| !before.contains(after)).collect();
+    assert!(since.is_empty(), "not Ready for a while: {since:?}");
     let events: Api<Event> = Api::namespaced(w.client.clone(), &w.namespace);
     let events = events.list(&ListParams::default()).await.expect("events");
-    let warnings: Vec<_> =
-        events.items.iter().filter(|e| e.type_.as_deref() == Some("Warning")).map(|e| &e.message).collect();
+    // A pod of this namespace has a kubelet, which warns of its own troubles.
+    let of_ours = |e: &&Event| {
+        e.involved_object.api_version.as_deref().is_some_and(|version| version.starts_with("spillway.dev/"))
+    };
+    let warnings: Vec<_> = events
+        .items
+        .iter()
+        .filter(of_ours)
+        .filter(|e| e.type_.as_deref() == Some("Warning"))
+        .map(|e| (&e.involved_object.name, &e.reason, &e.message))
+        .collect();
     assert!(warnings.is_empty(), "{warnings:?}");
     let log = w.operator().text();
-    let failed: Vec<_> = log.lines().filter(|line| line.contains("failed to ")).collect();
-    assert!(failed.is_empty(), "{failed:#?}");
+    // A step is part of a pass; the Lease, the watches and the API server are another story.
+    let failed: Vec<_> = log
+        .lines()
+        .filter(|line| {
+            line.contains("pass{") && line.contains("failed to ") && !line.contains("failed to write")
+        })
+        .collect();
+    assert!(failed.is_empty(), "{failed:?}");
 }
 
 /// A user of Kafka with a SCRAM password, gone with the test.

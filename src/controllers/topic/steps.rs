@@ -5,7 +5,7 @@
 //! would pass for Spillway's own.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kube::{Resource as _, ResourceExt as _};
 
@@ -19,6 +19,17 @@ use crate::controllers::failure::Failure;
 use crate::controllers::reconciler::{Pass, TopologyKind as _, last_written};
 use crate::controllers::{broker, gate, status};
 use crate::topology::kafka::{ObservedTopic, Plan, Step};
+
+/// How long a config that was acknowledged may take to show: the controller answers, and another broker may be asked next.
+const SHOWS_WITHIN: Duration = Duration::from_secs(2);
+/// How often to look for it.
+pub const LOOK: Duration = Duration::from_millis(100);
+
+/// Whether what differs may be what this process changed a moment ago, and no drift.
+pub fn may_show(pass: &Pass<'_, Topic>) -> bool {
+    let configured = pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| notes.configured);
+    configured.is_some_and(|then| then.elapsed() < SHOWS_WITHIN)
+}
 
 /// Whether the steps undo what somebody else did, and not what the author wants.
 pub fn drift(pass: &Pass<'_, Topic>, plan: &Plan, status: &TopicStatus) -> bool {
@@ -76,6 +87,10 @@ pub async fn carry_out(
     }
     if drifted {
         gate::reverted(pass, &words(plan));
+    }
+    if plan.steps.iter().any(|step| matches!(step, Step::Configure { .. })) {
+        pass.ctx
+            .note(&pass.object.uid().unwrap_or_default(), |notes| notes.configured = Some(Instant::now()));
     }
     if plan.loss.is_some() {
         // Since when it owns a topic does not tell when this one was made.
