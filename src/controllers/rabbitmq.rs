@@ -103,7 +103,7 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
     let vhost = pass.object.vhost().unwrap_or_default().to_owned();
     let what = format!("{} {:?}", K::KIND.to_lowercase(), pass.object.called(pass.ctx));
     let begun = Instant::now();
-    let (mut since, mut rounds, mut lost) = (fresh(pass), 0, None);
+    let (mut since, mut rounds, mut lost, mut acted) = (fresh(pass), 0, None, None::<Instant>);
     loop {
         if pass.policies.management == ManagementPolicy::Manage
             && let Holding::This(cluster) = pass.inherited()
@@ -155,15 +155,16 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
             K::prepare(pass, &plan, status).await?;
         }
         if !plan.steps.is_empty() {
-            // Before the first step, nothing can show: the look took its time.
-            if rounds > 0 && begun.elapsed() > SHOWS_WITHIN {
+            // Before the first step, nothing can show, however long the look took.
+            if acted.is_some_and(|acted| acted.elapsed() > SHOWS_WITHIN) {
                 let message =
                     format!("{what} was changed; the broker does not show it yet: {}", words.join("; "));
                 return Err(Failure::waiting(Reason::Progressing, message));
             }
-            if rounds > 0 {
+            if acted.is_some() {
                 tokio::time::sleep(LOOK).await;
             }
+            acted.get_or_insert_with(Instant::now);
             let round = Round { first: rounds == 0, ours, drift, early: since < begun };
             if !take_steps(pass, &vhost, &plan, &round, lost.as_ref(), &before, status).await? {
                 since = Instant::now();

@@ -106,11 +106,7 @@ impl State {
         data::members(scene, &self.group, verdict);
         self.guards.target.check(scene, plan.limits.min_above_cap, verdict);
 
-        let capacity = plan.capacity.max(f64::MIN_POSITIVE);
-        // A message for each consumer is what it works on.
-        let hands = f64::from(scene.ready) * f64::from(self.consumers_per_replica(scene.config));
-        let in_hand = (self.queue.unacked - hands).max(0.0) / capacity;
-        let probe = self.guards.probe.watch(scene, plan.waiting / capacity, in_hand);
+        let probe = self.guards.probe.watch(scene, plan.waiting / plan.capacity.max(f64::MIN_POSITIVE));
         if probe == Outcome::Held {
             // What arrives was done by this few, without a backlog: their rate is such that the formula keeps them,
             // and a little more, lest noise take the step back.

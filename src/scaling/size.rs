@@ -143,9 +143,6 @@ impl State {
             wanted = wanted.min(spec.max(floor));
         }
         wanted = wanted.max(self.bootstrap(scene, plan, known, verdict));
-        if let Some(size) = self.guards.probe.back_to() {
-            wanted = wanted.max(size.min(limits.ceiling.max(floor)));
-        }
         // What a limit asks for, whatever else holds: at zero, one replica for the first message.
         let mut must = floor;
         if let Some(raise) = verdict.raise_to {
@@ -322,7 +319,7 @@ impl State {
         if next >= spec && spec > floor && !rest && free {
             let unproven = self.rate.age(now).unwrap_or(now - self.started_at.unwrap_or(now));
             let unproven = unproven.min(scene.timing.steady_for(now));
-            if self.guards.probe.due(scene, self.calm_for(now), unproven, self.rate.proof()) {
+            if self.guards.probe.due(scene, self.calm_for(now), unproven, self.rate.doubtful()) {
                 next = scene.fleet.class_below(spec).max(floor).max(least);
                 probing = next < spec;
             }
@@ -331,7 +328,7 @@ impl State {
             choice.replicas = next;
             self.sizing.regret.lowered(now, spec, self.arrival.mean());
             if probing {
-                self.guards.probe.begin(now, spec, next);
+                self.guards.probe.begin(now, next);
             }
         } else if plan.class.max(floor) < spec {
             verdict.bounds.push(Bound::Stabilization);

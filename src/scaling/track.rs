@@ -45,8 +45,11 @@ impl State {
 
     /// Takes in the broker's side, and measures rates.
     pub(super) fn observe(&mut self, config: &Config, seen: &Observation, dt: f64) -> Signals {
-        /// Seconds of arrivals that may be ready in a queue because they are on their way to who waits for them.
-        const ON_ITS_WAY: f64 = 1.0;
+        /// Seconds of arrivals that may be ready in a queue because they are on their way to who waits for them, and the
+        /// longest poll interval of which that is said: what came since a look longer ago may have come all at once.
+        const ON_ITS_WAY: (f64, f64) = (1.0, 5.0);
+        /// Seconds by which counters may be late: each node of a cluster tells its part when its own turn comes.
+        const STATISTICS: f64 = 5.0;
         self.rate.configured(config.rate_per_replica);
         let possible = self.rate.possible() / f64::from(self.consumers_per_replica(config));
         let workers = f64::from(seen.target.ready.unwrap_or(seen.target.spec).max(1));
@@ -61,8 +64,8 @@ impl State {
         } else if let Some(queue) = &seen.rabbitmq {
             self.timing.queue = true;
             let mut sample = None;
-            // However seldom somebody looks, what is on its way is not there for longer.
-            let few = self.arrival.mean() * config.poll_interval.min(ON_ITS_WAY);
+            let poll = config.poll_interval;
+            let few = self.arrival.mean() * if poll <= ON_ITS_WAY.1 { poll.min(ON_ITS_WAY.0) } else { poll };
             let signals =
                 self.queue.observe(queue, seen.now, dt, few, |m, s| sample = Some((m / workers, s)));
             // Fewer consumers than replicas run: some are still connecting, and the others do it all.
@@ -70,7 +73,7 @@ impl State {
             let attached = queue.consumers.is_none_or(|c| f64::from(c) >= consumers);
             // The counters tell several polls at once: of a part of those there were fewer, or more, replicas.
             let steady_for = self.timing.steady_for(seen.now);
-            let whole = sample.filter(|(_, seconds)| steady_for > dt.max(*seconds));
+            let whole = sample.filter(|(_, seconds)| steady_for > dt.max(*seconds) + STATISTICS);
             let steady = seen.target.ready == Some(seen.target.spec);
             if seen.target.updating {
                 // No sample is what is done meanwhile, nor what the counters tell next: a part of it was.

@@ -31,6 +31,13 @@ pub fn may_show(pass: &Pass<'_, Topic>) -> bool {
     configured.is_some_and(|then| then.elapsed() < SHOWS_WITHIN)
 }
 
+fn configures(pass: &Pass<'_, Topic>, step: &Step) {
+    if matches!(step, Step::Configure { .. }) {
+        pass.ctx
+            .note(&pass.object.uid().unwrap_or_default(), |notes| notes.configured = Some(Instant::now()));
+    }
+}
+
 /// Whether the steps undo what somebody else did, and not what the author wants.
 pub fn drift(pass: &Pass<'_, Topic>, plan: &Plan, status: &TopicStatus) -> bool {
     status.topic_id.is_some() && !pass.edited && !plan.steps.is_empty()
@@ -77,6 +84,8 @@ pub async fn carry_out(
     }
     for step in &plan.steps {
         pass.ctx.may_write()?;
+        // Even a request that failed may have been carried out.
+        configures(pass, step);
         let taken = apply::take(pass.link.kafka()?, name, step, pass.lane).await;
         taken.inspect_err(|error| take_back(&unnoted, status, Some(step), error))?;
         tracing::info!(
@@ -88,15 +97,12 @@ pub async fn carry_out(
     if drifted {
         gate::reverted(pass, &words(plan));
     }
-    if plan.steps.iter().any(|step| matches!(step, Step::Configure { .. })) {
-        pass.ctx
-            .note(&pass.object.uid().unwrap_or_default(), |notes| notes.configured = Some(Instant::now()));
-    }
     if plan.loss.is_some() {
         // Since when it owns a topic does not tell when this one was made.
         pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| notes.wrote = Some(Instant::now()));
     }
     let settled = apply::settled(pass.link.kafka()?, name, &plan.steps, before, pass.lane).await?;
+    plan.steps.iter().for_each(|step| configures(pass, step));
     settled.ok_or_else(|| {
         let message = format!("topic {name:?} was changed; the broker does not show it yet");
         Failure::waiting(Reason::Progressing, message)

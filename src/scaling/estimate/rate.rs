@@ -30,18 +30,6 @@ pub(in crate::scaling) const UNMEASURED: f64 = 10.0;
 /// Nothing slower than one message in an hour is believed.
 const SLOWEST: f64 = 1.0 / 3_600.0;
 
-/// How far a rate is proven.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::scaling) enum Proof {
-    /// No saturated member was ever measured, and nobody said anything.
-    None,
-    /// It was better once: this may be a slow spell that nobody can show to be over. Or it is what a person or an earlier
-    /// leader said.
-    Poor,
-    /// It is as good as it ever was.
-    Good,
-}
-
 /// What is known of μ. All rates are messages/s of one replica.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::scaling) struct Rate {
@@ -199,15 +187,11 @@ impl Rate {
         self.measured_at.map(|at| now - at)
     }
 
-    /// How far μ is proven.
-    pub fn proof(&self) -> Proof {
+    /// Whether μ may be too low: never measured, or once better.
+    pub fn doubtful(&self) -> bool {
         /// A μ this close to the best is no slow spell.
         const NEAR: f64 = 0.8;
-        match self.known() {
-            _ if self.measured_at.is_none() => self.prior.map_or(Proof::None, |_| Proof::Poor),
-            Some(mu) if mu < NEAR * self.best => Proof::Poor,
-            _ => Proof::Good,
-        }
+        self.measured_at.is_none() || self.known().is_some_and(|mu| mu < NEAR * self.best)
     }
 
     /// After a discontinuity: what was measured counts as a prior. Other code may be slower: no floor.
