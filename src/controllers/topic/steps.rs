@@ -31,6 +31,7 @@ pub fn may_show(pass: &Pass<'_, Topic>) -> bool {
     configured.is_some_and(|then| then.elapsed() < SHOWS_WITHIN)
 }
 
+/// Notes that a config is about to change, or just did.
 fn configures(pass: &Pass<'_, Topic>, step: &Step) {
     if matches!(step, Step::Configure { .. }) {
         pass.ctx
