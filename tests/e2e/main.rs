@@ -41,6 +41,7 @@ mod rotation;
 mod scaling;
 mod scaling_breaker;
 mod scaling_faults;
+mod scaling_guards;
 mod scaling_hands;
 mod scaling_queue;
 mod scaling_share;

@@ -7,7 +7,7 @@ use super::super::observation::{GroupRead, GroupState, Kafka, Observation};
 use super::super::shape::Shape;
 use super::members::Members;
 use super::partition::{Event, Track};
-use super::timing::Timing;
+use super::timing::{Moved, Timing};
 use super::{Data, Signals};
 
 /// Seconds after which a partition that is no longer named is forgotten.
@@ -152,8 +152,7 @@ impl Group {
 
     /// Adds partitions up.
     fn sum(&mut self, now: f64, timing: &mut Timing, signals: &mut Signals) {
-        let (mut usable, mut lagging, mut all_moved, mut newcomer) = (0, false, true, false);
-        let since = timing.shuffle_since.unwrap_or(now);
+        let (mut usable, mut lagging, mut newcomer) = (0, false, false);
         for part in &self.parts {
             usable += usize::from(part.usable);
             if !part.usable {
@@ -169,15 +168,14 @@ impl Group {
             if part.arrived_in > 0.0 && !part.stuck {
                 signals.arrived += part.arrived / part.arrived_in;
             }
-            if part.lag > 0.0 && !part.phantom && !part.stuck {
-                lagging = true;
-                all_moved &= part.moved_at >= since;
-            }
+            lagging |= part.is_behind();
         }
         if signals.departed > 0.0 {
             self.progress_at = Some(now);
         }
-        timing.all_moved(now, lagging, all_moved);
+        if let Some(since) = timing.shuffle_since {
+            timing.moved(now, lagging, self.moved_since(since));
+        }
         signals.lagging = lagging;
         signals.new_member_committed = newcomer;
         signals.data = match usable {
@@ -185,6 +183,23 @@ impl Group {
             n if n == self.parts.len() && !self.unreadable => Data::Full,
             _ => Data::Partial,
         };
+    }
+
+    /// What has moved since a rebalance began. A member with thousands of messages of one partition at hand works on no
+    /// other one for minutes, so that its partitions say less than it.
+    fn moved_since(&self, since: f64) -> Moved {
+        let behind = || self.parts.iter().filter(|p| p.usable && p.is_behind());
+        if behind().all(|p| p.moved_at >= since) {
+            return Moved::Partitions;
+        }
+        let mut works = vec![false; self.members.len()];
+        for part in self.parts.iter().filter(|p| p.usable && p.moved_at >= since) {
+            if let Some(owner) = part.owner.and_then(|owner| works.get_mut(owner)) {
+                *owner = true;
+            }
+        }
+        let theirs = |p: &Track| p.owner.and_then(|owner| works.get(owner)).is_some_and(|works| *works);
+        if self.members.known() && behind().all(theirs) { Moved::Members } else { Moved::Some }
     }
 
     /// The shape of the work, by topic and assignor.

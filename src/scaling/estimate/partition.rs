@@ -15,6 +15,9 @@ const IMPOSSIBLE_POLLS: u32 = 3;
 /// Seconds after which a log end that fell and stands is the truth after all.
 const FALLEN_IS_TRUE: f64 = 3_600.0;
 
+/// Seconds within which two reads of a partition follow each other.
+const TWO_POLLS: f64 = 15.0;
+
 /// Fewer messages than this at once are no leap, however slow the group is.
 const FEW: f64 = 100.0;
 
@@ -140,13 +143,16 @@ impl Track {
         let Some(position) = self.position(seen, reset, end, (committed_at, possible), &mut event) else {
             return event;
         };
-        (self.usable, self.read_at) = (true, committed_at);
+        let last = std::mem::replace(&mut self.read_at, committed_at);
+        self.usable = true;
         #[allow(clippy::cast_precision_loss)]
         {
             self.lag = end.saturating_sub(position).max(0) as f64;
         }
         if self.progressed > 0.0 {
-            self.gap = self.waiting_since.map(|since| committed_at - since);
+            // What is done within a poll came after the last one.
+            let since = self.waiting_since.or((committed_at - last < TWO_POLLS).then_some(last));
+            self.gap = since.map(|since| committed_at - since);
             self.moved_at = committed_at;
             self.waiting_since = None;
         }
@@ -260,6 +266,11 @@ impl Track {
             owner: self.owner,
             ..Self::default()
         };
+    }
+
+    /// Work waits here that a member can do.
+    pub fn is_behind(&self) -> bool {
+        self.lag > 0.0 && !self.phantom && !self.stuck
     }
 
     /// Seconds for which no observation has named the partition.

@@ -19,6 +19,8 @@ const COMMIT_GAP: f64 = 5.0;
 const ABANDONED: f64 = 900.0;
 /// Longest commit gap that counts; what stands longer is stuck, not slow.
 const LONGEST_GAP: f64 = 600.0;
+/// Seconds for which partitions may move after each member has, and the commit gaps they must span.
+const STRAGGLERS: (f64, f64) = (10.0, 3.0);
 /// Weight of a commit gap that an earlier leader learned.
 const SEED_WEIGHT: f32 = 20.0;
 
@@ -32,6 +34,8 @@ pub(in crate::scaling) struct Timing {
     pub up: Option<Up>,
     /// Since when members have been changing without all partitions having moved again.
     pub shuffle_since: Option<f64>,
+    /// Since when each member with lag has worked after such a change.
+    members_work_since: Option<f64>,
     /// Since when the group has not been stable.
     pub unstable_since: Option<f64>,
     consumer_protocol: bool,
@@ -39,6 +43,17 @@ pub(in crate::scaling) struct Timing {
     pub queue: bool,
     /// When replicas or members last changed.
     changed_at: Option<f64>,
+}
+
+/// What has moved since a rebalance began, of what has work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::scaling) enum Moved {
+    /// Not all of it.
+    Some,
+    /// A partition of each member.
+    Members,
+    /// All partitions.
+    Partitions,
 }
 
 /// A scale-up from the moment it was seen in the target.
@@ -166,21 +181,27 @@ impl Timing {
         }
     }
 
-    /// Ends a rebalance once the group is at rest and each partition with lag has moved since it began.
-    pub fn all_moved(&mut self, now: f64, lagging: bool, all_moved: bool) {
+    /// Ends a rebalance once the group is at rest and each partition with lag has moved since it began, or some time
+    /// after each member with lag has.
+    pub fn moved(&mut self, now: f64, lagging: bool, moved: Moved) {
         let Some(since) = self.shuffle_since else { return };
-        if self.unstable_since.is_some() {
+        if self.unstable_since.is_some() || moved == Moved::Some {
+            self.members_work_since = None;
+            if self.unstable_since.is_none() && now - since > ABANDONED {
+                self.shuffle_since = None;
+            }
             return;
         }
-        if all_moved {
-            // With no lag anywhere nothing shows how long partitions stood still.
-            if lagging && now > since {
-                self.pause.push(now - since);
-            }
-            self.shuffle_since = None;
-        } else if now - since > ABANDONED {
-            self.shuffle_since = None;
+        let work = *self.members_work_since.get_or_insert(now);
+        if moved == Moved::Members && now - work < STRAGGLERS.0.max(STRAGGLERS.1 * self.gap()) {
+            return;
         }
+        let ended = if moved == Moved::Members { work } else { now };
+        // With no lag anywhere nothing shows how long partitions stood still.
+        if lagging && ended > since {
+            self.pause.push(ended - since);
+        }
+        (self.shuffle_since, self.members_work_since) = (None, None);
     }
 
     /// Seconds for which replicas and members have been the same and ready.

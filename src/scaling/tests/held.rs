@@ -1,10 +1,10 @@
 //! What a guard holds, it holds below the cap, too, where the formula asks for more.
 
-use super::super::{Bound, ConditionKind, Config};
+use super::super::{Bound, ConditionKind, Config, Decision};
 use super::guards::{growing_without_end, has, named, settled};
 use super::world::World;
 
-fn names(decision: &super::super::Decision, kind: ConditionKind) -> Vec<&str> {
+fn names(decision: &Decision, kind: ConditionKind) -> Vec<&str> {
     named(decision, kind).map_or_else(Vec::new, |c| c.partitions.iter().map(|p| &**p).collect())
 }
 
@@ -93,4 +93,22 @@ fn a_stuck_partition_counts_in_neither_rate_nor_backlog_and_keeps_its_place_in_t
     let fewer = (0..1_500).map(|_| second(&mut world)).last().unwrap();
     assert_eq!((world.spec, fewer.inputs.cap), (2, Some(4)), "{}", fewer.message);
     assert!(has(&fewer, ConditionKind::StuckPartition), "other owners do not make it move");
+}
+
+#[test]
+fn a_group_that_gets_all_done_between_two_looks_is_known_to_commit_often() {
+    let mut world = World::new(2, Config { min_replicas: 2, ..Config::default() });
+    (world.spec, world.ready) = (2, 2);
+    for _ in 0..30 {
+        world.arrive(4);
+        let decision = world.second();
+        assert_eq!(decision.inputs.lag, Some(0), "nothing is ever seen waiting");
+    }
+    world.frozen = Some(0);
+    let stands = |decision: &Decision| has(decision, ConditionKind::StuckPartition);
+    let found = (0..300).find(|_| {
+        world.arrive(4);
+        stands(&world.second())
+    });
+    assert!(found.is_some_and(|after| (60..70).contains(&after)), "{found:?}");
 }

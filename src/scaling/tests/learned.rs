@@ -93,6 +93,23 @@ fn the_next_replica_goes_after_ten_rebalances_where_they_are_long() {
 }
 
 #[test]
+fn a_rebalance_is_over_when_all_members_work_though_they_get_one_partition_done_after_the_other() {
+    let mut world = World::new(4, Config::default());
+    (world.spec, world.ready, world.blocks, world.apply) = (4, 4, true, false);
+    world.run(10, 8);
+    // Minutes of work in each partition, and two in each member's hands.
+    world.arrive(24_000);
+    world.scale(2);
+    world.rate = 0.0;
+    world.run(5, 8);
+    world.rate = 10.0;
+    let decision = world.run(60, 8);
+    let learned = decision.status.learned.rebalance.unwrap();
+    assert!((4.0..8.0).contains(&learned), "{learned} s");
+    assert!(!has(&decision, ConditionKind::GroupUnstable), "{}", decision.message);
+}
+
+#[test]
 fn what_waits_between_two_commits_is_no_backlog_where_it_is_known_how_rare_they_are() {
     let config = Config { target_delay: 10.0, ..Config::default() };
     // One that has always committed each half minute.

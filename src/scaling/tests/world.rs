@@ -25,6 +25,8 @@ pub struct World {
     pub commit: f64,
     /// A partition that nobody works on.
     pub frozen: Option<usize>,
+    /// Members get one partition done before they begin the next, as where thousands of its messages were fetched.
+    pub blocks: bool,
     /// Changes an observation before it is decided on.
     pub edit: fn(&mut Observation),
     pending: Option<(f64, u32)>,
@@ -48,6 +50,7 @@ impl World {
             start: 3.0,
             commit: 0.0,
             frozen: None,
+            blocks: false,
             edit: |_| {},
             pending: None,
             done: 0.0,
@@ -117,13 +120,14 @@ impl World {
                 (0..self.ends.len()).filter(|&p| p % members == member && self.frozen != Some(p)).collect();
             let mut left = each;
             while left > 0 {
-                let Some(&worst) = mine.iter().max_by_key(|&&p| self.ends[p] - self.committed[p]) else {
-                    break;
+                let mut waiting = mine.iter().filter(|&&p| self.ends[p] > self.committed[p]);
+                let next = if self.blocks {
+                    waiting.next()
+                } else {
+                    waiting.max_by_key(|&&p| self.ends[p] - self.committed[p])
                 };
-                if self.ends[worst] <= self.committed[worst] {
-                    break;
-                }
-                self.committed[worst] += 1;
+                let Some(&next) = next else { break };
+                self.committed[next] += 1;
                 left -= 1;
             }
         }

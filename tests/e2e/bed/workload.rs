@@ -1,7 +1,7 @@
 //! A consumer workload whose pods do nothing and whose work is done by the test itself: one member of
 //! the group, or one consumer of the queue, for each ready pod, at a rate that the test sets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt};
 use rdkafka::ClientConfig;
+use rdkafka::Message as _;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use tokio::task::JoinHandle;
 
@@ -22,9 +23,35 @@ use super::{Amqp, Kafka, RabbitAddress, World, until_within};
 /// Follows a Deployment: records its wanted replicas, runs a member for each ready pod.
 pub struct Workload {
     wanted: Arc<Mutex<Vec<i32>>>,
-    rate: Arc<AtomicU64>,
+    pace: Arc<Pace>,
     done: Arc<AtomicU64>,
     task: JoinHandle<()>,
+}
+
+/// How fast the members of a group work, as the test sets it.
+#[derive(Default)]
+struct Pace {
+    /// Messages a second of each.
+    each: AtomicU64,
+    /// Messages a second of all of them; 0: as many as they can.
+    all: AtomicU64,
+    members: AtomicU64,
+    /// Partitions whose next message nobody gets done.
+    hung: Mutex<BTreeSet<i32>>,
+}
+
+impl Pace {
+    /// For how long a message occupies a member.
+    fn message(&self) -> Duration {
+        let all = self.all.load(Ordering::Relaxed);
+        let share = if all == 0 { u64::MAX } else { all / self.members.load(Ordering::Relaxed).max(1) };
+        let rate = self.each.load(Ordering::Relaxed).min(share).max(1);
+        Duration::from_secs(1) / u32::try_from(rate).unwrap_or(u32::MAX)
+    }
+
+    fn is_hung(&self, partition: i32) -> bool {
+        self.hung.lock().unwrap_or_else(PoisonError::into_inner).contains(&partition)
+    }
 }
 
 /// What the members read.
@@ -79,7 +106,7 @@ impl Workload {
     async fn start_on(source: Source, world: &World, name: &str, replicas: i32, rate: u64) -> Self {
         world.apply(&deployment(world, name, replicas).await).await;
         let wanted = Arc::new(Mutex::new(Vec::new()));
-        let rate = Arc::new(AtomicU64::new(rate));
+        let pace = Arc::new(Pace { each: AtomicU64::new(rate), ..Pace::default() });
         let done = Arc::new(AtomicU64::new(0));
         let follower = Follower {
             deployments: Api::namespaced(world.client.clone(), &world.namespace),
@@ -87,11 +114,11 @@ impl Workload {
             name: name.to_owned(),
             source,
             wanted: wanted.clone(),
-            rate: rate.clone(),
+            pace: pace.clone(),
             done: done.clone(),
             members: BTreeMap::new(),
         };
-        Self { wanted, rate, done, task: tokio::spawn(follower.run()) }
+        Self { wanted, pace, done, task: tokio::spawn(follower.run()) }
     }
 
     /// Every number of replicas that was wanted, in order.
@@ -120,7 +147,18 @@ impl Workload {
 
     /// Sets the rate of each member, in messages a second.
     pub fn set_rate(&self, rate: u64) {
-        self.rate.store(rate, Ordering::Relaxed);
+        self.pace.each.store(rate, Ordering::Relaxed);
+    }
+
+    /// Lets all members of the group together do no more than so many messages a second, as a full database would.
+    pub fn limit_all(&self, rate: u64) {
+        self.pace.all.store(rate, Ordering::Relaxed);
+    }
+
+    /// Lets nobody get the next message of these partitions done: its member keeps it, and stays in the group.
+    pub fn hang(&self, partitions: &[i32]) {
+        let mut hung = self.pace.hung.lock().unwrap_or_else(PoisonError::into_inner);
+        *hung = partitions.iter().copied().collect();
     }
 }
 
@@ -167,7 +205,7 @@ struct Follower {
     name: String,
     source: Source,
     wanted: Arc<Mutex<Vec<i32>>>,
-    rate: Arc<AtomicU64>,
+    pace: Arc<Pace>,
     done: Arc<AtomicU64>,
     members: BTreeMap<String, Member>,
 }
@@ -203,15 +241,17 @@ impl Follower {
             pods.items.iter().filter(|pod| is_ready(pod)).map(ResourceExt::name_any).collect();
         self.members.retain(|pod, _| ready.contains(pod));
         for pod in ready {
-            let (source, rate, done) = (&self.source, &self.rate, &self.done);
+            let (source, pace, done) = (&self.source, &self.pace, &self.done);
             self.members.entry(pod).or_insert_with_key(|pod| match source {
-                Source::Kafka { topic, config } => Member::start(config, pod, topic, rate.clone()),
+                Source::Kafka { topic, config } => Member::start(config, pod, topic, pace.clone()),
                 Source::Rabbitmq { vhost, queue, prefetch } => {
-                    let work = worker(vhost.clone(), queue.clone(), *prefetch, rate.clone(), done.clone());
+                    let work = worker(vhost.clone(), queue.clone(), *prefetch, pace.clone(), done.clone());
                     Member::Task(tokio::spawn(work))
                 }
             });
         }
+        let members = u64::try_from(self.members.len()).unwrap_or(u64::MAX);
+        self.pace.members.store(members, Ordering::Relaxed);
     }
 }
 
@@ -228,23 +268,23 @@ enum Member {
 }
 
 /// Consumes the queue, whatever happens to it.
-async fn worker(vhost: String, queue: String, prefetch: u16, rate: Arc<AtomicU64>, done: Arc<AtomicU64>) {
+async fn worker(vhost: String, queue: String, prefetch: u16, pace: Arc<Pace>, done: Arc<AtomicU64>) {
     loop {
         let amqp = Amqp::connect(&RabbitAddress::of_the_bed(), &vhost).await;
-        amqp.work(&queue, prefetch, &rate, &done).await;
+        amqp.work(&queue, prefetch, &pace.each, &done).await;
         // The queue is gone, or not there yet.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
 impl Member {
-    fn start(config: &ClientConfig, client_id: &str, topic: &str, rate: Arc<AtomicU64>) -> Self {
+    fn start(config: &ClientConfig, client_id: &str, topic: &str, pace: Arc<Pace>) -> Self {
         let mut config = config.clone();
         let consumer: BaseConsumer = config.set("client.id", client_id).create().expect("a consumer");
         consumer.subscribe(&[topic]).expect("a subscription");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        thread::spawn(move || consume(&consumer, &rate, &stopped));
+        thread::spawn(move || consume(&consumer, &pace, &stopped));
         Self::Thread(stop)
     }
 }
@@ -261,12 +301,18 @@ impl Drop for Member {
 const COMMIT_EVERY: Duration = Duration::from_millis(200);
 
 /// Processes messages one by one, as a real consumer does, until it is stopped.
-fn consume(consumer: &BaseConsumer, rate: &AtomicU64, stop: &AtomicBool) {
+fn consume(consumer: &BaseConsumer, pace: &Pace, stop: &AtomicBool) {
     let mut committed = Instant::now();
     while !stop.load(Ordering::Relaxed) {
-        if let Some(Ok(_)) = consumer.poll(Duration::from_millis(20)) {
-            let rate = rate.load(Ordering::Relaxed).max(1);
-            thread::sleep(Duration::from_secs(1) / u32::try_from(rate).unwrap_or(u32::MAX));
+        if let Some(Ok(message)) = consumer.poll(Duration::from_millis(20)) {
+            while pace.is_hung(message.partition()) {
+                if stop.load(Ordering::Relaxed) {
+                    // Not done, so not committed: who comes next gets it again.
+                    return;
+                }
+                thread::sleep(Duration::from_millis(20));
+            }
+            thread::sleep(pace.message());
         }
         if committed.elapsed() >= COMMIT_EVERY {
             // There is nothing to commit before the first message.
