@@ -518,7 +518,7 @@ pub struct LearnedStatus {
     /// From patch to first commit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cold_start: Option<Duration>,
-    /// From patch to all partitions moving.
+    /// From a change of members until all of them work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rebalance: Option<Duration>,
     /// Between two commits.
