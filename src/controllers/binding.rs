@@ -421,7 +421,7 @@ fn declared(pass: &Pass<'_, Binding>, end: &Target) -> Declared {
     fn of<K: TopologyKind>(pass: &Pass<'_, Binding>, kind: char, name: &str) -> Declared {
         let found = K::cache(pass.ctx).find(&rabbitmq::end_key(&pass.object.spec.vhost, kind, name));
         // What became of it may have been written just now.
-        let found = found.into_iter().map(|object| pass.ctx.newest(object));
+        let found = found.into_iter().map(|object| pass.ctx.newest(object, K::cache(pass.ctx)));
         let here = found.filter(|object| {
             let broker = BrokerKey::of(object.broker_ref(), &object.namespace().unwrap_or_default());
             broker == pass.link.key && object.meta().deletion_timestamp.is_none()

@@ -48,9 +48,8 @@ struct Cluster {
 }
 
 /// One pass over one Broker.
-pub async fn reconcile(cached: Arc<Broker>, ctx: Arc<Context>) -> Result<Again, Failure> {
+pub async fn reconcile(broker: Arc<Broker>, ctx: Arc<Context>) -> Result<Again, Failure> {
     let begun = Instant::now();
-    let broker = ctx.newest(cached);
     let result = pass(&ctx, &broker).await;
     // It may have gone while it was looked at; what was set up for it goes, too.
     let key = BrokerKey::from_broker(&broker);

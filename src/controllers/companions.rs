@@ -108,7 +108,7 @@ fn by_identity<K: Parent>(pass: &Pass<'_, K>, identity: &str) -> Vec<Arc<K>> {
         let created = object.meta().creation_timestamp.as_ref().map(|time| time.0);
         (is_companion(object.as_ref()), created, object.uid())
     });
-    same.into_iter().map(|object| pass.ctx.newest(object)).collect()
+    same.into_iter().map(|object| pass.ctx.newest(object, K::cache(pass.ctx))).collect()
 }
 
 fn broker_of<K: TopologyKind>(object: &K) -> BrokerKey {

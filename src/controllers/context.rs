@@ -282,9 +282,17 @@ impl Context {
         self.written.since(object, cached)
     }
 
-    /// The newest form of an object: the cache's, or what was written since.
-    pub fn newest<K: Cached>(&self, cached: Arc<K>) -> Arc<K> {
-        self.written.newest(cached)
+    /// The newest form of an object that was read from its cache: what that has now, or what was written since.
+    pub fn newest<K: Cached>(&self, held: Arc<K>, cache: &Cache<K>) -> Arc<K> {
+        let id = ObjectRef::from_obj(held.as_ref());
+        self.written.newest(held, || cache.store().get(&id))
+    }
+
+    /// What a pass over an object begins with: its newest form, if it is still there.
+    pub fn current<K: Cached>(&self, id: &ObjectRef<K>, cache: &Cache<K>) -> Option<Arc<K>> {
+        let held = cache.store().get(id)?;
+        // In this order: a write is forgotten once the cache has it, and so is one that took the object away.
+        self.written.since(held.as_ref(), || None).or_else(|| cache.store().get(id))
     }
 
     /// Wakes everything that lives on a Broker.

@@ -45,7 +45,7 @@ pub async fn keep<K: TopologyKind>(
 }
 
 async fn hold_broker(ctx: &Context, key: &BrokerKey) -> Result<(), Failure> {
-    let newest = || ctx.brokers.get(&key.namespace, &key.name).map(|broker| ctx.newest(broker));
+    let newest = || ctx.brokers.get(&key.namespace, &key.name).map(|broker| ctx.newest(broker, &ctx.brokers));
     if newest().is_none_or(|broker| is_on::<Broker>(&broker)) {
         return Ok(());
     }

@@ -37,7 +37,7 @@ pub struct Work<K: Cached, F> {
     pub limits: Limits,
     /// Who waits for a pass over an object.
     pub lane: fn(&Context, &Arc<K>) -> Lane,
-    /// One pass.
+    /// One pass, over the newest form of an object.
     pub pass: fn(Arc<K>, Arc<Context>) -> F,
 }
 
@@ -73,10 +73,7 @@ pub async fn run<K, F>(
     let mut stopped = false;
     while !stopped || !running.is_empty() {
         while !stopped && let Some(id) = list.start() {
-            match store.get(&id) {
-                Some(object) => drop(running.spawn(one(work.kind, id, object, ctx.clone(), work.pass))),
-                None => list.ended(&id, None),
-            }
+            running.spawn(one(work.kind, id, cache.clone(), ctx.clone(), work.pass));
         }
         ctx.metrics.waiting(work.kind, &[Lane::User, Lane::Resync].map(|lane| (lane, list.waiting(lane))));
         let due = list.next_due();
@@ -100,7 +97,7 @@ pub async fn run<K, F>(
 async fn one<K, F>(
     kind: &'static str,
     id: ObjectRef<K>,
-    object: Arc<K>,
+    cache: Cache<K>,
     ctx: Arc<Context>,
     pass: fn(Arc<K>, Arc<Context>) -> F,
 ) -> (ObjectRef<K>, Again)
@@ -108,6 +105,7 @@ where
     K: Cached,
     F: Future<Output = Result<Again, Failure>> + Send,
 {
+    let Some(object) = ctx.current(&id, &cache) else { return (id, None) };
     let span = tracing::info_span!("pass", kind, object = %Named(&id));
     let uid = object.uid().unwrap_or_default();
     // Hundreds run at once, and each future around this one would hold its kilobytes once more.

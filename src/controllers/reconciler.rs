@@ -92,7 +92,7 @@ pub trait TopologyKind: Cached + Resource<Scope = NamespaceResourceScope> + Seri
         same.iter()
             .filter(|other| other.uid() != self.meta().uid)
             // What one of them owns may have been written just now.
-            .map(|other| Rival::of(ctx, ctx.newest(other.clone()).as_ref()))
+            .map(|other| Rival::of(ctx, ctx.newest(other.clone(), Self::cache(ctx)).as_ref()))
             .collect()
     }
     /// The three choices as the object gives them.
@@ -250,9 +250,8 @@ impl Outcome {
 }
 
 /// One pass; see the module.
-pub async fn reconcile<K: TopologyKind>(cached: Arc<K>, ctx: Arc<Context>) -> Result<Again, Failure> {
+pub async fn reconcile<K: TopologyKind>(object: Arc<K>, ctx: Arc<Context>) -> Result<Again, Failure> {
     let begun = Instant::now();
-    let object = ctx.newest(cached);
     let uid = object.uid().unwrap_or_default();
     let result = if object.meta().deletion_timestamp.is_some() {
         removal::remove(&ctx, object.as_ref()).await
@@ -423,7 +422,7 @@ pub fn annotated<K: Resource>(object: &K, key: &str) -> bool {
 
 /// Who waits for a pass over an object as it is now.
 pub fn lane_of<K: TopologyKind>(ctx: &Context, cached: &Arc<K>) -> Lane {
-    lane(ctx.newest(cached.clone()).as_ref())
+    lane(ctx.newest(cached.clone(), K::cache(ctx)).as_ref())
 }
 
 /// Who waits for a pass: a person, unless all that the spec says was seen before.
@@ -519,7 +518,8 @@ impl<K: TopologyKind> Pass<'_, K> {
 pub fn wake_owners<K: TopologyKind>(ctx: &Context, object: &K) {
     let namespace = object.namespace().unwrap_or_default();
     // A parent may have joined since this pass began.
-    let newest = K::cache(ctx).get(&namespace, &object.name_any()).map(|cached| ctx.newest(cached));
+    let newest =
+        K::cache(ctx).get(&namespace, &object.name_any()).map(|cached| ctx.newest(cached, K::cache(ctx)));
     let owners = newest.as_deref().unwrap_or(object).owner_references();
     for owner in owners.iter().filter(|owner| owner.kind == K::KIND) {
         K::wake(ctx).wake(&ObjectRef::new(&owner.name).within(&namespace));

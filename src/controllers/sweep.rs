@@ -159,7 +159,7 @@ async fn sweep(
         let Ok(observed) = seen.topic(&desired.name) else {
             continue;
         };
-        let topic = ctx.newest(topic.clone());
+        let topic = ctx.newest(topic.clone(), &ctx.topics);
         let (matches, news) = compare(&topic, link, &desired, observed.as_ref(), drift);
         if matches {
             counts.in_sync += 1;

@@ -70,7 +70,7 @@ async fn compare<K: Rabbit>(
     let vhosts = seen.vhosts();
     for object in dependents::on::<K>(ctx, &link.key) {
         counts.managed += 1;
-        let object = ctx.newest(object);
+        let object = ctx.newest(object, K::cache(ctx));
         let Ok(mut pass) = reconciler::gather(ctx, object.as_ref()) else { continue };
         pass.sweeping = true;
         let mut status = object.status().cloned().unwrap_or_default();

@@ -35,11 +35,15 @@ impl Written {
         }
     }
 
-    /// The newest form of an object: the cache's, or what was written since. What the cache has caught up with is
-    /// forgotten.
-    pub fn newest<K: Resource + Send + Sync + 'static>(&self, cached: Arc<K>) -> Arc<K> {
-        self.shown(cached.as_ref());
-        cached.uid().and_then(|uid| self.of(&uid)).unwrap_or(cached)
+    /// The newest form of an object that was read from the cache, however long ago: what the cache has now, or what was
+    /// written since. What the cache has caught up with is forgotten.
+    pub fn newest<K: Resource + Send + Sync + 'static>(
+        &self,
+        held: Arc<K>,
+        cached: impl FnOnce() -> Option<Arc<K>>,
+    ) -> Arc<K> {
+        self.shown(held.as_ref());
+        self.since(held.as_ref(), cached).unwrap_or(held)
     }
 
     /// A form of an object that is newer than the given one, which a pass may hold for long: what was written last, or
@@ -98,10 +102,19 @@ mod tests {
     #[test]
     fn what_was_written_counts_until_the_cache_has_it() {
         let written = Written::default();
+        let newest = |held| written.newest(held, || None);
         written.remember(object(11));
-        assert_eq!(written.newest(Arc::new(object(9))), Arc::new(object(11)));
-        assert_eq!(written.newest(Arc::new(object(100))), Arc::new(object(100)));
-        assert_eq!(written.newest(Arc::new(object(9))), Arc::new(object(9)), "it is forgotten");
+        assert_eq!(newest(Arc::new(object(9))), Arc::new(object(11)));
+        assert_eq!(newest(Arc::new(object(100))), Arc::new(object(100)));
+        assert_eq!(newest(Arc::new(object(9))), Arc::new(object(9)), "it is forgotten");
+    }
+
+    #[test]
+    fn who_read_the_cache_before_it_caught_up_and_asks_afterwards_is_not_told_history() {
+        let (written, held) = (Written::default(), Arc::new(object(9)));
+        written.remember(object(11));
+        written.shown(&object(11));
+        assert_eq!(written.newest(held, || Some(Arc::new(object(11)))), Arc::new(object(11)));
     }
 
     #[test]
@@ -110,7 +123,7 @@ mod tests {
         assert_eq!(of(written.since(&held, || None)), None);
         written.remember(object(11));
         assert_eq!(of(written.since(&held, || Some(Arc::new(object(10))))).as_deref(), Some("11"));
-        written.newest(Arc::new(object(11)));
+        written.newest(Arc::new(object(11)), || None);
         assert_eq!(of(written.since(&held, || Some(Arc::new(object(11))))).as_deref(), Some("11"));
     }
 

@@ -366,7 +366,10 @@ async fn scale(ctx: &Context, key: &TargetKey, replicas: u32) -> Result<(), Fail
 /// The status as the API server has it, as far as is known.
 fn shown(ctx: &Context, registration: &Registration) -> ConsumerStatus {
     let cached = ctx.consumers.get(&registration.target.namespace, &registration.consumer.name_any());
-    cached.map(|cached| ctx.newest(cached)).and_then(|consumer| consumer.status.clone()).unwrap_or_default()
+    cached
+        .map(|cached| ctx.newest(cached, &ctx.consumers))
+        .and_then(|consumer| consumer.status.clone())
+        .unwrap_or_default()
 }
 
 /// Writes the status: what is urgent at once, what merely moved once a minute.

@@ -48,9 +48,8 @@ use registry::{Front, Registration, Source};
 use targets::TargetKey;
 
 /// One pass over one Consumer: everything but the decisions, which the collector makes.
-pub async fn reconcile(cached: Arc<Consumer>, ctx: Arc<Context>) -> Result<Again, Failure> {
+pub async fn reconcile(consumer: Arc<Consumer>, ctx: Arc<Context>) -> Result<Again, Failure> {
     let begun = Instant::now();
-    let consumer = ctx.newest(cached);
     if consumer.metadata.deletion_timestamp.is_some() {
         return Ok(None);
     }

@@ -48,8 +48,9 @@ impl Claimants {
         let mut seen = HashSet::new();
         bindings.retain(|other| seen.insert(other.uid()));
         queues.retain(|other| seen.insert(other.uid()));
-        let mut bindings: Vec<_> = bindings.into_iter().map(|other| ctx.newest(other)).collect();
-        let mut queues: Vec<_> = queues.into_iter().map(|other| ctx.newest(other)).collect();
+        let mut bindings: Vec<_> =
+            bindings.into_iter().map(|other| ctx.newest(other, &ctx.bindings)).collect();
+        let mut queues: Vec<_> = queues.into_iter().map(|other| ctx.newest(other, &ctx.queues)).collect();
         bindings.retain(|other| other.keys().contains(&key) || binding::refers_to(ctx, other, binding));
         queues.retain(|other| other.keys().contains(&key) || queue::refers_to(ctx, other, binding));
         Self { bindings, queues }
