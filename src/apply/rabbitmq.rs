@@ -157,16 +157,13 @@ pub async fn take(client: &RabbitClient, vhost: &str, step: &Step) -> Result<boo
             };
             client.declare_queue(vhost, &queue).await.map(|declared| declared.created)
         }
-        Step::PutPolicy { policy, .. } => {
-            let policy = Policy {
-                vhost: vhost.to_owned(),
-                name: policy.name.clone(),
-                pattern: policy.pattern.clone(),
-                apply_to: policy.apply_to.clone(),
-                priority: policy.priority,
-                definition: policy.definition.clone(),
-            };
-            client.put_policy(&policy).await.map(|_| true)
+        Step::PutPolicy { policy, .. } => client.put_policy(&put(vhost, policy)).await.map(|_| true),
+        Step::ReapplyPolicy { policy } => {
+            // RabbitMQ does nothing about a policy that is there and the same: it takes a change to have
+            // the objects looked at. Stopped in between, the next look finds a policy to put right.
+            let is = put(vhost, policy);
+            client.put_policy(&Policy { priority: is.priority - 1, ..is.clone() }).await?;
+            client.put_policy(&is).await.map(|_| true)
         }
         Step::DeletePolicy { name } => client.delete_policy(vhost, name).await.map(|_| true),
         Step::Bind(binding) => {
@@ -180,6 +177,18 @@ pub async fn take(client: &RabbitClient, vhost: &str, step: &Step) -> Result<boo
         Step::DeleteQueue { name, classic, .. } => {
             client.delete_queue(vhost, name, *classic, *classic).await.map(|_| true)
         }
+    }
+}
+
+/// A policy, for the client.
+fn put(vhost: &str, policy: &ObservedPolicy) -> Policy {
+    Policy {
+        vhost: vhost.to_owned(),
+        name: policy.name.clone(),
+        pattern: policy.pattern.clone(),
+        apply_to: policy.apply_to.clone(),
+        priority: policy.priority,
+        definition: policy.definition.clone(),
     }
 }
 

@@ -29,10 +29,15 @@ use crate::runtime::lease::{Fence, Fenced};
 use crate::runtime::metrics::Metrics;
 use crate::topology::contention::Reverts;
 use crate::topology::deletion::LOOKS_WITHIN;
+use crate::topology::rabbitmq::settle::Again;
 
 /// Writes to the API server about topology under way at once: with more it is slower, and every one costs both sides
 /// the memory of a connection (512 of them 60 MB here, and a gigabyte there).
 pub const WRITERS: usize = 64;
+
+/// For how long RabbitMQ is seen not to apply a policy before that is put once more. Longer than one look is shared in
+/// a crowd, so that two looks say so.
+pub const UNAPPLIED_FOR: Duration = Duration::from_secs(5);
 
 /// Tells whether this process may still write.
 pub trait Guarded: Send + Sync {
@@ -103,6 +108,8 @@ pub struct Notes {
     waits_since: Option<Instant>,
     /// Since when it waits for one that somebody is about to come to.
     on_its_way_since: Option<Instant>,
+    /// Since when RabbitMQ has not applied its policy, and whether that was put once more since.
+    unapplied: Option<(Instant, bool)>,
 }
 
 impl Notes {
@@ -126,6 +133,31 @@ impl Notes {
             self.empty_since.get_or_insert_with(Instant::now);
         }
         self.seen_empty = empty;
+    }
+
+    /// Whether a policy that RabbitMQ does not apply may be put once more: once it was seen for a while,
+    /// and once only, for it may have another reason.
+    #[must_use]
+    pub fn again(&self) -> Again {
+        match self.unapplied {
+            Some((_, true)) => Again::Done,
+            Some((since, false)) if since.elapsed() >= UNAPPLIED_FOR => Again::Due,
+            _ => Again::NotYet,
+        }
+    }
+
+    /// Remembers whether a look found its policy applied.
+    pub fn saw_applied(&mut self, applied: bool) {
+        if applied {
+            self.unapplied = None;
+        } else {
+            self.unapplied.get_or_insert_with(|| (Instant::now(), false));
+        }
+    }
+
+    /// Its policy was put once more.
+    pub fn put_again(&mut self) {
+        self.unapplied = self.unapplied.map(|(since, _)| (since, true));
     }
 
     /// For how long it has been waiting for another object, from now on if it did not before.
@@ -341,6 +373,22 @@ mod tests {
         notes.saw(true);
         notes.saw(false);
         assert_eq!(notes.empty_for(), None);
+    }
+
+    #[test]
+    fn a_policy_that_is_not_applied_is_put_once_more_after_a_while_and_once_until_it_is_applied() {
+        let mut notes = Notes::default();
+        assert_eq!(notes.again(), Again::NotYet);
+        notes.saw_applied(false);
+        assert_eq!(notes.again(), Again::NotYet, "it may show in a moment");
+        notes.unapplied = Instant::now().checked_sub(UNAPPLIED_FOR).map(|since| (since, false));
+        notes.saw_applied(false);
+        assert_eq!(notes.again(), Again::Due);
+        notes.put_again();
+        notes.saw_applied(false);
+        assert_eq!(notes.again(), Again::Done);
+        notes.saw_applied(true);
+        assert_eq!(notes.again(), Again::NotYet);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod steps;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 
 pub use self::claimants::{
     Claimants, binding_key, claimed_by_others, end_key, reference_key, wake_bindings, wake_heirs,
@@ -19,6 +20,7 @@ use self::ours::move_here;
 pub use self::ours::{Ours, claim_first, remembered, removal};
 pub use self::steps::may_write;
 use self::steps::{Round, shows_at_once, take_steps, tell_loss, vanished};
+use super::context::{Notes, UNAPPLIED_FOR};
 use super::failure::Failure;
 use super::gate::{self, Planned};
 use super::reconciler::{self, Outcome, Pass, TopologyKind};
@@ -27,6 +29,7 @@ use crate::api::policy::ManagementPolicy;
 use crate::brokers::rabbitmq::RabbitHandle;
 use crate::topology::gate::Gate;
 use crate::topology::ownership::Holding;
+use crate::topology::rabbitmq::settle::Again;
 use crate::topology::rabbitmq::{Plan, Step};
 
 /// How long a change may take to show.
@@ -119,6 +122,8 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
             }
         })?;
         let known = ours.holds(exists);
+        let uid = pass.object.uid().unwrap_or_default();
+        pass.ctx.note(&uid, |notes| notes.saw_applied(!plan.unapplied));
         if let Some(later) = fresher(pass, &plan, exists, ours, (since, begun)) {
             since = later;
             continue;
@@ -170,6 +175,9 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
                 since = Instant::now();
                 continue;
             }
+            if plan.steps.iter().any(|step| matches!(step, Step::ReapplyPolicy { .. })) {
+                pass.ctx.note(&uid, Notes::put_again);
+            }
             if drift {
                 gate::reverted(pass, &words);
             }
@@ -178,21 +186,30 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
                 continue;
             }
         }
-        reconciler::no_plan::<K>(status);
-        let since = K::owned_since(status);
         if ours == Ours::Elsewhere && exists {
-            *since = None;
+            *K::owned_since(status) = None;
         }
-        since.get_or_insert_with(|| Timestamp::now().to_string());
-        *K::cluster_id(status) = Some(pass.link.cluster_id.clone());
-        let mut outcome = Outcome::in_step(format!("{what} is as declared"));
+        let mut outcome = in_step(pass, &what, &plan, status);
         outcome.data_lost = lost;
-        if let Some(obstacle) = plan.obstacles.first() {
-            let message = plan.obstacles.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-            outcome.ready = Verdict::new(conditions::READY, false, obstacle.reason, message.clone());
-            outcome.in_sync = Verdict::new(conditions::IN_SYNC, false, obstacle.reason, message);
-        }
         K::finish(pass, &mut outcome, status).await?;
         return Ok(outcome);
     }
+}
+
+/// Nothing is left to be done: what the status remembers, and what is not in force all the same.
+fn in_step<K: Rabbit>(pass: &Pass<'_, K>, what: &str, plan: &Plan, status: &mut K::Status) -> Outcome {
+    reconciler::no_plan::<K>(status);
+    K::owned_since(status).get_or_insert_with(|| Timestamp::now().to_string());
+    *K::cluster_id(status) = Some(pass.link.cluster_id.clone());
+    let mut outcome = Outcome::in_step(format!("{what} is as declared"));
+    if let Some(obstacle) = plan.obstacles.first() {
+        let message = plan.obstacles.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        outcome.ready = Verdict::new(conditions::READY, false, obstacle.reason, message.clone());
+        outcome.in_sync = Verdict::new(conditions::IN_SYNC, false, obstacle.reason, message);
+    }
+    let uid = pass.object.uid().unwrap_or_default();
+    if plan.unapplied && pass.ctx.note(&uid, |notes| notes.again()) != Again::Done {
+        outcome.again = Some(UNAPPLIED_FOR);
+    }
+    outcome
 }

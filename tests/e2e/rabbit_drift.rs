@@ -1,5 +1,6 @@
 //! What somebody changes at RabbitMQ by hand, what vanishes, and who else writes.
 
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
@@ -89,6 +90,37 @@ fn a_policy_that_was_changed_or_deleted_by_hand_is_corrected() {
         mq.until_policy("spillway.q.orders", "is there again", |_| true).await;
         mq.until_policy("spillway.x.events", "is there again", |_| true).await;
         w.ready::<Queue>("orders").await;
+    });
+}
+
+/// RabbitMQ forgets which policy applies to the queue, as it does when two policies change at once.
+fn lose_the_policy(vhost: &str, queue: &str) {
+    let command = format!(
+        "rabbit_db_queue:update(rabbit_misc:r(<<\"{vhost}\">>, queue, <<\"{queue}\">>), \
+         fun(Q) -> amqqueue:set_policy(Q, undefined) end)."
+    );
+    let output = Command::new("rabbitmqctl").args(["eval", &command]).output().expect("rabbitmqctl");
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn a_policy_that_rabbitmq_does_not_apply_any_more_is_put_once_more() {
+    world(async |w| {
+        w.rabbit(OFTEN).await;
+        let mq = w.mq().await;
+        w.queue("orders", "maxLength: 5").await;
+        w.ready::<Queue>("orders").await;
+        lose_the_policy(&w.vhost, "orders");
+        let queue: Queue = w.condition("orders", "Ready", "False", "PolicyShadowed").await;
+        let said = queue.message("Ready");
+        assert!(said.starts_with("RabbitMQ applies no policy to queue \"orders\""), "{said}");
+        mq.until_effective("orders", &json!({"max-length": 5})).await;
+        w.ready::<Queue>("orders").await;
+        let policy = mq.until_policy("spillway.q.orders", "is as it was", |_| true).await;
+        assert_eq!(policy["priority"], 100);
+        let (kind, words) = w.event::<Queue>("orders", "DriftCorrected").await;
+        assert_eq!(kind, "Warning", "{words}");
+        assert!(words.contains("once more"), "{words}");
     });
 }
 

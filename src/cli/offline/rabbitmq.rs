@@ -16,6 +16,7 @@ use crate::apply::rabbitmq as apply;
 use crate::brokers::lane::Lane;
 use crate::brokers::rabbitmq::{RabbitHandle, VhostPolicies as Read};
 use crate::topology::Rejection;
+use crate::topology::rabbitmq::settle::Again;
 use crate::topology::rabbitmq::{
     BindingId, BindingInput, BindingMemory, DesiredBinding, DesiredExchange, DesiredQueue, ExchangeInput,
     Gate, Plan, QueueInput, QueueMemory, Step, Target, VhostPolicies, plan_binding, plan_exchange,
@@ -121,6 +122,7 @@ impl Site<'_> {
             drift: DriftPolicy::Correct,
             edited: true,
             approved: None,
+            again: Again::NotYet,
         })?;
         Ok((plan, observed.is_some()))
     }
@@ -146,6 +148,7 @@ impl Site<'_> {
             drift: DriftPolicy::Correct,
             edited: true,
             approved: None,
+            again: Again::NotYet,
         });
         let plan = plan.map_err(|mut rejection| {
             if recreates && rejection.reason == Reason::Immutable {

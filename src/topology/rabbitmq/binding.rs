@@ -203,5 +203,5 @@ pub fn plan_binding(input: &BindingInput<'_>) -> Result<Plan, Rejection> {
         hash: &hash,
     });
     let loss = (gone && !expired).then_some(Loss::Vanished);
-    Ok(Plan { steps, gate, loss, expired, obstacles: Vec::new(), hash })
+    Ok(Plan { steps, gate, loss, expired, obstacles: Vec::new(), unapplied: false, hash })
 }

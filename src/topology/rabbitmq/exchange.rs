@@ -1,7 +1,7 @@
 //! The plan for an Exchange.
 
 use super::desired::DesiredExchange;
-use super::settle::{Wish, settle};
+use super::settle::{Again, Wish, settle};
 use super::step::Step;
 use super::value::{bare, same};
 use super::{Loss, ObservedExchange, Plan, VhostPolicies, hash};
@@ -32,6 +32,8 @@ pub struct ExchangeInput<'a> {
     pub edited: bool,
     /// The hash that a person approved.
     pub approved: Option<&'a str>,
+    /// Whether a policy that RabbitMQ does not apply may be put once more.
+    pub again: Again,
 }
 
 /// Plans the steps from what was seen to what is wanted.
@@ -50,6 +52,7 @@ pub fn plan_exchange(input: &ExchangeInput<'_>) -> Result<Plan, Rejection> {
         anew: false,
         operator: None,
         policies: input.policies,
+        again: input.again,
     });
     let mut steps: Vec<Step> = settled.first.into_iter().collect();
     if observed.is_none() {
@@ -83,7 +86,7 @@ pub fn plan_exchange(input: &ExchangeInput<'_>) -> Result<Plan, Rejection> {
         hash: &hash,
     });
     let loss = (gone && !expired).then_some(Loss::Vanished);
-    Ok(Plan { steps, gate, loss, expired, obstacles: settled.obstacles, hash })
+    Ok(Plan { steps, gate, loss, expired, obstacles: settled.obstacles, unapplied: settled.unapplied, hash })
 }
 
 /// Refuses what RabbitMQ cannot do to an existing exchange: change it.

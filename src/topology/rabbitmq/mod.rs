@@ -107,6 +107,8 @@ pub struct Plan {
     /// Why something is not in force although all steps are (or will be) taken: `PolicyShadowed`
     /// and `ArgumentOverrides`, each naming what wins.
     pub obstacles: Vec<Rejection>,
+    /// RabbitMQ does not apply Spillway's own policy, which is as it is to be and should win.
+    pub unapplied: bool,
     /// The plan's hash, for a person to approve.
     pub hash: String,
 }

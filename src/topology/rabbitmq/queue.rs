@@ -16,7 +16,7 @@ use super::binding::BindingId;
 use super::desired::DesiredQueue;
 use super::force::same_setting;
 use super::policy::{Others, operator};
-use super::settle::{Wish, settle};
+use super::settle::{Again, Wish, settle};
 use super::step::Step;
 use super::value::bare;
 use super::{Loss, ObservedQueue, Plan, VhostPolicies, hash};
@@ -63,6 +63,8 @@ pub struct QueueInput<'a> {
     pub edited: bool,
     /// The hash that a person approved.
     pub approved: Option<&'a str>,
+    /// Whether a policy that RabbitMQ does not apply may be put once more.
+    pub again: Again,
 }
 
 /// Plans the steps from what was seen to what is wanted.
@@ -82,6 +84,7 @@ pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
             anew: recreate,
             operator: said,
             policies: input.policies,
+            again: input.again,
         })
     };
     let mut settled_as = settled(recreate);
@@ -130,7 +133,7 @@ pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
         hash: &hash,
     });
     let loss = (gone && !expired).then_some(Loss::Vanished);
-    Ok(Plan { steps, gate, loss, expired, obstacles: settled.obstacles, hash })
+    Ok(Plan { steps, gate, loss, expired, obstacles: settled.obstacles, unapplied: settled.unapplied, hash })
 }
 
 /// All but the one from the default exchange, which RabbitMQ makes itself.

@@ -39,6 +39,24 @@ pub struct Wish<'a> {
     pub operator: Option<&'a str>,
     /// All policies of the virtual host.
     pub policies: &'a VhostPolicies,
+    /// Whether Spillway's own may be put once more where RabbitMQ does not apply it.
+    pub again: Again,
+}
+
+/// Whether a policy that is there as it is to be, and is not applied, may be put once more.
+///
+/// RabbitMQ reads the policies of a virtual host, and only then locks the objects that it applies them
+/// to (4.0.5, `rabbit_policy:update_matched_objects/3`): of two policies that change at once, the slower
+/// takes back what the faster brought, and nothing mends that but another change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Again {
+    /// Not yet: it may show in a moment.
+    #[default]
+    NotYet,
+    /// It is time.
+    Due,
+    /// It was, and that did not help.
+    Done,
 }
 
 /// The answer.
@@ -50,6 +68,8 @@ pub struct Settled {
     pub last: Option<Step>,
     /// What is not in force although it is wanted.
     pub obstacles: Vec<Rejection>,
+    /// Spillway's own policy is as it is to be, nothing wins over it, and RabbitMQ does not apply it.
+    pub unapplied: bool,
 }
 
 /// Decides.
@@ -85,7 +105,13 @@ pub fn settle(wish: &Wish<'_>) -> Settled {
     let ignored = settled.first.is_none() && others.higher.is_none();
     settled.obstacles = match (&policy, wish.in_force) {
         (Some(policy), Some(is)) if ignored && is != Some(&policy.name) => {
-            vec![not_applied(subject, policy, is)]
+            settled.unapplied = true;
+            if wish.again == Again::Due && subject.is_met_by(policy) != Some(false) {
+                settled.first = Some(Step::ReapplyPolicy { policy: policy.clone() });
+                Vec::new()
+            } else {
+                vec![not_applied(subject, policy, is, wish.again)]
+            }
         }
         _ => wish.obstacles(others.higher.or(policy.as_ref()).or(others.next)),
     };
@@ -176,13 +202,17 @@ impl Wish<'_> {
 }
 
 /// Spillway's policy is there, nothing has a higher priority, and yet RabbitMQ does not apply it.
-fn not_applied(subject: &Subject<'_>, policy: &ObservedPolicy, is: Option<&str>) -> Rejection {
+fn not_applied(subject: &Subject<'_>, policy: &ObservedPolicy, is: Option<&str>, again: Again) -> Rejection {
     let is = is.map_or_else(|| "no policy".to_owned(), |name| format!("policy {name:?}"));
     let keys: Vec<_> = policy.definition.keys().map(String::as_str).collect();
+    let why = match again {
+        Again::Done => "although it was put once more",
+        Again::NotYet | Again::Due => "which it may while another policy changes",
+    };
     Rejection::new(
         Reason::PolicyShadowed,
         format!(
-            "RabbitMQ applies {is} to {} {:?} instead of {:?}: it leaves a policy out when the object's type does not know one of its keys ({})",
+            "RabbitMQ applies {is} to {} {:?} instead of {:?}, {why}; it leaves a policy out when the object's type does not know one of its keys ({})",
             subject.noun(),
             subject.name,
             policy.name,

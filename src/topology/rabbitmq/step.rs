@@ -50,6 +50,11 @@ pub enum Step {
         /// The keys that it has from that one.
         carried: Vec<String>,
     },
+    /// Put Spillway's own policy once more, as it is: RabbitMQ lost it while another one changed.
+    ReapplyPolicy {
+        /// The policy as it is, and is to be.
+        policy: ObservedPolicy,
+    },
     /// Remove Spillway's own policy, which is not needed any more.
     DeletePolicy {
         /// Its name.
@@ -78,7 +83,7 @@ impl Step {
         match self {
             Self::DeclareExchange { .. } => "DeclareExchange",
             Self::DeclareQueue { .. } => "DeclareQueue",
-            Self::PutPolicy { .. } => "PutPolicy",
+            Self::PutPolicy { .. } | Self::ReapplyPolicy { .. } => "PutPolicy",
             Self::DeletePolicy { .. } => "DeletePolicy",
             Self::Bind(_) => "Bind",
             Self::Unbind(_) => "Unbind",
@@ -91,7 +96,7 @@ impl Step {
     pub const fn event(&self) -> &'static str {
         match self {
             Self::DeclareExchange { .. } | Self::DeclareQueue { .. } => "Declared",
-            Self::PutPolicy { .. } => "PolicySet",
+            Self::PutPolicy { .. } | Self::ReapplyPolicy { .. } => "PolicySet",
             Self::DeletePolicy { .. } => "PolicyDeleted",
             Self::Bind(_) => "Bound",
             Self::Unbind(_) => "Unbound",
@@ -125,6 +130,9 @@ impl fmt::Display for Step {
             }
             Self::PutPolicy { policy, before, displaced, carried } => {
                 put_policy(f, policy, before.as_ref(), displaced.as_deref(), carried)
+            }
+            Self::ReapplyPolicy { policy } => {
+                write!(f, "set policy {:?} once more: RabbitMQ does not apply it", policy.name)
             }
             Self::DeletePolicy { name } => write!(f, "delete policy {name:?}, which is not needed any more"),
             Self::Bind(binding) => write!(f, "bind {binding}"),

@@ -42,7 +42,7 @@ fn settings_move_between_a_policy_and_arguments_whatever_happens_at_a_write() {
         format!("type: classic\nonImmutableChange: RecreateIfEmpty\napplyVia: {via}\nmaxLength: {length}")
     };
     at_every_slow_write(
-        &[Fault::Kill],
+        &[Fault::Kill, Fault::Outage],
         async |site| {
             rabbitmq(site).await;
             for (name, via) in [("fixed", "Policy"), ("freed", "Arguments")] {

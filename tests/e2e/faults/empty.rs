@@ -9,7 +9,7 @@ use super::{kafka, queue, rabbitmq, sound, topic};
 #[test]
 fn what_is_empty_or_unused_goes_and_nothing_else_does_whatever_happens_at_a_write() {
     at_every_slow_write(
-        &[Fault::Kill],
+        &[Fault::Kill, Fault::Outage],
         async |site| {
             kafka(site).await;
             rabbitmq(site).await;

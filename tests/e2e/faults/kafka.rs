@@ -85,7 +85,7 @@ fn a_topic_that_is_to_be_deleted_goes_whatever_happens_at_a_write() {
 #[test]
 fn a_topic_deleted_while_it_is_made_goes_from_the_broker_whatever_happens_at_a_write() {
     at_every_write(
-        &[Fault::Kill],
+        &[Fault::Kill, Fault::Outage],
         kafka,
         async |site| {
             site.w.topic("orders", "partitions: 1\ndeletionPolicy: Delete").await;

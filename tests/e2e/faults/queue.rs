@@ -131,7 +131,7 @@ fn a_queue_that_is_to_be_deleted_goes_with_its_policy_whatever_happens_at_a_writ
 #[test]
 fn a_queue_deleted_while_it_is_made_goes_from_the_broker_whatever_happens_at_a_write() {
     at_every_write(
-        &[Fault::Kill],
+        &[Fault::Kill, Fault::Outage],
         rabbitmq,
         async |site| {
             site.w

@@ -11,7 +11,7 @@ use crate::bed::{ExtraKafka, Kafka, meanwhile};
 #[test]
 fn a_rabbitmq_that_was_accepted_gets_all_of_it_again_whatever_happens_at_a_write() {
     at_every_slow_write(
-        &[Fault::Kill],
+        &[Fault::Kill, Fault::Outage],
         async |site| {
             rabbitmq(site).await;
             let w = site.w;
@@ -63,7 +63,7 @@ fn a_rabbitmq_that_was_accepted_gets_all_of_it_again_whatever_happens_at_a_write
 fn a_kafka_that_was_accepted_gets_all_of_it_again_whatever_happens_at_a_write() {
     let extra = meanwhile(async || ExtraKafka::start().await);
     at_every_slow_write(
-        &[Fault::Kill],
+        &[Fault::Kill, Fault::Outage],
         async |site| {
             kafka(site).await;
             let (w, other) = (site.w, Kafka::connect(extra.address()));

@@ -27,6 +27,7 @@ fn input<'a>(
         drift: DriftPolicy::Correct,
         edited: false,
         approved: None,
+        again: Again::NotYet,
     }
 }
 

@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::settle::Again;
 use super::*;
 use crate::api::broker::DriftPolicy;
 use crate::api::policy::{Adoption, ManagementPolicy};
@@ -106,6 +107,7 @@ impl World {
             drift: DriftPolicy::Correct,
             edited: false,
             approved: None,
+            again: Again::NotYet,
         }
     }
 

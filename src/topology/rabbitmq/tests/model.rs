@@ -90,6 +90,10 @@ impl Model {
                 self.policies.policies.retain(|is| is.name != policy.name);
                 self.policies.policies.push(policy.clone());
             }
+            Step::ReapplyPolicy { policy } => {
+                let is = self.policies.policies.iter().find(|is| is.name == policy.name);
+                assert_eq!(is, Some(policy), "only what is there and the same is put once more");
+            }
             Step::DeletePolicy { name } => self.policies.policies.retain(|is| is.name != *name),
             Step::DeclareExchange { .. } => panic!("no exchange is planned for a queue"),
         }

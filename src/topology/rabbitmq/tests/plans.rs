@@ -69,6 +69,7 @@ impl Host {
             drift: DriftPolicy::Correct,
             edited: false,
             approved: None,
+            again: Again::NotYet,
         })
         .expect("it has the wanted type")
     }

@@ -203,8 +203,43 @@ fn our_policy_that_rabbitmq_leaves_out_is_said() {
     let want = desired(json!({"maxLength": 10}));
     let world = World::of(Some(quorum(json!({}))), &[own(json!({"max-length": 10}))]);
     let plan = world.plan(&want);
-    assert!(plan.steps.is_empty());
+    assert!(plan.steps.is_empty() && plan.unapplied);
     assert!(plan.obstacles[0].message.contains("RabbitMQ applies no policy to queue \"q\" instead of"));
+}
+
+#[test]
+fn our_policy_that_rabbitmq_lost_while_another_one_changed_is_put_once_more_and_once_only() {
+    let want = desired(json!({"maxLength": 10}));
+    for is in [quorum(json!({})), in_force("all", quorum(json!({})))] {
+        let policies = [own(json!({"max-length": 10})), policy("all", 0, json!({"max-length": 7}))];
+        let world = World::of(Some(is), &policies);
+        let again = |again| plan_queue(&QueueInput { again, ..world.input(&want) }).unwrap();
+        let due = again(Again::Due);
+        assert_eq!(words(&due), ["set policy \"spillway.q.q\" once more: RabbitMQ does not apply it"]);
+        assert!(due.unapplied && due.obstacles.is_empty());
+        for other in [Again::NotYet, Again::Done] {
+            let plan = again(other);
+            assert!(plan.steps.is_empty() && plan.unapplied);
+            assert_eq!(
+                plan.obstacles[0].message.contains("although it was put once more"),
+                other == Again::Done
+            );
+        }
+    }
+    let applied =
+        World::of(Some(in_force("spillway.q.q", quorum(json!({})))), &[own(json!({"max-length": 10}))]);
+    let plan = plan_queue(&QueueInput { again: Again::Due, ..applied.input(&want) }).unwrap();
+    assert!(plan.steps.is_empty() && plan.obstacles.is_empty() && !plan.unapplied);
+}
+
+#[test]
+fn our_policy_with_a_key_that_the_type_does_not_know_is_not_put_once_more() {
+    let want = desired(json!({"maxLength": 10}));
+    let lower = policy("all", 0, json!({"max-age": "1h", "max-length": 7}));
+    let both = own(json!({"max-length": 10, "max-age": "1h"}));
+    let world = World::of(Some(in_force("all", quorum(json!({})))), &[lower, both]);
+    let plan = plan_queue(&QueueInput { again: Again::Due, ..world.input(&want) }).unwrap();
+    assert!(!words(&plan).iter().any(|step| step.contains("once more")), "{:?}", words(&plan));
 }
 
 #[test]
