@@ -13,7 +13,7 @@
 //! - `objects`: custom resources in bulk, and the watch on them.
 //! - `operator`: the operator as a process, and its metrics.
 //! - `kafka`, `rabbit`: the brokers' side; `metadata_log`: what Kafka wrote down.
-//! - `report`: the table, and the summary as JSON.
+//! - `idle`: waits until the machine rests; `report`: the table, and the summary as JSON.
 //! - `common`, `audit`, `env`, `http`: shared with the other bench and with the end-to-end tests.
 
 #[path = "../../tests/e2e/bed/audit.rs"]
@@ -25,6 +25,7 @@ mod common;
 mod env;
 #[path = "../../tests/e2e/bed/http.rs"]
 mod http;
+mod idle;
 mod kafka;
 mod limit;
 mod metadata_log;

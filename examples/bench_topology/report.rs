@@ -16,7 +16,6 @@ pub struct Report<'a> {
 }
 
 struct Row {
-    key: &'static str,
     name: String,
     ours: Duration,
     limit: Duration,
@@ -32,17 +31,10 @@ impl<'a> Report<'a> {
 
     /// A row beside its limit.
     pub fn row(&mut self, key: &'static str, name: &str, ours: Duration, limit: Duration) {
-        let row = Row { key, name: name.to_owned(), ours, limit };
+        let row = Row { name: name.to_owned(), ours, limit };
         println!("{row}");
         self.figures.push((format!("{key}_ratio"), row.ratio(), 2));
         self.rows.push(row);
-    }
-
-    /// A row beside the limit of another one, which makes the same calls.
-    pub fn row_beside(&mut self, key: &'static str, name: &str, ours: Duration, other: &str) {
-        if let Some(limit) = self.rows.iter().find(|row| row.key == other).map(|row| row.limit) {
-            self.row(key, name, ours, limit);
-        }
     }
 
     /// A restart with nothing to do: `asked` are the writes that it counts itself, `written` what Kafka and RabbitMQ
@@ -146,7 +138,7 @@ mod tests {
     #[test]
     fn a_row_is_shown_beside_its_limit() {
         let seconds = Duration::from_secs_f64;
-        let row = Row { key: "k", name: "made".into(), ours: seconds(3.0), limit: seconds(2.0) };
+        let row = Row { name: "made".into(), ours: seconds(3.0), limit: seconds(2.0) };
         assert_eq!(row.to_string().split_whitespace().collect::<Vec<_>>(), ["made", "3.00", "2.00", "1.50"]);
     }
 }

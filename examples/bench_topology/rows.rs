@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::common::machine;
 use crate::kafka::{CONFIG, Kafka};
 use crate::limit::Limit;
 use crate::objects::{Counts, Kind, Objects};
 use crate::operator::Operator;
 use crate::rabbit::{Rabbit, SOURCE};
 use crate::report::Report;
-use crate::{BenchError, NAMESPACES, PATIENCE, PREFIX, Part, Settings, restart, until};
+use crate::{BenchError, NAMESPACES, PATIENCE, PREFIX, Part, Settings, idle, restart, until};
 
 /// How many objects of each kind a full run makes.
 const TOPICS: usize = 5_000;
@@ -137,8 +138,6 @@ impl Bench<'_> {
             .limit(&self.topics, CONFIGURED_AT_ONCE, 2)
             .measure(async |topics| Ok(self.kafka.configure(&self.limit_topics(topics), CONFIGS[1]).await?))
             .await?;
-        self.kafka.clear(NAMESPACES[1]).await?;
-        self.limit.delete_all(Kind::Topic).await?;
         self.edit_topics(&self.objects).await?;
         let ours = self.started("topics-configured", &self.topics, |counts| counts.ready).await?;
         report.row(
@@ -150,9 +149,12 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// Kafka is emptied while the operator is away. The limit is that of the creation.
+    /// Kafka is emptied while the operator is away.
     async fn topics_restored(&self, report: &mut Report<'_>) -> Result<(), BenchError> {
         self.kafka.clear(PREFIX).await?;
+        let limit = Limit { lost: true, ..self.limit(&self.topics, CREATED_AT_ONCE, 2) }
+            .measure(async |topics| Ok(self.kafka.create(&self.limit_topics(topics), CONFIGS[1]).await?))
+            .await?;
         let ours =
             self.started("topics-restored", &self.topics, |counts| counts.ready.min(counts.lost)).await?;
         let wanted = self.topics.len();
@@ -160,13 +162,14 @@ impl Bench<'_> {
         if there != wanted {
             return Err(BenchError::Waited(ours, format!("{wanted} topics to be back, not {there}")));
         }
-        report.row_beside("topics_restore", &format!("{wanted} topics made again"), ours, "topics_create");
-        Ok(())
+        report.row("topics_restore", &format!("{wanted} topics made again"), ours, limit);
+        self.kafka.clear(NAMESPACES[1]).await?;
+        self.limit.delete_all(Kind::Topic).await
     }
 
     async fn queues_created(&self, report: &mut Report<'_>) -> Result<(), BenchError> {
         self.create(&self.limit, &self.classic).await?;
-        let limit = self.limit_of_import(&self.classic, IMPORTED_AT_ONCE, "classic").await?;
+        let limit = self.limit_of_import(&self.classic, IMPORTED_AT_ONCE, "classic", false).await?;
         self.create(&self.objects, &self.classic).await?;
         let ours = self.started("queues-created", &self.classic, |counts| counts.ready).await?;
         let name = format!("{0} classic queues and {0} bindings created", self.classic.len() / 2);
@@ -175,19 +178,27 @@ impl Bench<'_> {
     }
 
     async fn queues_restored(&self, report: &mut Report<'_>) -> Result<(), BenchError> {
+        let vhost = &self.limit.namespace;
+        self.empty(vhost).await?;
+        let limit = self.limit_of_import(&self.classic, IMPORTED_AT_ONCE, "classic", true).await?;
         let ours = self.restored("queues-restored", &self.classic).await?;
         let name = format!("{0} classic queues and {0} bindings made again", self.classic.len() / 2);
-        report.row_beside("rabbit_restore", &name, ours, "rabbit_create");
+        report.row("rabbit_restore", &name, ours, limit);
         Ok(())
     }
 
-    /// RabbitMQ is emptied while the operator is away: its virtual host is deleted and made again. The limit is that
-    /// of the creation.
+    /// Empties RabbitMQ: the virtual host is deleted and made again.
+    async fn empty(&self, vhost: &str) -> Result<(), BenchError> {
+        self.rabbit.delete_vhost(vhost).await?;
+        self.rabbit.make_vhost(vhost).await
+    }
+
+    /// RabbitMQ is emptied while the operator is away.
     async fn restored(&self, run: &str, names: &[(Kind, String)]) -> Result<Duration, BenchError> {
         let vhost = &self.objects.namespace;
-        self.rabbit.delete_vhost(vhost).await?;
-        self.rabbit.make_vhost(vhost).await?;
+        self.empty(vhost).await?;
         let queues: Vec<_> = names.iter().filter(|(kind, _)| *kind == Kind::Queue).cloned().collect();
+        rest(run).await;
         let mut operator = Operator::start(self.settings, &self.objects, run)?;
         let begun = operator.begun;
         let told = self.until_all(&queues, |counts| counts.ready.min(counts.lost), &mut operator).await?;
@@ -213,11 +224,10 @@ impl Bench<'_> {
             self.limit.delete_all(kind).await?;
         }
         for objects in [&self.objects, &self.limit] {
-            self.rabbit.delete_vhost(&objects.namespace).await?;
-            self.rabbit.make_vhost(&objects.namespace).await?;
+            self.empty(&objects.namespace).await?;
         }
         self.create(&self.limit, &self.quorum).await?;
-        let limit = self.limit_of_import(&self.quorum, QUORUM_AT_ONCE, "quorum").await?;
+        let limit = self.limit_of_import(&self.quorum, QUORUM_AT_ONCE, "quorum", false).await?;
         self.rabbit.delete_vhost(&self.limit.namespace).await?;
         self.create(&self.objects, &self.quorum).await?;
         let ours = self.started("quorum-created", &self.quorum, |counts| counts.ready).await?;
@@ -226,9 +236,13 @@ impl Bench<'_> {
     }
 
     async fn quorum_restored(&self, report: &mut Report<'_>) -> Result<(), BenchError> {
+        let vhost = &self.limit.namespace;
+        self.rabbit.make_vhost(vhost).await?;
+        let limit = self.limit_of_import(&self.quorum, QUORUM_AT_ONCE, "quorum", true).await?;
+        self.rabbit.delete_vhost(vhost).await?;
         let ours = self.restored("quorum-restored", &self.quorum).await?;
         let name = format!("{} quorum queues made again", self.quorum.len());
-        report.row_beside("quorum_restore", &name, ours, "quorum_create");
+        report.row("quorum_restore", &name, ours, limit);
         Ok(())
     }
 
@@ -237,9 +251,10 @@ impl Bench<'_> {
         names: &[(Kind, String)],
         batch: usize,
         kind: &str,
+        lost: bool,
     ) -> Result<Duration, BenchError> {
         let vhost = &self.limit.namespace;
-        self.limit(names, batch, 1)
+        Limit { lost, ..self.limit(names, batch, 1) }
             .measure(async |objects| Ok(self.rabbit.import(vhost, objects, kind).await?))
             .await
     }
@@ -251,6 +266,7 @@ impl Bench<'_> {
         names: &[(Kind, String)],
         count: impl Fn(&Counts) -> usize,
     ) -> Result<Duration, BenchError> {
+        rest(row).await;
         let mut operator = Operator::start(self.settings, &self.objects, row)?;
         let ended = self.until_all(names, count, &mut operator).await?;
         let begun = operator.begun;
@@ -288,7 +304,7 @@ impl Bench<'_> {
     }
 
     fn limit<'a>(&'a self, names: &'a [(Kind, String)], batch: usize, generation: i64) -> Limit<'a> {
-        Limit { objects: &self.limit, names, batch, generation }
+        Limit { objects: &self.limit, names, batch, generation, lost: false }
     }
 
     /// Creates objects; how many the API server took in a second.
@@ -310,6 +326,13 @@ impl Bench<'_> {
 
     fn limit_topics(&self, topics: &[(Kind, String)]) -> Vec<String> {
         topics.iter().map(|(_, name)| topic_name(&self.limit, name)).collect()
+    }
+}
+
+/// Waits until the machine rests, or says that it does not.
+pub async fn rest(row: &str) {
+    if !idle::at_rest().await {
+        println!("  {row}: the machine does not come to rest; load {}", machine::load());
     }
 }
 

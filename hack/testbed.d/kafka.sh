@@ -118,6 +118,7 @@ log.dirs=$3
 auto.create.topics.enable=false
 group.initial.rebalance.delay.ms=0
 broker.session.timeout.ms=3000
+log.segment.delete.delay.ms=1000
 broker.heartbeat.interval.ms=500
 offsets.topic.replication.factor=$4
 transaction.state.log.replication.factor=$4

@@ -14,6 +14,7 @@ use super::offline::block_on;
 use super::offline::show::printable;
 use super::output::{Format, print, say};
 use crate::api::Consumer;
+use crate::api::conditions;
 use crate::api::consumer::{ConsumerStatus, Scaling};
 use crate::scaling::{Bound, ConditionKind, sizes};
 
@@ -205,7 +206,7 @@ fn formula(out: &mut String, scaling: &Scaling, status: &ConsumerStatus) -> std:
         "need",
         &format!("about {need:.2}: these are means of half a minute; the message above has what decided"),
     )?;
-    row(out, "  less", "what waits between two commits anyway does not count")?;
+    row(out, "  less", less(status))?;
     row(
         out,
         "  more",
@@ -222,6 +223,22 @@ fn formula(out: &mut String, scaling: &Scaling, status: &ConsumerStatus) -> std:
         "limits",
         &format!("minReplicas {}, maxReplicas {max}, able to work at once {cap}", scaling.min_replicas),
     )
+}
+
+/// What waits and does not count.
+fn less(status: &ConsumerStatus) -> &'static str {
+    let holds = |kind: ConditionKind| conditions::is_true(&status.conditions, kind.as_str());
+    // A queue has no partitions.
+    if status.partitions.is_none() {
+        return "what consumers hold unacknowledged, and what the next poll's deliveries take, does not count";
+    }
+    if [ConditionKind::StuckPartition, ConditionKind::AllStuck, ConditionKind::PhantomLag]
+        .into_iter()
+        .any(holds)
+    {
+        return "what waits between two commits anyway, and all of the partitions that stand (below), does not count";
+    }
+    "what waits between two commits anyway does not count"
 }
 
 fn conditions(out: &mut String, status: &ConsumerStatus) -> std::fmt::Result {

@@ -108,6 +108,8 @@ pub struct Notes {
     waits_since: Option<Instant>,
     /// Since when it waits for one that somebody is about to come to.
     on_its_way_since: Option<Instant>,
+    /// A loss was told before the object could be made again.
+    pub loss_told: bool,
     /// Since when RabbitMQ has not applied its policy, and whether that was put once more since.
     unapplied: Option<(Instant, bool)>,
 }

@@ -173,7 +173,7 @@ impl Rabbit for Exchange {
             drift: guard::drift(pass.ctx, &pass.link),
             edited: pass.edited,
             approved: pass.object.annotations().get(annotation::APPROVE_PLAN).map(String::as_str),
-            again: pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| notes.again()),
+            again: rabbitmq::again(pass),
         })?;
         Ok(Look { plan, exists: observed.is_some() })
     }

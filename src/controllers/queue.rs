@@ -158,7 +158,10 @@ impl TopologyKind for Queue {
         } else {
             client.queue(vhost, name).await?.as_ref().map(apply::seen_queue).transpose()?
         };
-        let input = rabbitmq::removal(pass);
+        let mut input = rabbitmq::removal(pass);
+        if only_begun(pass) && observed.as_ref().is_some_and(|seen| !is_as_begun(pass, seen)) {
+            input.owned = planner::deletion::Owned::Never;
+        }
         let kind = pass.object.spec.kind;
         let renewed = apply::renewed(rabbit);
         let verdict =
@@ -189,6 +192,16 @@ impl TopologyKind for Queue {
         }
         Ok(verdict)
     }
+}
+
+/// Whether the queue was about to be declared, and never seen as this CR's own.
+fn only_begun(pass: &Pass<'_, Queue>) -> bool {
+    pass.object.status.as_ref().is_some_and(|status| status.pending.is_some() && status.owned_since.is_none())
+}
+
+/// Whether the queue can be what came of a declaration that was never answered.
+fn is_as_begun(pass: &Pass<'_, Queue>, seen: &planner::ObservedQueue) -> bool {
+    desired(pass).is_ok_and(|desired| planner::queue::may_be_ours(&desired, seen))
 }
 
 /// For how long the queue has been seen empty.
@@ -250,7 +263,7 @@ impl Rabbit for Queue {
             drift: guard::drift(pass.ctx, &pass.link),
             edited: pass.edited,
             approved: pass.object.annotations().get(annotation::APPROVE_PLAN).map(String::as_str),
-            again: pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| notes.again()),
+            again: rabbitmq::again(pass),
         })?;
         Ok(Look { plan, exists: observed.is_some() })
     }

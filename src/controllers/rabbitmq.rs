@@ -15,15 +15,17 @@ pub use self::claimants::{
     Claimants, binding_key, claimed_by_others, end_key, reference_key, wake_bindings, wake_heirs,
 };
 use self::look::fresher;
-pub use self::look::{AGE_IN_A_CROWD, PolicyCache, fresh, policies};
+pub use self::look::{AGE_IN_A_CROWD, PolicyCache, again, fresh, policies};
 use self::ours::move_here;
 pub use self::ours::{Ours, claim_first, remembered, removal};
 pub use self::steps::may_write;
-use self::steps::{Round, shows_at_once, take_steps, tell_loss, vanished};
+use self::steps::{Round, or_tell, shows_at_once, take_steps, tell_loss, vanished};
 use super::context::{Notes, UNAPPLIED_FOR};
 use super::failure::Failure;
 use super::gate::{self, Planned};
+use super::guard;
 use super::reconciler::{self, Outcome, Pass, TopologyKind};
+use crate::api::broker::DriftPolicy;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::policy::ManagementPolicy;
 use crate::brokers::rabbitmq::RabbitHandle;
@@ -108,12 +110,7 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
     let begun = Instant::now();
     let (mut since, mut rounds, mut lost, mut acted) = (fresh(pass), 0, None, None::<Instant>);
     loop {
-        if pass.policies.management == ManagementPolicy::Manage
-            && let Holding::This(cluster) = pass.inherited()
-            && (cluster.is_empty() || *cluster == pass.link.cluster_id)
-        {
-            K::owned_since(status).get_or_insert_with(|| Timestamp::now().to_string());
-        }
+        inherit(pass, status);
         let ours = if rounds > 0 { Ours::Here } else { remembered(pass, status) };
         let look = K::look(pass, &rabbit, since, ours, status).await;
         let Look { plan, exists } = look.inspect_err(|failure| {
@@ -145,7 +142,13 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
             drift,
             data_lost: lost.clone(),
         };
-        if let Some(outcome) = gate::hold(pass, &planned)? {
+        let unsaid = lost.as_ref().filter(|_| rounds == 0 && !pass.ctx.note(&uid, |notes| notes.loss_told));
+        let held = gate::hold(pass, &planned);
+        if held.is_err() && unsaid.is_some() && since < begun {
+            since = begun;
+            continue;
+        }
+        if let Some(outcome) = or_tell(pass, held, unsaid).await? {
             let said = conditions::is_true(K::conditions(status).0, conditions::DATA_LOST);
             if outcome.data_lost.is_some() && !said {
                 tell_loss(pass, lost.as_ref());
@@ -157,7 +160,12 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
         }
         let before = status.clone();
         if rounds == 0 || !plan.steps.is_empty() {
-            K::prepare(pass, &plan, status).await?;
+            let prepared = K::prepare(pass, &plan, status).await;
+            if prepared.is_err() && unsaid.is_some() && since < begun {
+                since = begun;
+                continue;
+            }
+            or_tell(pass, prepared, unsaid).await?;
         }
         if !plan.steps.is_empty() {
             // Before the first step, nothing can show, however long the look took.
@@ -196,6 +204,16 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
     }
 }
 
+/// What a companion owned is this CR's that takes its place.
+fn inherit<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) {
+    if pass.policies.management == ManagementPolicy::Manage
+        && let Holding::This(cluster) = pass.inherited()
+        && (cluster.is_empty() || *cluster == pass.link.cluster_id)
+    {
+        K::owned_since(status).get_or_insert_with(|| Timestamp::now().to_string());
+    }
+}
+
 /// Nothing is left to be done: what the status remembers, and what is not in force all the same.
 fn in_step<K: Rabbit>(pass: &Pass<'_, K>, what: &str, plan: &Plan, status: &mut K::Status) -> Outcome {
     reconciler::no_plan::<K>(status);
@@ -208,7 +226,8 @@ fn in_step<K: Rabbit>(pass: &Pass<'_, K>, what: &str, plan: &Plan, status: &mut 
         outcome.in_sync = Verdict::new(conditions::IN_SYNC, false, obstacle.reason, message);
     }
     let uid = pass.object.uid().unwrap_or_default();
-    if plan.unapplied && pass.ctx.note(&uid, |notes| notes.again()) != Again::Done {
+    let mends = guard::drift(pass.ctx, &pass.link) == DriftPolicy::Correct;
+    if mends && plan.unapplied && pass.ctx.note(&uid, |notes| notes.again()) != Again::Done {
         outcome.again = Some(UNAPPLIED_FOR);
     }
     outcome

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource as _, ResourceExt as _};
 
+use super::broker;
 use super::cache::Cache;
 use super::companions::{self, Parent, Wanted};
 use super::context::Context;
@@ -193,7 +194,7 @@ impl TopologyKind for Topic {
             owner: pass.is_owner(),
             heir: pass.has_heir(),
             forced: false,
-            known_id: known_id(pass.object.status.as_ref(), observed.as_ref()),
+            known_id: known_id(pass.object, observed.as_ref()),
             observed: observed.as_ref(),
             may_appear: may_appear(pass),
             extent: extent.as_ref(),
@@ -201,6 +202,12 @@ impl TopologyKind for Topic {
         });
         pass.ctx.note(&uid, |notes| notes.saw(verdict == deletion::Verdict::LookAgain && observed.is_some()));
         if verdict == deletion::Verdict::Delete {
+            // Offsets may have taken a while, and Kafka deletes by name: another cluster, or topic, behind it stays.
+            broker::verify(pass.ctx, &pass.link).await?;
+            let now = apply::observe(pass.link.kafka()?, &name, pass.lane).await?;
+            if now.as_ref().map(|now| &now.id) != observed.as_ref().map(|seen| &seen.id) {
+                return Ok(deletion::Verdict::LookAgain);
+            }
             pass.ctx.may_write()?;
             match pass.link.kafka()?.batcher.delete_topic(name, pass.lane).await {
                 Ok(()) => {}
@@ -235,11 +242,16 @@ impl Parent for Topic {
 }
 
 /// The id of the topic that is known to be ours: the remembered one, or the one that appeared after
-/// its creation was begun.
-fn known_id<'a>(status: Option<&'a TopicStatus>, observed: Option<&'a ObservedTopic>) -> Option<&'a str> {
-    let status = status?;
+/// its creation was begun, as far as it has what was asked for.
+fn known_id<'a>(topic: &'a Topic, observed: Option<&'a ObservedTopic>) -> Option<&'a str> {
+    let status = topic.status.as_ref()?;
     if status.pending.as_deref() == Some(CREATE) {
-        return observed.map(|observed| observed.id.as_str());
+        let asked = |wanted: Option<i32>, is: i32| wanted.is_none_or(|wanted| wanted == is);
+        let ours = observed.filter(|seen| {
+            asked(topic.spec.partitions, seen.partitions)
+                && asked(topic.spec.replication_factor, seen.replication_factor)
+        });
+        return ours.map(|observed| observed.id.as_str());
     }
     status.topic_id.as_deref()
 }

@@ -2,7 +2,8 @@
 
 use std::io::{IsTerminal as _, stderr};
 
-use tracing_subscriber::filter::Targets;
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{FilterExt as _, Targets, filter_fn};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt, registry};
@@ -36,7 +37,7 @@ pub enum TelemetryError {
 /// Sends the process's logs to standard error; once in a process. `filter` is a level (`info`) or a
 /// list of `target=level`.
 pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let filter = parse(filter)?;
+    let filter = parse(filter)?.and(filter_fn(may_be_said));
     let lines = fmt::layer().with_writer(stderr);
     match format {
         LogFormat::Text => {
@@ -50,6 +51,12 @@ pub fn init(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     .map_err(|error| TelemetryError::Installed(error.to_string()))
 }
 
+/// Whether a line may be logged, whatever was asked for. Libraries trace what goes over the wire: of an AMQP connection,
+/// that is the password.
+fn may_be_said(of: &Metadata<'_>) -> bool {
+    *of.level() < Level::TRACE || of.target().starts_with("spillway")
+}
+
 /// Not one that also looks into spans: that costs more than the lines do.
 fn parse(filter: &str) -> Result<Targets, TelemetryError> {
     filter.parse().map_err(|error: tracing_subscriber::filter::ParseError| TelemetryError::Filter {
@@ -60,7 +67,38 @@ fn parse(filter: &str) -> Result<Targets, TelemetryError> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
     use super::*;
+
+    #[test]
+    fn what_libraries_trace_is_not_logged() {
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let sink = lines.clone();
+        let layer = fmt::layer().with_ansi(false).with_writer(move || Sink(sink.clone()));
+        let filter = parse("trace").unwrap().and(filter_fn(may_be_said));
+        tracing::subscriber::with_default(registry().with(layer.with_filter(filter)), || {
+            tracing::trace!(target: "lapin::io_loop", "the password");
+            tracing::debug!(target: "lapin::channels", "a heartbeat");
+            tracing::trace!(target: "spillway_operator::controllers", "a pass");
+        });
+        let lines = String::from_utf8(lines.lock().unwrap().clone()).unwrap();
+        assert!(lines.contains("a heartbeat") && lines.contains("a pass"), "{lines}");
+        assert!(!lines.contains("the password"), "{lines}");
+    }
+
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
 
     #[test]
     fn a_level_and_a_list_of_targets_are_filters() {

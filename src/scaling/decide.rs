@@ -83,8 +83,6 @@ impl State {
         changed: Option<u32>,
         verdict: &mut Verdict,
     ) -> Outcome {
-        /// Times the rate that a probe that held proves.
-        const AIR: f64 = 1.1;
         self.guards.conflict.check(scene, verdict);
         data::known(scene, self.sizing.known_at.or(self.started_at), verdict);
         data::supported(scene, self.group.members.kind(), verdict);
@@ -106,12 +104,10 @@ impl State {
         data::members(scene, &self.group, verdict);
         self.guards.target.check(scene, plan.limits.min_above_cap, verdict);
 
-        let probe = self.guards.probe.watch(scene, plan.waiting / plan.capacity.max(f64::MIN_POSITIVE));
+        let probe = self.guards.probe.watch(scene, plan.behind(), self.arrival.mean());
         if probe == Outcome::Held {
-            // What arrives was done by this few, without a backlog: their rate is such that the formula keeps them,
-            // and a little more, lest noise take the step back.
-            let full = scene.fleet.capacity(scene.spec) * scene.config.utilization;
-            self.rate.at_least(AIR * self.arrival.mean() / full);
+            // What arrives was done by this few, without a backlog.
+            self.rate.at_least(self.arrival.mean() / scene.fleet.capacity(scene.spec));
         }
         probe
     }

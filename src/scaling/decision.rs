@@ -107,9 +107,11 @@ impl Bound {
         match self {
             Self::Paused => "removing the annotation spillway.dev/paused from the Consumer or its Broker",
             Self::ScaleConflict => {
-                "taking the other scaler off the target; without foreign writes it ends after 10 minutes"
+                "taking the other scaler off the target: an HPA at once, other writers 10 minutes after their last write"
             }
-            Self::Unknown => "data: the broker, the group's topics or the queue must be readable",
+            Self::Unknown => {
+                "data: the broker, the group's topics or the queue must be readable, and of a kind that has a backlog"
+            }
             Self::Stuck => "any partition that moves: look at the consumers' logs for what they hang on",
             Self::GroupUnstable => {
                 "a group that comes to rest: members that come and go keep it from working"
@@ -119,7 +121,7 @@ impl Bound {
                 "a window with few dead letters: look at what is in the dead-letter topic or queue"
             }
             Self::Downstream => {
-                "more room behind the consumers (a database, an API); it is tried again after 10 minutes"
+                "more room behind the consumers (a database, an API); it is tried again after 10 minutes, doubled each time up to an hour"
             }
             Self::Prefetch => {
                 "a smaller prefetch, so that unacknowledged messages are few and others can take the work"

@@ -30,6 +30,13 @@ pub(super) struct Plan {
     pub capacity: f64,
 }
 
+impl Plan {
+    /// Seconds of their own work that the ready replicas are behind.
+    pub(super) fn behind(&self) -> f64 {
+        self.waiting / self.capacity.max(f64::MIN_POSITIVE)
+    }
+}
+
 /// The count, and when to look again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Choice {
@@ -44,7 +51,9 @@ impl State {
         const FADED: f64 = 2.0 * SLOW;
         let (config, fleet, now) = (scene.config, &scene.fleet, scene.now);
         let limits = Limits::new(config, fleet, scene.spec);
-        let mu = self.rate.for_up();
+        // A size that was shown to be enough is taken to be one that the formula would choose, while no rate is known.
+        let guess = self.guards.probe.proven().map(|(size, arrival)| arrival / fleet.capacity(size));
+        let mu = self.rate.for_up(guess.unwrap_or_default() / config.utilization);
         let queue = scene.seen.rabbitmq.is_some();
         let waiting = if queue {
             // What the next poll's deliveries take anyway is no backlog.
@@ -63,7 +72,13 @@ impl State {
         let idle_for = self.sizing.idle_since.map_or(0.0, |since| now - since);
         let still = !work(scene);
         let nothing = still && (idle_for > FADED || scene.spec == 0);
+        let capacity = fleet.capacity(scene.ready) * mu;
+        // What was shown to be enough is, whatever the formula makes of a rate that nobody was seen at work with.
+        let behind = waiting / capacity.max(f64::MIN_POSITIVE);
+        let enough = self.guards.probe.enough(config, self.arrival.for_up(), behind);
+        let enough = enough.map_or(f64::INFINITY, |size| fleet.capacity(size));
         let mut need = demand(mu, waiting).need(mu, f64::from(fleet.per_replica), config);
+        need.replicas = need.replicas.min(enough);
         if nothing {
             need = Need::default();
         }
@@ -75,7 +90,7 @@ impl State {
             // A queue's unacknowledged messages are work that is still to be done.
             Some(mu) => {
                 let waiting = waiting + self.queue.unacked;
-                demand(mu, waiting).need(mu, f64::from(fleet.per_replica), config).replicas
+                demand(mu, waiting).need(mu, f64::from(fleet.per_replica), config).replicas.min(enough)
             }
             None if quiet => 0.0,
             None => fleet.capacity(scene.spec),
@@ -97,7 +112,7 @@ impl State {
             low_need,
             mean_need,
             limits,
-            capacity: fleet.capacity(scene.ready) * mu,
+            capacity,
         }
     }
 
@@ -259,7 +274,7 @@ impl State {
             Ok(count) => {
                 choice.replicas = count;
                 let now = scene.now;
-                self.guards.probe.reversed(now);
+                self.guards.probe.reversed(now, config, self.arrival.for_up());
                 self.sizing.regret.raised(now, count, self.arrival.mean(), config);
             }
             Err(wait) => {
@@ -328,7 +343,7 @@ impl State {
             choice.replicas = next;
             self.sizing.regret.lowered(now, spec, self.arrival.mean());
             if probing {
-                self.guards.probe.begin(now, next);
+                self.guards.probe.begin(now, spec, next);
             }
         } else if plan.class.max(floor) < spec {
             verdict.bounds.push(Bound::Stabilization);

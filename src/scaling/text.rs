@@ -106,9 +106,70 @@ impl std::fmt::Display for Brief {
     }
 }
 
+/// Durations that a message tells: steps, so that it seldom changes.
+const STEPS: [(f64, &str); 14] = [
+    (10.0, "10 s"),
+    (30.0, "30 s"),
+    (60.0, "a minute"),
+    (120.0, "2 minutes"),
+    (300.0, "5 minutes"),
+    (600.0, "10 minutes"),
+    (1_800.0, "half an hour"),
+    (3_600.0, "an hour"),
+    (7_200.0, "2 hours"),
+    (14_400.0, "4 hours"),
+    (28_800.0, "8 hours"),
+    (86_400.0, "a day"),
+    (172_800.0, "2 days"),
+    (604_800.0, "a week"),
+];
+
+/// How long something has lasted. Since when exactly is told by the condition's transition.
+pub(super) struct Lasting(pub f64);
+
+impl std::fmt::Display for Lasting {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match STEPS.iter().rev().find(|(seconds, _)| self.0 >= *seconds) {
+            Some((_, step)) => write!(f, "more than {step}"),
+            None => f.write_str("some seconds"),
+        }
+    }
+}
+
+/// How soon something is due.
+pub(super) struct Within(pub f64);
+
+impl std::fmt::Display for Within {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match STEPS.iter().find(|(seconds, _)| self.0 <= *seconds) {
+            Some((_, step)) => write!(f, "within {step}"),
+            None => f.write_str("in more than a week"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lasts_is_told_in_steps() {
+        for (seconds, told) in [
+            (0.0, "some seconds"),
+            (10.0, "more than 10 s"),
+            (119.0, "more than a minute"),
+            (5_000.0, "more than an hour"),
+            (1e9, "more than a week"),
+            (f64::NAN, "some seconds"),
+        ] {
+            assert_eq!(Lasting(seconds).to_string(), told);
+        }
+        for (seconds, told) in
+            [(-1.0, "within 10 s"), (600.0, "within 10 minutes"), (601.0, "within half an hour")]
+        {
+            assert_eq!(Within(seconds).to_string(), told);
+        }
+    }
 
     #[test]
     fn durations_read_and_write_the_same() {

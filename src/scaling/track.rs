@@ -85,16 +85,17 @@ impl State {
         } else {
             Signals::default()
         };
+        // Also where nothing is known yet of what came in the old one's place: the next poll shows no seam any more.
+        if signals.discontinuity {
+            self.rate.demote(false);
+            self.discontinuity(config, seen.now);
+        }
         if signals.data == Data::Missing {
             self.group.members.interrupt();
             self.queue.interrupt();
             return signals;
         }
         self.sizing.known_at = Some(seen.now);
-        if signals.discontinuity {
-            self.rate.demote(false);
-            self.discontinuity(config, seen.now);
-        }
         self.timing.work_seen(seen.now, signals.new_member_committed, config);
         if !self.timing.shuffling() && seen.target.ready == Some(seen.target.spec) {
             self.per_replica = self.group.members.per_replica(seen.target.ready).or(self.per_replica);
@@ -160,6 +161,7 @@ impl State {
     /// What is seen now does not continue what was seen before: windows end, rates count as priors.
     pub(super) fn discontinuity(&mut self, config: &Config, now: f64) {
         self.sizing.regret.interrupt();
+        self.guards.probe.forget();
         self.arrival.interrupt();
         self.group.members.interrupt();
         self.queue.interrupt();

@@ -60,6 +60,7 @@ impl Story<'_> {
             Bound::Unknown if self.conditions.iter().any(|c| c.kind == ConditionKind::Unsupported) => {
                 "what it reads is of a kind that is not scaled on"
             }
+            Bound::Unknown if self.replicas > self.spec => "not enough is known: onUnknown says how many",
             Bound::Unknown => "not enough is known to lower it",
             Bound::Stuck => "nothing that waits is being worked on",
             Bound::GroupUnstable => "the group does not come to rest",

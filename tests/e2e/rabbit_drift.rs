@@ -49,6 +49,28 @@ fn a_queue_that_was_deleted_by_hand_is_made_again_and_the_loss_is_told_until_it_
 }
 
 #[test]
+fn a_loss_is_told_while_what_the_queue_waits_for_keeps_it_from_being_made_again() {
+    world(async |w| {
+        w.rabbit(OFTEN).await;
+        let mq = w.mq().await;
+        w.queue("orders", "deadLetter: {}").await;
+        w.ready::<Queue>("orders").await;
+        w.annotate::<Queue>("orders.dlq", "spillway.dev/paused", Some("true")).await;
+        w.condition::<Queue>("orders.dlq", "Paused", "True", "").await;
+        mq.delete_queue("orders.dlq").await;
+        mq.delete_queue("orders").await;
+        w.condition::<Queue>("orders", "DataLost", "True", "Vanished").await;
+        w.condition::<Queue>("orders", "Ready", "False", "CompanionNotReady").await;
+        w.event::<Queue>("orders", "DataLost").await;
+        w.annotate::<Queue>("orders.dlq", "spillway.dev/paused", None).await;
+        w.ready::<Queue>("orders").await;
+        w.ready::<Queue>("orders.dlq").await;
+        let lost = w.operator().metric("spillway_objects_vanished_total{kind=\"Queue\"}").await;
+        assert_eq!(lost.map(f64::to_bits), Some(2f64.to_bits()), "each is counted once");
+    });
+}
+
+#[test]
 fn a_binding_that_was_removed_by_hand_is_made_again() {
     world(async |w| {
         w.rabbit(OFTEN).await;
@@ -121,6 +143,25 @@ fn a_policy_that_rabbitmq_does_not_apply_any_more_is_put_once_more() {
         let (kind, words) = w.event::<Queue>("orders", "DriftCorrected").await;
         assert_eq!(kind, "Warning", "{words}");
         assert!(words.contains("once more"), "{words}");
+    });
+}
+
+#[test]
+fn a_policy_that_rabbitmq_does_not_apply_stays_told_where_drift_is_only_reported() {
+    world(async |w| {
+        w.rabbit(&format!("{OFTEN}\ndriftPolicy: Report")).await;
+        let mq = w.mq().await;
+        w.queue("orders", "maxLength: 5").await;
+        w.ready::<Queue>("orders").await;
+        lose_the_policy(&w.vhost, "orders");
+        w.condition::<Queue>("orders", "Ready", "False", "PolicyShadowed").await;
+        never_within(Duration::from_secs(12), "it is put once more, or forgotten", async || {
+            let queue: Queue = w.get("orders").await;
+            let ready = queue.condition("Ready").is_some_and(|ready| ready.status == "True");
+            let policy = mq.the_queue("orders").await["policy"].clone();
+            if ready || policy.is_string() { Err(format!("{policy}; {}", queue.summary())) } else { Ok(()) }
+        })
+        .await;
     });
 }
 

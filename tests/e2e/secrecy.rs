@@ -119,7 +119,8 @@ async fn in_json(w: &World) -> String {
     forget::<Topic>(w).await;
     forget::<Queue>(w).await;
     forget::<Consumer>(w).await;
-    let environment = vec![("SPILLWAY_LOG_FORMAT".to_owned(), "json".to_owned())];
+    let set = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    let environment = [("SPILLWAY_LOG_FORMAT", "json"), ("SPILLWAY_LOG", "trace")].map(set).to_vec();
     let operator = w.start_operator_as(&Start { environment, ..Start::default() }).await;
     all_fail(w).await;
     operator.stop().await;

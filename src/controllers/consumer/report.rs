@@ -48,6 +48,11 @@ pub fn status(input: &Input<'_>) -> ConsumerStatus {
         None => input.before.zero_since.clone(),
     };
     let Some(decision) = input.decision else {
+        if matches!(input.front, Front::Bad { .. }) {
+            // What was decided for another spec or target says nothing of this one. What was learned stays.
+            (status.desired_replicas, status.partitions, status.cap) = (None, None, None);
+            (status.lag, status.rates, status.decision) = (None, None, None);
+        }
         return status;
     };
     status.desired_replicas = Some(number(decision.replicas));

@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use kube::ResourceExt as _;
 
+use super::super::guard;
 use super::super::reconciler::{Pass, TopologyKind};
 use super::Ours;
+use crate::api::broker::DriftPolicy;
 use crate::api::policy::Adoption;
 use crate::apply::rabbitmq as apply;
 use crate::brokers::rabbitmq::{RabbitError, RabbitHandle, VhostPolicies as Policies};
 use crate::topology::gate::Gate;
+use crate::topology::rabbitmq::settle::Again;
 use crate::topology::rabbitmq::{Plan, Step, VhostPolicies};
 
 /// How old a look may be at the beginning of a pass. Many passes share one listing; a declaration
@@ -27,6 +30,15 @@ pub fn fresh<K: TopologyKind>(pass: &Pass<'_, K>) -> Instant {
     let recent = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
     let wrote = pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| notes.wrote);
     wrote.map_or(recent, |wrote| wrote.max(recent))
+}
+
+/// Whether a policy that RabbitMQ does not apply may be put once more: nothing is mended where drift is only reported.
+#[must_use]
+pub fn again<K: TopologyKind>(pass: &Pass<'_, K>) -> Again {
+    if guard::drift(pass.ctx, &pass.link) == DriftPolicy::Report {
+        return Again::NotYet;
+    }
+    pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| notes.again())
 }
 
 /// The policies of a virtual host, as of `since` or later.

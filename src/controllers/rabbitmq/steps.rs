@@ -144,8 +144,12 @@ pub(super) async fn take_steps<K: Rabbit>(
     }
     let mut done = Done::default();
     let carried_out = carry_out(pass, vhost, &plan.steps, &mut done).await;
-    if plan.loss.is_some() && round.first && done.made && (round.drift || lost.is_some()) {
-        tell_loss(pass, lost);
+    if plan.loss.is_some() && round.first && done.made {
+        let told =
+            pass.ctx.note(&pass.object.uid().unwrap_or_default(), |n| std::mem::take(&mut n.loss_told));
+        if !told && (round.drift || lost.is_some()) {
+            tell_loss(pass, lost);
+        }
     }
     if done.made && round.ours != Ours::No {
         K::is_back(pass);
@@ -201,6 +205,23 @@ async fn write_loss<K: Rabbit>(pass: &Pass<'_, K>, lost: &Verdict) -> Result<(),
     conditions.extend(conditions::merge(previous, std::slice::from_ref(lost), generation, Timestamp::now()));
     K::set_conditions(&mut after, conditions, observed);
     status::write(pass.ctx, pass.object, &before, &after).await
+}
+
+/// The result of what comes before the first step. Where that fails, a loss is told all the same: it may be long until the
+/// object is made again.
+pub(super) async fn or_tell<K: Rabbit, T>(
+    pass: &Pass<'_, K>,
+    result: Result<T, Failure>,
+    unsaid: Option<&Verdict>,
+) -> Result<T, Failure> {
+    if result.is_err()
+        && let Some(verdict) = unsaid
+    {
+        write_loss(pass, verdict).await?;
+        tell_loss(pass, Some(verdict));
+        pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| notes.loss_told = true);
+    }
+    result
 }
 
 /// Counts and tells that an object has vanished.

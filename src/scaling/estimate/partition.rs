@@ -264,6 +264,7 @@ impl Track {
             tp: self.tp.clone(),
             topic_id: self.topic_id.clone(),
             owner: self.owner,
+            named_at: self.named_at,
             ..Self::default()
         };
     }

@@ -160,9 +160,9 @@ impl Rate {
         }
     }
 
-    /// μ to scale up by: what is known, else what has been seen, else [`UNMEASURED`].
-    pub fn for_up(&self) -> f64 {
-        self.known().unwrap_or_else(|| self.floor.max(UNMEASURED))
+    /// μ to scale up by: what is known, else what has been seen, or a `guess`, else [`UNMEASURED`].
+    pub fn for_up(&self, guess: f64) -> f64 {
+        self.known().unwrap_or_else(|| self.floor.max(guess).max(UNMEASURED))
     }
 
     /// μ to scale down by: what is known, else only what has been seen. `None`: nothing was.
@@ -273,7 +273,7 @@ mod tests {
     fn an_idle_member_raises_a_rate_and_never_lowers_it() {
         let mut rate = Rate::default();
         rate.at_least(3.0);
-        assert_eq!((rate.known(), rate.for_up(), rate.for_down()), (None, UNMEASURED, Some(3.0)));
+        assert_eq!((rate.known(), rate.for_up(0.0), rate.for_down()), (None, UNMEASURED, Some(3.0)));
         rate.suppose(50.0);
         rate.at_least(80.0);
         assert_eq!(rate.known(), Some(80.0));

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::super::decision::{Bound, Condition, ConditionKind};
+use super::super::text::Lasting;
 use super::{Scene, Verdict};
 
 /// Slots of a window.
@@ -113,12 +114,12 @@ impl Memory {
         }
         let name = if self.of.is_empty() { settings.dead_letter.as_deref() } else { Some(&*self.of) };
         let name = name.unwrap_or("the dead-letter queue");
-        let lasted = scene.now - open.since;
+        let lasted = Lasting(scene.now - open.since);
         let detail = if unknown {
-            format!("how many messages went to {name} is not known; open for {lasted:.0} s")
+            format!("how many messages went to {name} is not known; open for {lasted}")
         } else {
             format!(
-                "{:.0} % of what was done in the last {:.0} s went to {name}; open for {lasted:.0} s",
+                "{:.0} % of what was done in the last {:.0} s went to {name}; open for {lasted}",
                 ratio * 100.0,
                 settings.window,
             )

@@ -6,6 +6,7 @@ use super::super::decision::{Bound, Condition, ConditionKind};
 use super::super::estimate::Data;
 use super::super::estimate::kafka::Group;
 use super::super::observation::GroupKind;
+use super::super::text::Lasting;
 use super::{Scene, Verdict};
 
 /// No usable data since `known_at` (or the start): hold, and after `onUnknown.after` raise to `onUnknown.replicas`.
@@ -28,7 +29,7 @@ pub(in crate::scaling) fn known(scene: &Scene<'_>, known_at: Option<f64>, verdic
             {
                 verdict.at_least(replicas);
             }
-            let detail = format!("no usable data for {lasted:.0} s");
+            let detail = format!("no usable data for {}", Lasting(lasted));
             verdict.conditions.push(Condition::new(ConditionKind::DataUnknown, detail));
         }
     }

@@ -8,6 +8,7 @@ use super::super::decision::{Bound, Condition, ConditionKind};
 use super::super::estimate::Data;
 use super::super::estimate::series::Ewma;
 use super::super::rules::backoff;
+use super::super::text::Within;
 use super::{Scene, Verdict};
 
 /// Share of the expected gain below which a scale-up brought nothing.
@@ -196,9 +197,9 @@ impl Memory {
             verdict.back_to = Some(limit.replicas);
         }
         let detail = format!(
-            "more than {} replicas brought nothing; next try in {:.0} s",
+            "more than {} replicas brought nothing; next try {}",
             limit.replicas,
-            limit.until - scene.now
+            Within(limit.until - scene.now)
         );
         verdict.conditions.push(Condition::new(ConditionKind::DownstreamBound, detail));
     }

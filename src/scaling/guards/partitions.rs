@@ -5,6 +5,7 @@ use super::super::decision::{Bound, Condition, ConditionKind};
 use super::super::estimate::kafka::Group;
 use super::super::estimate::partition::Track;
 use super::super::estimate::timing::Timing;
+use super::super::text::Lasting;
 use super::{Scene, Verdict};
 
 /// Seconds without a commit before a partition with lag can be stuck, and the commit gaps it must span.
@@ -90,7 +91,7 @@ pub(in crate::scaling) fn check(scene: &Scene<'_>, group: &Group, verdict: &mut 
         }
         let longest =
             group.parts.iter().filter(|p| p.stuck).map(|p| p.waiting_for(scene.now)).fold(0.0, f64::max);
-        let detail = format!("no commit for {longest:.0} s");
+        let detail = format!("no commit for {}", Lasting(longest));
         verdict.conditions.push(Condition::named(kind, stuck, detail));
         verdict.no_zero = true;
     }

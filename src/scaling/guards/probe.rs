@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::super::config::Config;
 use super::super::rules::backoff;
 use super::Scene;
 
@@ -12,6 +13,10 @@ const WAIT: (f64, f64) = (600.0, 21_600.0);
 
 /// Seconds that a smaller size must last to have been right.
 const LASTING: f64 = 3_600.0;
+/// Seconds within which an accepted patch shows in the target.
+const SHOWS: f64 = 10.0;
+/// Times the arrivals that a size was proven with that it is believed to do: noise should not take it back.
+const AIR: f64 = 1.1;
 /// Share of the target delay, and seconds, that a group may be behind before its probe has failed.
 const BEHIND: (f64, f64) = (0.25, 10.0);
 
@@ -23,11 +28,17 @@ pub(in crate::scaling) struct Memory {
     not_before: Option<f64>,
     /// When a smaller size last held.
     held_at: Option<f64>,
+    /// The size that held last, and the messages/s that it did.
+    #[serde(default)]
+    proven: Option<(u32, f64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct Probe {
     at: f64,
+    /// Replicas until then: a patch takes a while to show.
+    #[serde(default)]
+    from: u32,
     to: u32,
 }
 
@@ -45,22 +56,26 @@ pub(in crate::scaling) enum Outcome {
 impl Memory {
     /// Watches the probe that runs. `behind`: seconds of its own work that the group is behind. A probe fails late
     /// enough for saturated members to be measured, and early enough for the target delay.
-    pub fn watch(&mut self, scene: &Scene<'_>, behind: f64) -> Outcome {
+    pub fn watch(&mut self, scene: &Scene<'_>, behind: f64, arrival: f64) -> Outcome {
         let Some(probe) = self.running else {
             return Outcome::None;
         };
+        if scene.spec == probe.from && scene.now - probe.at < SHOWS {
+            return Outcome::Running;
+        }
         if scene.spec != probe.to {
             self.running = None;
             return Outcome::None;
         }
         let lasted = scene.now - probe.at;
-        if behind > (BEHIND.0 * scene.config.target_delay).min(BEHIND.1) {
+        if behind > late(scene.config) {
             self.fail(scene.now);
             return Outcome::None;
         }
         if lasted >= scene.config.stabilization.max(scene.timing.gap()) {
             self.running = None;
             self.held_at = Some(scene.now);
+            self.proven = Some((scene.spec, arrival));
             return Outcome::Held;
         }
         Outcome::Running
@@ -69,11 +84,36 @@ impl Memory {
     fn fail(&mut self, now: f64) {
         self.failures += 1;
         self.not_before = Some(now + backoff(WAIT, self.failures));
-        (self.running, self.held_at) = (None, None);
+        (self.running, self.held_at, self.proven) = (None, None, None);
     }
 
-    /// More are wanted: a size that held for a short while only has failed after all.
-    pub fn reversed(&mut self, now: f64) {
+    /// The work, or who does it, is not what it was: nothing is proven of it.
+    pub fn forget(&mut self) {
+        self.proven = None;
+    }
+
+    /// The size that held last, and the messages/s that it did.
+    pub const fn proven(&self) -> Option<(u32, f64)> {
+        self.proven
+    }
+
+    /// Replicas that do `arrival` messages/s, as a probe has shown: whatever the formula makes of a rate that was never
+    /// seen at work, and while nobody is `behind` so many seconds.
+    pub fn enough(&self, config: &Config, arrival: f64, behind: f64) -> Option<u32> {
+        let (size, _) = self.proven?;
+        (self.is_alike(config, arrival) && behind <= late(config)).then_some(size)
+    }
+
+    /// Whether so much arrives as a size was proven with, or less.
+    fn is_alike(&self, config: &Config, arrival: f64) -> bool {
+        self.proven.is_some_and(|(_, proven)| arrival <= AIR * (1.0 + config.over()) * proven)
+    }
+
+    /// More are wanted: a size that held for a short while only has failed after all, unless it is the load that changed.
+    pub fn reversed(&mut self, now: f64, config: &Config, arrival: f64) {
+        if self.proven.is_some() && !self.is_alike(config, arrival) {
+            return;
+        }
         match self.held_at {
             Some(at) if now - at < LASTING => self.fail(now),
             Some(_) => (self.failures, self.held_at) = (0, None),
@@ -92,7 +132,12 @@ impl Memory {
     }
 
     /// A class is taken away.
-    pub fn begin(&mut self, now: f64, to: u32) {
-        self.running = Some(Probe { at: now, to });
+    pub fn begin(&mut self, now: f64, from: u32, to: u32) {
+        self.running = Some(Probe { at: now, from, to });
     }
+}
+
+/// Seconds behind that are too many for a smaller size.
+const fn late(config: &Config) -> f64 {
+    (BEHIND.0 * config.target_delay).min(BEHIND.1)
 }

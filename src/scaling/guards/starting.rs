@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::super::decision::{Bound, Condition, ConditionKind};
+use super::super::text::Lasting;
 use super::{Scene, Verdict};
 
 /// Cold starts after which a pod that is not ready will not be soon.
@@ -27,7 +28,7 @@ pub(in crate::scaling) fn pods(scene: &Scene<'_>, pending_since: Option<f64>, ve
     verdict.no_up = true;
     verdict.bounds.push(Bound::PodsNotReady);
     let missing = scene.spec - scene.ready;
-    let mut detail = format!("{missing} of {} not ready for {lasted:.0} s", scene.spec);
+    let mut detail = format!("{missing} of {} not ready for {}", scene.spec, Lasting(lasted));
     if let Some(pods) = scene.seen.target.unschedulable.filter(|&n| n > 0) {
         // Writing to a String cannot fail.
         let _ = write!(detail, ", {pods} fit on no node");
@@ -44,7 +45,7 @@ pub(in crate::scaling) fn group(scene: &Scene<'_>, verdict: &mut Verdict) {
     if lasted > UNSTABLE.max(REBALANCES * scene.timing.pause(scene.config)) {
         verdict.no_up = true;
         verdict.bounds.push(Bound::GroupUnstable);
-        let detail = format!("rebalancing for {lasted:.0} s");
+        let detail = format!("rebalancing for {}", Lasting(lasted));
         verdict.conditions.push(Condition::new(ConditionKind::GroupUnstable, detail));
     }
 }

@@ -200,6 +200,17 @@ fn a_queue_whose_consumers_were_never_busy_goes_down_step_by_step() {
 }
 
 #[test]
+fn a_size_that_held_proves_no_more_than_it_did() {
+    // A seeded rate that was too low is mended by what held, and is not made too high by it: a replica does 20/s.
+    let mut shop = Shop::idle();
+    shop.state = State::seeded(&Learned { rate_per_replica: Some(3.6), ..Learned::default() });
+    let patches = shop.obeys(6 * 3_600);
+    assert!(patches.last().unwrap().1 <= 4, "{patches:?}");
+    let decision = shop.second(20);
+    assert!(decision.inputs.mu.unwrap() <= 20.5, "{}", decision.message);
+}
+
+#[test]
 fn a_rate_that_an_earlier_leader_measured_is_doubted_after_ten_minutes_and_no_sooner() {
     let mut shop = Shop::idle();
     // By that rate, twelve are what 35 messages/s need.

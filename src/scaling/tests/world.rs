@@ -21,6 +21,8 @@ pub struct World {
     /// Carry out patches; pods are then ready after `start` seconds.
     pub apply: bool,
     pub start: f64,
+    /// Seconds until a patch shows in the target; 0: at once.
+    pub shows_after: f64,
     /// Seconds between two commits; 0: what is done is committed at each look.
     pub commit: f64,
     /// A partition that nobody works on.
@@ -29,6 +31,7 @@ pub struct World {
     pub blocks: bool,
     /// Changes an observation before it is decided on.
     pub edit: fn(&mut Observation),
+    sent: Option<(f64, u32)>,
     pending: Option<(f64, u32)>,
     done: f64,
     /// What the last commit said, and when it was.
@@ -48,6 +51,8 @@ impl World {
             rate: 10.0,
             apply: true,
             start: 3.0,
+            shows_after: 0.0,
+            sent: None,
             commit: 0.0,
             frozen: None,
             blocks: false,
@@ -81,6 +86,9 @@ impl World {
     /// Time and work, without a look.
     pub fn pass(&mut self, seconds: f64) {
         self.now += seconds;
+        if let Some((_, replicas)) = self.sent.take_if(|(at, _)| self.now >= *at) {
+            self.scale(replicas);
+        }
         if self.pending.is_some_and(|(at, _)| self.now >= at) {
             self.ready = self.pending.take().map_or(self.ready, |(_, ready)| ready);
         }
@@ -91,7 +99,12 @@ impl World {
     }
 
     pub fn carry_out(&mut self, decision: &Decision) {
-        if self.apply && decision.patch {
+        if !self.apply || !decision.patch {
+            return;
+        }
+        if self.shows_after > 0.0 {
+            self.sent.get_or_insert((self.now + self.shows_after, decision.replicas));
+        } else {
             self.scale(decision.replicas);
         }
     }

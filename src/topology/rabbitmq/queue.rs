@@ -204,6 +204,17 @@ fn must_recreate(desired: &DesiredQueue, seen: &ObservedQueue) -> Result<bool, R
     ))
 }
 
+/// Whether a queue can be the one whose declaration was begun and not answered: it has what was asked for, and nothing
+/// else. Another one of the name is somebody else's.
+#[must_use]
+pub fn may_be_ours(desired: &DesiredQueue, seen: &ObservedQueue) -> bool {
+    !seen.exclusive
+        && !seen.auto_delete
+        && seen.kind == desired.kind.as_str()
+        && differences(desired, seen).is_empty()
+        && seen.arguments.len() == desired.declaration().len()
+}
+
 /// What differs that is fixed at declaration. Arguments that the spec does not name are left alone.
 fn differences(desired: &DesiredQueue, seen: &ObservedQueue) -> Vec<String> {
     let mut differences = Vec::new();

@@ -52,8 +52,8 @@ impl Operator {
         }
         let child = command
             .args(&how.arguments)
-            .envs(how.environment.iter().cloned())
             .env("SPILLWAY_LOG", "info,spillway_operator=debug")
+            .envs(how.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(file.try_clone().expect("a second handle"))
             .stderr(file)

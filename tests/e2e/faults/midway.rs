@@ -23,6 +23,12 @@ fn forbidden() -> Fate {
     Fate::Answer(401, vec![("content-type", "application/json".into())], body.to_string())
 }
 
+/// RabbitMQ's answer while it boots.
+fn unavailable() -> Fate {
+    let body = json!({"error": "Service Unavailable", "reason": "not ready"});
+    Fate::Answer(503, vec![("content-type", "application/json".into())], body.to_string())
+}
+
 /// Whether a request goes to RabbitMQ with this method, to a path of this kind.
 fn is(request: &Request, method: &str, path: &str) -> bool {
     request.side == Side::RabbitMq
@@ -97,6 +103,39 @@ fn what_was_refused_is_nobodys_when_others_make_it() {
         left_alone::<Binding>(w, "b").await;
         assert!(mq.exchange("x").await.is_some());
         assert_eq!(mq.bindings("target").await, ["amq.topic|"]);
+        assert_eq!(mq.take("q").await.as_deref(), Some("precious"));
+    });
+}
+
+#[test]
+fn what_was_not_answered_and_others_make_otherwise_stays_with_its_messages_under_delete() {
+    bare_world(async |w| {
+        let site = Site::new(w).await;
+        let victim = site.start().await;
+        rabbitmq(&site).await;
+        let mq = w.mq().await;
+        let away = Arc::new(AtomicBool::new(true));
+        let is_away = away.clone();
+        site.cut.arm(&victim, move |request| {
+            if is(request, "PUT", "queues") && is_away.load(Ordering::Relaxed) {
+                unavailable()
+            } else {
+                Fate::Pass
+            }
+        });
+        w.queue("q", "deletionPolicy: Delete\nsingleActiveConsumer: true\nbindings: [{source: amq.topic}]")
+            .await;
+        w.until("q", "was about to be made", |queue: &Queue| {
+            queue.status.as_ref().is_some_and(|status| status.pending.is_some())
+        })
+        .await;
+        mq.declare_queue("q", json!({"x-queue-type": "quorum"})).await;
+        mq.publish("", "q", "precious").await;
+        away.store(false, Ordering::Relaxed);
+        w.annotate::<Queue>("q", "spillway.dev/reconcile", Some("now")).await;
+        w.condition::<Queue>("q", "Ready", "False", "Immutable").await;
+        w.delete::<Queue>("q").await;
+        w.until_gone::<Queue>("q").await;
         assert_eq!(mq.take("q").await.as_deref(), Some("precious"));
     });
 }

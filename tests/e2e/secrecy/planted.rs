@@ -5,9 +5,15 @@ use serde_json::json;
 
 use crate::bed::required;
 
-/// What must be nowhere: also as URLs and Secrets write it, and without what a URL would cut off.
-pub const PLANTED: [&str; 5] =
-    ["Pl4nted/P@ss:w0rd?", "Pl4nted%2FP%40ss%3Aw0rd%3F", "UGw0bnRlZC9QQHNzOncwcmQ/", "Pl4nted", "UGw0bnRlZ"];
+/// What must be nowhere: also as URLs and Secrets write it, as bytes, and without what a URL would cut off.
+pub const PLANTED: [&str; 6] = [
+    "Pl4nted/P@ss:w0rd?",
+    "Pl4nted%2FP%40ss%3Aw0rd%3F",
+    "UGw0bnRlZC9QQHNzOncwcmQ/",
+    "Pl4nted",
+    "UGw0bnRlZ",
+    "80, 108, 52, 110, 116, 101, 100",
+];
 
 const SECRETS: &str = "
 apiVersion: v1

@@ -1,5 +1,6 @@
 use super::*;
 use crate::api::conditions::Reason;
+use crate::topology::rabbitmq::queue::may_be_ours;
 
 #[test]
 fn a_missing_queue_gets_its_policy_first_then_itself_then_its_bindings() {
@@ -344,4 +345,26 @@ fn drift_is_reported_or_corrected_but_an_edit_is_always_carried_out() {
     assert_eq!(plan_queue(&QueueInput { edited: true, ..report }).unwrap().gate, Gate::Go);
     let observe = QueueInput { management: ManagementPolicy::Observe, ..report };
     assert_eq!(plan_queue(&observe).unwrap().gate, Gate::Observe);
+}
+
+#[test]
+fn what_others_made_otherwise_while_our_own_declaration_had_no_answer_is_not_ours() {
+    let want = desired(json!({"singleActiveConsumer": true}));
+    let single = json!({"x-single-active-consumer": true});
+    assert!(may_be_ours(&want, &quorum(single.clone())));
+    assert!(!may_be_ours(&want, &quorum(json!({}))), "one less");
+    assert!(
+        !may_be_ours(&want, &quorum(json!({"x-single-active-consumer": true, "x-max-length": 5}))),
+        "one more"
+    );
+    for edit in [
+        (|seen: &mut ObservedQueue| seen.kind = "classic".into()) as fn(&mut ObservedQueue),
+        |seen| seen.durable = false,
+        |seen| seen.exclusive = true,
+        |seen| seen.auto_delete = true,
+    ] {
+        let mut seen = quorum(single.clone());
+        edit(&mut seen);
+        assert!(!may_be_ours(&want, &seen), "{seen:?}");
+    }
 }
