@@ -115,7 +115,8 @@ fn broker_of<K: TopologyKind>(object: &K) -> BrokerKey {
     BrokerKey::of(object.broker_ref(), object.meta().namespace.as_deref().unwrap_or_default())
 }
 
-fn is_companion<K: TopologyKind>(object: &K) -> bool {
+/// Whether Spillway made it for another object.
+pub fn is_companion<K: TopologyKind>(object: &K) -> bool {
     object.labels().contains_key(label::COMPANION)
 }
 

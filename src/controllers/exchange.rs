@@ -130,7 +130,11 @@ impl TopologyKind for Exchange {
         }
         // After the exchange, and also where a crash came between the two.
         if (verdict == deletion::Verdict::Delete || observed.is_none())
-            && let Some(policy) = planner::deletion::exchange_policy_goes(&input, name, &policies)
+            && let Some(policy) = planner::deletion::exchange_policy_goes(
+                &rabbitmq::removal_of_policy(pass, input),
+                name,
+                &policies,
+            )
         {
             rabbitmq::may_write(pass).await?;
             client.delete_policy(vhost, &policy).await?;

@@ -185,6 +185,7 @@ impl TopologyKind for Queue {
             && (observed.is_none() || verdict == Removal::Delete)
         {
             let policies = rabbitmq::policies(pass, pass.link.rabbitmq()?, vhost, Instant::now()).await?;
+            let input = rabbitmq::removal_of_policy(pass, input);
             if let Some(policy) = planner::deletion::policy_goes(&input, name, &policies) {
                 rabbitmq::may_write(pass).await?;
                 client.delete_policy(vhost, &policy).await?;
@@ -284,6 +285,7 @@ impl Rabbit for Queue {
             |step: &Step| matches!(step, Step::PutPolicy { .. } | Step::DeclareQueue { .. } | Step::Bind(_));
         if plan.steps.iter().any(sends) {
             wait_for_dead_letter_queue(pass, &all).await?;
+            wait_for_retry_queues(pass, &all).await?;
         }
         let recreates = plan.steps.iter().any(|step| matches!(step, Step::DeleteQueue { .. }));
         if recreates {
@@ -363,35 +365,64 @@ async fn wait_for_dead_letter_queue(
         return Ok(());
     };
     let found = companions::declared(pass, &wanted.object);
-    let Some(found) = found.first() else { return Err(waits_for(pass, &wanted.object.name_any())) };
-    let status = found.status.clone().unwrap_or_default();
+    let name = found.first().map_or_else(|| wanted.object.name_any(), |found| found.name_any());
+    if let Some(found) = found.first() {
+        if is_there(pass, found).await? {
+            return Ok(());
+        }
+        let next =
+            |queue: &str| wanted::next_dead_letter_queue(companions::declared_as(pass, queue)?.as_ref());
+        let first = wanted::goes_first(pass.object.queue_name(), next);
+        if first && !shown(pass, pass.object.queue_name()).await? {
+            return Ok(());
+        }
+    }
+    Err(waits_for(pass, &name, Role::DeadLetter))
+}
+
+/// Who takes from a queue may send to its retry queues at once. One that a person declared may wait for this very queue.
+async fn wait_for_retry_queues(pass: &Pass<'_, Queue>, companions: &[Wanted<Queue>]) -> Result<(), Failure> {
+    for wanted in companions.iter().filter(|companion| companion.role == Role::Retry) {
+        let found = companions::declared(pass, &wanted.object);
+        let there = match found.first() {
+            Some(found) if companions::is_companion(found.as_ref()) => is_there(pass, found).await?,
+            Some(_) => true,
+            None => false,
+        };
+        if !there {
+            return Err(waits_for(pass, &wanted.object.name_any(), Role::Retry));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a companion is at the broker.
+async fn is_there(pass: &Pass<'_, Queue>, companion: &Queue) -> Result<bool, Failure> {
+    let status = companion.status.clone().unwrap_or_default();
     let ready = conditions::find(&status.conditions, conditions::READY);
     // One that is only observed owns nothing; that it differs says that it is there.
     let declared = status.owned_since.is_some()
         || ready.is_some_and(|ready| ready.status == "True" || ready.reason == Reason::Differs.as_str());
     let known = pass.object.status.as_ref().is_some_and(|status| status.owned_since.is_some());
-    let rabbit = pass.link.rabbitmq()?;
-    let shown = async |name: &str| {
-        let since = rabbitmq::fresh(pass);
-        let seen = rabbit.observer.queue(&pass.object.spec.vhost, name, since, pass.lane).await?;
-        Ok::<bool, Failure>(seen.queue.is_some())
-    };
-    // What is made anew may have vanished together with its dead-letter queue.
-    if declared && (!known || shown(found.queue_name()).await?) {
-        return Ok(());
-    }
-    let next = |queue: &str| wanted::next_dead_letter_queue(companions::declared_as(pass, queue)?.as_ref());
-    let first = wanted::goes_first(pass.object.queue_name(), next);
-    if first && !shown(pass.object.queue_name()).await? {
-        return Ok(());
-    }
-    Err(waits_for(pass, &found.name_any()))
+    // What is made anew may have vanished together with its companions.
+    Ok(declared && (!known || shown(pass, companion.queue_name()).await?))
 }
 
-fn waits_for(pass: &Pass<'_, Queue>, name: &str) -> Failure {
+/// Whether the broker shows a queue of this name.
+async fn shown(pass: &Pass<'_, Queue>, name: &str) -> Result<bool, Failure> {
+    let since = rabbitmq::fresh(pass);
+    let seen = pass.link.rabbitmq()?.observer.queue(&pass.object.spec.vhost, name, since, pass.lane).await?;
+    Ok(seen.queue.is_some())
+}
+
+fn waits_for(pass: &Pass<'_, Queue>, name: &str, role: Role) -> Failure {
+    let takes = match role {
+        Role::DeadLetter => "the dead letters",
+        Role::Retry => "what is to be tried again",
+    };
     Failure::Soon {
         reason: Reason::CompanionNotReady,
-        message: format!("waiting for Queue {name}, which takes the dead letters, to be at the broker"),
+        message: format!("waiting for Queue {name}, which takes {takes}, to be at the broker"),
         after: next_look(pass),
     }
 }

@@ -17,7 +17,7 @@ pub use self::claimants::{
 use self::look::fresher;
 pub use self::look::{AGE_IN_A_CROWD, PolicyCache, again, fresh, policies};
 use self::ours::move_here;
-pub use self::ours::{Ours, claim_first, remembered, removal};
+pub use self::ours::{Ours, claim_first, remembered, removal, removal_of_policy};
 pub use self::steps::may_write;
 use self::steps::{Round, or_tell, shows_at_once, take_steps, tell_loss, vanished};
 use super::context::{Notes, UNAPPLIED_FOR};

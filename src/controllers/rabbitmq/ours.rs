@@ -8,6 +8,7 @@ use crate::api::policy::{Adoption, DeletionPolicy};
 use crate::topology::rabbitmq::Plan;
 use crate::topology::rabbitmq::deletion::{self, Owned};
 use jiff::Timestamp;
+use kube::ResourceExt as _;
 
 /// Whose an object is, as its CR remembers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,4 +96,12 @@ pub fn removal<K: Rabbit>(pass: &Pass<'_, K>) -> deletion::Input {
         forced: false,
         owned: if owned { Owned::Yes } else { Owned::Never },
     }
+}
+
+/// What the answer depends on for the policy of an object that is not at the broker: where this process wrote for it, a
+/// policy of its name is what is left, although the object itself was never known to be made.
+#[must_use]
+pub fn removal_of_policy<K: Rabbit>(pass: &Pass<'_, K>, of_object: deletion::Input) -> deletion::Input {
+    let wrote = pass.ctx.note(&pass.object.uid().unwrap_or_default(), |notes| notes.wrote.is_some());
+    deletion::Input { owned: if wrote { Owned::Yes } else { of_object.owned }, ..of_object }
 }

@@ -1,7 +1,7 @@
 //! A change that ends midway: refused, without an answer, or with the operator's death. What is remembered then?
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use spillway_operator::api::{Binding, Exchange, Queue};
@@ -64,6 +64,38 @@ fn a_loss_is_told_although_what_follows_the_declaration_fails() {
             assert!(lost, "{}", queue.summary());
         });
     }
+}
+
+#[test]
+fn a_queue_is_made_after_all_of_its_companions() {
+    bare_world(async |w| {
+        let site = Site::new(w).await;
+        let victim = site.start().await;
+        rabbitmq(&site).await;
+        let made = Arc::new(Mutex::new(Vec::new()));
+        let (seen, mut held) = (made.clone(), 0);
+        site.cut.arm(&victim, move |request| {
+            if !is(request, "PUT", "queues") {
+                return Fate::Pass;
+            }
+            // The first tries for a retry queue have no luck: whoever does not wait comes first.
+            if request.what.contains(".retry.") && held < 3 {
+                held += 1;
+                return unavailable();
+            }
+            let name = request.what.rsplit('/').next().unwrap_or_default().to_owned();
+            seen.lock().expect("no panic").push(name);
+            Fate::Pass
+        });
+        w.queue("orders", "deadLetter: {}\nretry: {delays: [5s, 10s]}").await;
+        w.ready::<Queue>("orders").await;
+        let made = made.lock().expect("no panic").clone();
+        assert_eq!(made.len(), 4, "{made:?}");
+        assert!(
+            made[3].starts_with("orders") && !made[3].contains("retry") && !made[3].contains("dlq"),
+            "{made:?}"
+        );
+    });
 }
 
 #[test]

@@ -141,8 +141,9 @@ fn a_queue_deleted_while_it_is_made_goes_from_the_broker_whatever_happens_at_a_w
                 )
                 .await;
             until("the queue is under way", async || {
-                let there = site.w.mq().await.queue("orders").await.is_some();
-                if there || site.cut.is_dead() { Ok(()) } else { Err("it is not".into()) }
+                let queue: Queue = site.w.get("orders").await;
+                let held = queue.metadata.finalizers.is_some_and(|all| !all.is_empty());
+                if held || site.cut.is_dead() { Ok(()) } else { Err("it is not".into()) }
             })
             .await;
             site.w.delete::<Queue>("orders").await;
