@@ -227,6 +227,44 @@ fn another_autoscaler_on_the_target_stops_the_patches_until_it_goes() {
 }
 
 #[test]
+fn another_autoscaler_that_is_put_on_the_target_in_a_spike_stops_the_way_down_too() {
+    world(async |w| {
+        let workload = shop(w, 1, 20).await;
+        w.consumer("orders", &format!("scaleTargetRef: {{name: worker}}\nscaling: {{ratePerReplica: '20', targetDelay: 2s, {QUICK}}}")).await;
+        flood(w, 300).await;
+        workload.until_wanted(3, Duration::from_secs(30)).await;
+        w.apply(
+            "
+            apiVersion: autoscaling/v2
+            kind: HorizontalPodAutoscaler
+            metadata: {name: rival}
+            spec: {maxReplicas: 3, minReplicas: 1, scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: worker}}
+            ",
+        )
+        .await;
+        let consumer: Consumer = w.condition("orders", "ScaleConflict", "True", "").await;
+        assert!(consumer.message("ScaleConflict").contains("rival"), "{}", consumer.summary());
+        // All is done at once, and a stabilization (5 s) later one replica would do.
+        workload.set_rate(5_000);
+        w.until("orders", "nothing waits", |consumer: &Consumer| {
+            let lag = consumer.status.as_ref().and_then(|status| status.lag.as_ref());
+            lag.is_some_and(|lag| lag.messages == Some(0))
+        })
+        .await;
+        never_within(Duration::from_secs(12), "two autoscalers write", async || {
+            match workload.wanted().as_slice() {
+                [1, 3] => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        })
+        .await;
+        let rivals: Api<HorizontalPodAutoscaler> = Api::namespaced(w.client.clone(), &w.namespace);
+        rivals.delete("rival", &DeleteParams::default()).await.expect("deleted");
+        workload.until_wanted(1, Duration::from_secs(60)).await;
+    });
+}
+
+#[test]
 fn a_flood_on_twelve_partitions_takes_one_patch_to_twelve_replicas() {
     world(async |w| {
         w.broker("").await;

@@ -186,6 +186,8 @@ fn partitions_that_are_added_let_more_replicas_work() {
             fresh.produce(&w.name("orders"), partition, 900).await;
         }
         workload.until_wanted(4, Duration::from_secs(40)).await;
+        let wanted = workload.wanted();
+        assert!(wanted.is_sorted(), "the new partitions took replicas away: {wanted:?}");
         let consumer: Consumer = w.get("orders").await;
         assert_eq!(consumer.status.and_then(|status| status.cap), Some(4));
     });

@@ -77,11 +77,15 @@ fn offsets_that_are_reset_to_the_beginning_are_work_again() {
         until_done(w, 3 * EACH).await;
         workload.until_wanted(1, Duration::from_secs(60)).await;
         // Kafka takes a reset only while nobody is in the group.
-        drop(workload);
+        let rested = workload.wanted().len();
+        workload.set_away(true);
         w.kafka.reset_to_the_beginning(&w.name("group"), &w.name("orders"), 3).await;
-        let workload = group(w, 1).await;
+        workload.set_rate(RATE);
+        workload.set_away(false);
         workload.until_wanted(3, Duration::from_secs(30)).await;
         never_fewer(&workload, Duration::from_secs(6), "half of it is not done yet").await;
+        let since = workload.wanted()[rested - 1..].to_vec();
+        assert!(since.is_sorted(), "fewer were wanted on the way: {since:?}");
         workload.set_rate(FAST);
         until_done(w, 3 * EACH).await;
         workload.until_wanted(1, Duration::from_secs(90)).await;
@@ -94,10 +98,15 @@ fn a_group_that_is_deleted_in_a_spike_is_not_one_that_has_nothing_to_do() {
         let workload = shop(w).await;
         flood(w).await;
         workload.until_wanted(3, Duration::from_secs(15)).await;
-        drop(workload);
+        let spike = workload.wanted().len();
+        workload.set_away(true);
         w.kafka.delete_group(&w.name("group")).await;
-        let workload = group(w, 3).await;
+        // Longer than a stabilization: nobody commits, and all of it waits.
+        never_fewer(&workload, Duration::from_secs(8), "the group is gone, and not what it has to do").await;
+        workload.set_away(false);
         never_fewer(&workload, Duration::from_secs(8), "all of it is to be done again").await;
+        let since = workload.wanted()[spike - 1..].to_vec();
+        assert_eq!(since, [3], "fewer were wanted on the way");
         workload.set_rate(FAST);
         until_done(w, 3 * EACH).await;
         workload.until_wanted(1, Duration::from_secs(90)).await;
@@ -112,6 +121,10 @@ fn a_topic_that_is_made_anew_in_a_spike_is_scaled_on_again() {
         workload.until_wanted(3, Duration::from_secs(15)).await;
         w.kafka.delete(&[&w.name("orders")]).await;
         w.condition::<Topic>("orders", "DataLost", "True", "").await;
+        // The loss is told before the topic is made again, and the stabilization (5 s) begins after that.
+        never_fewer(&workload, Duration::from_secs(3), "what is missing, or new, is not known to need fewer")
+            .await;
+        assert_eq!(workload.wanted(), [1, 3]);
         // What was to be done is gone with the topic.
         workload.until_wanted(1, Duration::from_secs(90)).await;
         w.kafka.until_topic(&w.name("orders"), "has its partitions", |topic| topic.partitions == 3).await;

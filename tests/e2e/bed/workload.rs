@@ -36,6 +36,8 @@ struct Pace {
     /// Messages a second of all of them; 0: as many as they can.
     all: AtomicU64,
     members: AtomicU64,
+    /// Nobody works, whatever pods there are.
+    away: AtomicBool,
     /// Partitions whose next message nobody gets done.
     hung: Mutex<BTreeSet<i32>>,
 }
@@ -155,6 +157,11 @@ impl Workload {
         self.pace.all.store(rate, Ordering::Relaxed);
     }
 
+    /// Has all members leave the group, and join it again. The pods stay, and what is wanted goes on being recorded.
+    pub fn set_away(&self, away: bool) {
+        self.pace.away.store(away, Ordering::Relaxed);
+    }
+
     /// Lets nobody get the next message of these partitions done: its member keeps it, and stays in the group.
     pub fn hang(&self, partitions: &[i32]) {
         let mut hung = self.pace.hung.lock().unwrap_or_else(PoisonError::into_inner);
@@ -233,6 +240,10 @@ impl Follower {
     }
 
     async fn match_pods(&mut self) {
+        if self.pace.away.load(Ordering::Relaxed) {
+            self.members.clear();
+            return;
+        }
         let selector = ListParams::default().labels(&format!("app={}", self.name));
         let Ok(pods) = self.pods.list(&selector).await else {
             return;
