@@ -192,7 +192,13 @@ rabbitmq_extra() {
     rabbitmq_unit_start "rabbitmq-$name" "$n"
     tool_rabbitmqctl "$n"
   done
-  for n in "${units[@]}"; do rabbitmq_unit_ready "$n"; done
+  for n in "${units[@]}"; do
+    # A node that asks another one which is about to start, or to end, ends itself ("node_not_running").
+    (rabbitmq_unit_ready "$n") 2>/dev/null || {
+      rabbitmq_unit_start "rabbitmq-$name" "$n"
+      rabbitmq_unit_ready "$n"
+    }
+  done
   for n in "${units[@]}"; do
     rabbitmq_load "$n"
     say "$n" "ready: http://$RABBITMQ_USER:$RABBITMQ_PASSWORD@127.0.0.1:$R_MANAGEMENT, AMQP on $R_AMQP"

@@ -1,7 +1,7 @@
 //! One decision from start to end. Each stage is a file of its own.
 
 use super::config::{Config, Mode};
-use super::decision::{Bound, Decision, Inputs, Lag, Learned, Status};
+use super::decision::{Bound, ConditionKind, Decision, Inputs, Lag, Learned, Status};
 use super::estimate::Data;
 use super::guards::probe::Outcome;
 use super::guards::{Scene, Verdict, data, partitions, starting};
@@ -113,7 +113,10 @@ impl State {
     }
 
     fn tell(&self, scene: &Scene<'_>, plan: &Plan, choice: Choice, verdict: Verdict) -> Decision {
-        let (config, spec, known) = (scene.config, scene.spec, scene.signals.data != Data::Missing);
+        let (config, spec) = (scene.config, scene.spec);
+        // What is counted of a kind that is not scaled on is no backlog of its replicas.
+        let unsupported = verdict.conditions.iter().any(|is| is.kind == ConditionKind::Unsupported);
+        let known = scene.signals.data != Data::Missing && !unsupported;
         let held_by = match (choice.replicas == spec, scene.seen.target.paused, config.mode) {
             (true, ..) => None,
             (_, true, _) => Some("paused"),
@@ -167,7 +170,7 @@ impl State {
             cap: inputs.cap,
             lag: Lag {
                 messages: inputs.lag,
-                worst_partition: worst.map(|p| p.tp.clone()),
+                worst_partition: worst.filter(|_| inputs.lag.is_some()).map(|p| p.tp.clone()),
                 seconds: delay.filter(|_| inputs.lag.is_some()),
             },
             arrival: inputs.arrival.map(|_| two_digits(self.arrival.mean())),

@@ -60,6 +60,8 @@ pub enum Bound {
     Min,
     /// Fewer would do by the formula, and did not when they were tried.
     TooFew,
+    /// A size fewer is tried: for long, nothing has shown what a replica does at full work.
+    Trial,
     /// Fewer would do, but not for long enough yet; or more are on their way.
     Stabilization,
     /// Nothing is known of a replica's rate yet.
@@ -74,7 +76,7 @@ pub enum Bound {
 
 impl Bound {
     /// All of them, in order of precedence.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Paused,
         Self::ScaleConflict,
         Self::Unknown,
@@ -88,6 +90,7 @@ impl Bound {
         Self::Max,
         Self::Min,
         Self::TooFew,
+        Self::Trial,
         Self::Stabilization,
         Self::Bootstrap,
         Self::Idle,
@@ -134,6 +137,9 @@ impl Bound {
             Self::TooFew => {
                 "time: fewer are tried again after 10 minutes, doubled each time up to 6 hours; or fewer arrivals"
             }
+            Self::Trial => {
+                "replicas that fall behind, who get the old size back; or scaling.scaleDown.stabilization without that"
+            }
             Self::Stabilization => {
                 "time: a second look before more, scaling.scaleDown.stabilization of lower need before fewer"
             }
@@ -163,6 +169,7 @@ impl Bound {
             Self::Max => "Max",
             Self::Min => "Min",
             Self::TooFew => "TooFew",
+            Self::Trial => "Trial",
             Self::Stabilization => "Stabilization",
             Self::Bootstrap => "Bootstrap",
             Self::Idle => "Idle",

@@ -152,6 +152,9 @@ impl State {
             if known { plan.class.clamp(floor, limits.ceiling.max(floor)) } else { spec.max(floor) };
         if probe == Outcome::Running {
             // Arrivals at a rate that is being doubted are no reason; a backlog ends the probe.
+            if wanted > spec.max(floor) {
+                verdict.bounds.push(Bound::Trial);
+            }
             wanted = wanted.min(spec.max(floor));
         }
         if known && spec > 0 && self.keeps_up_unmeasured(scene, plan) {
@@ -344,6 +347,7 @@ impl State {
             self.sizing.regret.lowered(now, spec, self.arrival.mean());
             if probing {
                 self.guards.probe.begin(now, spec, next);
+                verdict.bounds.push(Bound::Trial);
             }
         } else if plan.class.max(floor) < spec {
             verdict.bounds.push(Bound::Stabilization);

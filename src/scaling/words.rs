@@ -72,6 +72,7 @@ impl Story<'_> {
             Bound::Max => "maxReplicas",
             Bound::Min => "minReplicas",
             Bound::TooFew => "fewer were too few for as much a while ago",
+            Bound::Trial => "fewer are tried, as nothing shows what a replica can do",
             Bound::Stabilization => "waiting before a change",
             Bound::Bootstrap => "the rate of a replica is not known yet",
             Bound::Idle => "nothing to do",

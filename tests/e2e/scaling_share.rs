@@ -5,6 +5,7 @@ use std::time::Duration;
 use spillway_operator::api::{Consumer, Topic};
 
 use crate::bed::{Object as _, ShareMember, Workload, never_within, required, world};
+use crate::verbs::spillway;
 
 #[test]
 fn a_share_group_is_refused_with_a_reason_and_all_that_its_topic_holds_is_not_its_lag() {
@@ -24,6 +25,11 @@ fn a_share_group_is_refused_with_a_reason_and_all_that_its_topic_holds_is_not_it
         let said = &refused.condition("Ready").expect("it is said").message;
         assert!(said.contains("share group"), "{said}");
         assert!(refused.condition("Stalled").is_some(), "{:?}", refused.conditions());
+
+        let status = refused.status.as_ref().expect("a status");
+        assert_eq!(status.lag.as_ref().and_then(|lag| lag.messages), None, "{status:?}");
+        let lag = spillway(w, &["lag", "orders", "--interval", "0.5"]).await.expect("a table");
+        assert!(lag.contains("is a share group or a streams group") && !lag.contains("3000"), "{lag}");
 
         // Neither before that was known, nor afterwards, nor by an operator to which it is new.
         w.operator().kill();

@@ -19,7 +19,7 @@ async fn ran(w: &World, arguments: &[&str]) -> (Option<i32>, String, String) {
 }
 
 /// Runs the command line; what it printed, or its error.
-async fn spillway(w: &World, arguments: &[&str]) -> Result<String, String> {
+pub async fn spillway(w: &World, arguments: &[&str]) -> Result<String, String> {
     let (code, printed, error) = ran(w, arguments).await;
     if code == Some(0) { Ok(printed) } else { Err(error) }
 }
@@ -58,6 +58,9 @@ fn lag_and_explain_show_a_kafka_group_partition_by_partition() {
         let parts = seen[0]["partitions"].as_array().expect("partitions");
         let lags: Vec<_> = parts.iter().map(|part| part["lag"].as_u64().expect("a lag")).collect();
         assert_eq!(lags, [0, 40, 0]);
+        let each = spillway(w, &["lag", "orders", "--interval", "0.5"]).await.expect("a lag");
+        let worst = format!("{}/1", w.name("orders"));
+        assert!(each.matches(&worst).count() == 2 && each.lines().count() == 5, "{each}");
         let wide = spillway(w, &["lag", "orders", "-o", "wide", "--interval", "0.5"]).await.expect("a lag");
         assert!(wide.contains(&format!("{}/1", w.name("orders"))), "{wide}");
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Mutex;
+use std::thread;
 
 use serde::{Deserialize, Serialize};
 use spillway_simulate::scaling::simulate::{self, Score};
@@ -59,8 +60,8 @@ impl Bound {
 fn measured() -> BTreeMap<String, Score> {
     let open = Mutex::new(simulate::names());
     let done = Mutex::new(BTreeMap::new());
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
                 loop {
                     let Some(name) = open.lock().unwrap().pop() else { return };
@@ -92,4 +93,16 @@ fn no_workload_is_worse_than_its_bound() {
         }
     }
     assert!(worse.is_empty(), "{worse:#?}");
+}
+
+#[test]
+fn constant_load_settles_and_stays() {
+    thread::scope(|scope| {
+        let runs: Vec<_> = (1..=SEEDS)
+            .map(|seed| scope.spawn(move || simulate::flips_at_constant_load(seed, 2_700.0)))
+            .collect();
+        for run in runs {
+            assert_eq!(run.join().unwrap(), [] as [String; 0]);
+        }
+    });
 }

@@ -22,8 +22,9 @@ use read::Reader;
 
 const EXAMPLES: &str = "\
 Examples:
-  spillway lag                          all Consumers of the context's namespace
-  spillway lag orders -o wide           one Consumer, with each of its partitions
+  spillway lag                          all Consumers of the context's namespace, a line each
+  spillway lag orders                   one Consumer, with a line for each of its partitions
+  spillway lag orders -o wide           its offsets, too
   spillway lag -A --watch               all namespaces, again every two seconds
   spillway lag -A -o json | jq '.[] | select(.seconds > 60)'
 
@@ -35,13 +36,13 @@ Rates take two looks, so the first line comes after one interval.";
 #[derive(clap::Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct Args {
-    /// Consumers by name; default: all
+    /// Consumers by name, each with its partitions; default: all, a line each
     #[arg(value_name = "CONSUMER")]
     pub names: Vec<String>,
     /// Which namespace
     #[command(flatten)]
     pub namespace: NamespaceArgs,
-    /// How to print: wide has a line for each partition
+    /// How to print: wide has a line for each partition, and its offsets
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
     /// Print again every interval, until interrupted
@@ -131,7 +132,7 @@ pub fn execute(args: &Args) -> Result<(), CliError> {
         loop {
             tokio::time::sleep(Duration::from_secs_f64(args.interval)).await;
             let lags = look(&cluster, namespace.as_deref(), args, &mut reader).await?;
-            let mut text = show::text(&lags, args.output)?;
+            let mut text = show::text(&lags, args.output, !args.names.is_empty())?;
             if args.watch && std::io::stdout().is_terminal() {
                 text.insert_str(0, "\x1b[H\x1b[2J");
             }

@@ -9,7 +9,9 @@ use kube::ResourceExt as _;
 use super::{Lag, Part};
 use crate::api::consumer::{Isolation as ApiIsolation, KafkaConsumer, OffsetReset, RabbitmqConsumer};
 use crate::api::{Consumer, ConsumerStatus};
-use crate::brokers::kafka::{Isolation, KafkaClient, OffsetQuery, OffsetSpec, TopicPartition};
+use crate::brokers::kafka::{
+    ErrorCode, GroupState, Isolation, KafkaClient, OffsetQuery, OffsetSpec, TopicPartition,
+};
 use crate::brokers::rabbitmq::RabbitHandle;
 use crate::cli::cluster::Cluster;
 use crate::cli::ways::{Way, Ways};
@@ -156,6 +158,9 @@ async fn group(client: &KafkaClient, source: &KafkaConsumer) -> Result<Seen, Str
     let committed =
         client.committed_offsets(&source.group, TIMEOUT).await.map_err(|error| error.to_string())?;
     let committed: HashMap<TopicPartition, _> = committed.into_iter().collect();
+    if !committed.values().any(|answer| matches!(answer, Ok(Some(_)))) {
+        is_of_consumers(client, &source.group).await?;
+    }
     let mut queries = Vec::new();
     for (topic, answer) in described {
         let count = answer.map_err(|error| error.to_string())?.partitions.len();
@@ -202,6 +207,27 @@ async fn group(client: &KafkaClient, source: &KafkaConsumer) -> Result<Seen, Str
     Ok(seen)
 }
 
+/// Refuses a group that has no committed offsets because it is no group of consumers: all that its topics hold would be
+/// taken for its lag. Brokers describe such a group like one that does not exist, and list it all the same.
+async fn is_of_consumers(client: &KafkaClient, group: &str) -> Result<(), String> {
+    let is_described = match client.describe_group(group, TIMEOUT).await {
+        Ok(described) => described.state != GroupState::Dead,
+        Err(error) if error.code == ErrorCode::GroupIdNotFound => false,
+        Err(error) => return Err(error.to_string()),
+    };
+    if is_described {
+        return Ok(());
+    }
+    let listed = client.list_groups(TIMEOUT).await.map_err(|error| error.to_string())?;
+    let is_strange = listed.iter().any(|listed| listed.group == group && listed.protocol.is_empty());
+    if is_strange {
+        return Err(format!(
+            "group {group:?} is a share group or a streams group: what it has done is not told"
+        ));
+    }
+    Ok(())
+}
+
 /// `orders/10` after `orders/9`.
 fn natural(name: &str) -> (String, u64) {
     let (topic, partition) = name.rsplit_once('/').unwrap_or((name, ""));
@@ -221,6 +247,11 @@ async fn of_queue(rabbit: &RabbitHandle, source: &RabbitmqConsumer) -> Result<Se
     let figures = figures
         .get(queue)
         .ok_or_else(|| format!("queue {queue:?} does not exist in virtual host {vhost:?}"))?;
+    if figures.kind == "stream" {
+        return Err(format!(
+            "{queue:?} in virtual host {vhost:?} is a stream: its consumers do not share a backlog"
+        ));
+    }
     if figures.leader_online == Some(false) {
         return Err(format!("queue {queue:?} in virtual host {vhost:?} has no leader"));
     }

@@ -8,16 +8,17 @@ use crate::cli::columns::columns;
 use crate::cli::offline::show::printable;
 use crate::cli::output::Format;
 
-/// In the chosen form.
-pub fn text(lags: &[Lag], format: Format) -> Result<String, CliError> {
-    format.structured(lags).unwrap_or_else(|| Ok(table(lags, format == Format::Wide)))
+/// In the chosen form. `each`: a table has a line for each partition, too.
+pub fn text(lags: &[Lag], format: Format, each: bool) -> Result<String, CliError> {
+    let wide = format == Format::Wide;
+    format.structured(lags).unwrap_or_else(|| Ok(table(lags, wide, each || wide)))
 }
 
-const HEADS: [&str; 9] =
-    ["NAMESPACE", "CONSUMER", "READS", "PARTITION", "LAG", "IN/S", "OUT/S", "BEHIND", "REPLICAS"];
+const HEADS: [&str; 10] =
+    ["NAMESPACE", "CONSUMER", "READS", "PARTITION", "LAG", "WORST", "IN/S", "OUT/S", "BEHIND", "REPLICAS"];
 const WIDE_HEADS: [&str; 3] = ["COMMITTED/READY", "END/UNACKED", "SOURCE"];
 
-fn table(lags: &[Lag], wide: bool) -> String {
+fn table(lags: &[Lag], wide: bool, each: bool) -> String {
     let mut rows: Vec<Vec<String>> = Vec::new();
     let heads = HEADS.iter().chain(if wide { &WIDE_HEADS[..] } else { &[] });
     rows.push(heads.map(ToString::to_string).collect());
@@ -34,6 +35,7 @@ fn table(lags: &[Lag], wide: bool) -> String {
             printable(&lag.reads),
             parts,
             count(lag.lag),
+            worst(&lag.parts),
             rate(lag.arrival),
             rate(lag.done),
             behind(lag.seconds),
@@ -46,8 +48,8 @@ fn table(lags: &[Lag], wide: bool) -> String {
             row.push(lag.source.to_owned());
         }
         rows.push(row);
-        if wide {
-            rows.extend(lag.parts.iter().filter(|part| part.end.is_some()).map(partition));
+        if each {
+            rows.extend(lag.parts.iter().filter(|part| part.end.is_some()).map(|part| partition(part, wide)));
         }
     }
     let mut text = columns(&rows);
@@ -65,21 +67,32 @@ fn table(lags: &[Lag], wide: bool) -> String {
     text
 }
 
-fn partition(part: &Part) -> Vec<String> {
-    vec![
+/// The partition with the most lag, where another could have had it.
+fn worst(parts: &[Part]) -> String {
+    let lagging = parts.iter().filter(|part| part.lag.is_some_and(|lag| lag > 0));
+    match lagging.max_by_key(|part| part.lag) {
+        Some(part) if parts.len() > 1 => printable(&part.name),
+        _ => "-".to_owned(),
+    }
+}
+
+fn partition(part: &Part, wide: bool) -> Vec<String> {
+    let mut row = vec![
         String::new(),
         String::new(),
         String::new(),
         printable(&part.name),
         count(part.lag),
+        String::new(),
         rate(part.arrival),
         rate(part.done),
         behind(part.seconds),
         String::new(),
-        count(part.position),
-        count(part.end),
-        String::new(),
-    ]
+    ];
+    if wide {
+        row.extend([count(part.position), count(part.end), String::new()]);
+    }
+    row
 }
 
 fn count(number: Option<u64>) -> String {
@@ -145,22 +158,33 @@ mod tests {
     }
 
     #[test]
-    fn a_table_has_a_line_for_each_group_and_wide_one_for_each_partition() {
+    fn a_table_has_a_line_for_each_group_and_one_for_each_partition_of_a_named_one() {
         let lags = [lag()];
         assert_eq!(
-            text(&lags, Format::Table).unwrap(),
-            "NAMESPACE  CONSUMER  READS                PARTITION  LAG  IN/S  OUT/S  BEHIND  REPLICAS\n\
-             shop       order     group order-service  2          300  12    4.6    1m16s   1→3\n"
+            text(&lags, Format::Table, false).unwrap(),
+            "NAMESPACE  CONSUMER  READS                PARTITION  LAG  WORST     IN/S  OUT/S  BEHIND  REPLICAS\n\
+             shop       order     group order-service  2          300  orders/1  12    4.6    1m16s   1→3\n"
         );
-        let wide = text(&lags, Format::Wide).unwrap();
-        assert_eq!(wide.lines().count(), 4);
-        assert!(wide.lines().nth(3).unwrap().contains("orders/1"), "{wide}");
+        let each = text(&lags, Format::Table, true).unwrap();
+        assert_eq!(each.lines().count(), 4);
+        let last: Vec<&str> = each.lines().nth(3).unwrap().split_whitespace().collect();
+        assert_eq!(last, ["orders/1", "200", "?", "?", "?"], "{each}");
+        let wide = text(&lags, Format::Wide, false).unwrap();
+        let last: Vec<&str> = wide.lines().nth(3).unwrap().split_whitespace().collect();
+        assert_eq!(last, ["orders/1", "200", "?", "?", "?", "100", "300"], "{wide}");
+    }
+
+    #[test]
+    fn no_partition_is_the_worst_of_those_that_wait_for_nothing_or_are_alone() {
+        let idle = Part { lag: Some(0), ..lag().parts[0].clone() };
+        assert_eq!(worst(&[idle.clone(), idle]), "-");
+        assert_eq!(worst(&lag().parts[..1]), "-");
     }
 
     #[test]
     fn what_is_not_known_is_a_question_mark_and_not_a_zero() {
         let unknown = Lag { source: "status", note: Some("failed to x".into()), ..Lag::default() };
-        let text = text(&[unknown], Format::Table).unwrap();
+        let text = text(&[unknown], Format::Table, false).unwrap();
         assert_eq!(text.matches('?').count(), 5, "{text}");
         assert!(text.ends_with("up to a minute old: failed to x\n"), "{text}");
     }
@@ -174,9 +198,10 @@ mod tests {
 
     #[test]
     fn programs_get_all_of_it() {
-        let json: serde_json::Value = serde_json::from_str(&text(&[lag()], Format::Json).unwrap()).unwrap();
+        let json: serde_json::Value =
+            serde_json::from_str(&text(&[lag()], Format::Json, false).unwrap()).unwrap();
         assert_eq!(json[0]["partitions"][1]["lag"], 200);
         assert_eq!(json[0]["note"], serde_json::Value::Null);
-        assert!(text(&[lag()], Format::Yaml).unwrap().contains("consumer: order"));
+        assert!(text(&[lag()], Format::Yaml, false).unwrap().contains("consumer: order"));
     }
 }

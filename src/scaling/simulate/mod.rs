@@ -15,6 +15,7 @@ mod oracle;
 mod plant;
 mod plot;
 mod random;
+mod recorded;
 mod report;
 mod run;
 mod scalers;
@@ -107,6 +108,25 @@ pub fn markdown(rows: &[Row]) -> String {
 #[must_use]
 pub fn ours(name: &str, seeds: u64) -> Option<Row> {
     workload::all().iter().find(|w| w.name == name).map(|w| report::alone(w, seeds.max(1)))
+}
+
+/// Under constant loads from a tenth of what a topic's partitions can do to 95 %, from 1 partition to 100: what changed
+/// direction after it had settled. Empty, if nothing did.
+#[must_use]
+pub fn flips_at_constant_load(seed: u64, seconds: f64) -> Vec<String> {
+    let mut bad = Vec::new();
+    for partitions in [1, 3, 5, 7, 12, 24, 64, 100] {
+        for share in [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95] {
+            let workload = workload::constant(partitions, share, 10.0, seconds);
+            let done = run::run(&workload, &mut scalers::Ours::new(workload.config.clone()), seed);
+            // A start from nothing goes to half its peak for as long as peaks are remembered.
+            let after = done.plant.meter.flips(1_500.0);
+            if after > 0 {
+                bad.push(format!("{}: {after} flips after settling, {} now", workload.name, done.plant.spec));
+            }
+        }
+    }
+    bad
 }
 
 /// Late messages against replica-seconds of one workload's rows, as an SVG.

@@ -6,29 +6,7 @@ mod shows;
 use super::super::Bound;
 use super::run::{run, watch};
 use super::scalers::Ours;
-use super::workload::{constant, queue, step};
-
-#[test]
-fn constant_load_settles_and_stays() {
-    assert_eq!(flips_at_constant_load(1, 2_700.0), [] as [String; 0]);
-}
-
-fn flips_at_constant_load(seed: u64, seconds: f64) -> Vec<String> {
-    let mut bad = Vec::new();
-    for partitions in [1, 3, 5, 7, 12, 24, 64, 100] {
-        for share in [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95] {
-            let workload = constant(partitions, share, 10.0, seconds);
-            let mut ours = Ours::new(workload.config.clone());
-            let done = run(&workload, &mut ours, seed);
-            // A start from nothing goes to half its peak for as long as peaks are remembered.
-            let after = done.plant.meter.flips(1_500.0);
-            if after > 0 {
-                bad.push(format!("{}: {after} flips after settling, {} now", workload.name, done.plant.spec));
-            }
-        }
-    }
-    bad
-}
+use super::workload::{queue, step};
 
 #[test]
 fn a_step_is_met_and_left_again() {

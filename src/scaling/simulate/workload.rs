@@ -5,6 +5,7 @@ use std::rc::Rc;
 use super::super::{Config, Isolation};
 use super::plant::{Design, Event, Protocol};
 use super::random::Random;
+use super::recorded;
 use super::trace::Trace;
 
 /// What a scaler is put through.
@@ -141,6 +142,7 @@ fn loads() -> Vec<Workload> {
         500.0 - 450.0 * (t / (4.0 * 3_600.0) * std::f64::consts::TAU).cos()
     }));
     list.push(day());
+    list.push(Workload::new("world cup 1998", recorded::SECONDS, recorded::world_cup(900.0)));
     list.push(
         Workload::new("to zero and back", hour, |t| {
             if (900.0..960.0).contains(&t) || (2_400.0..2_460.0).contains(&t) { 200.0 } else { 0.0 }

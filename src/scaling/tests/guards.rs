@@ -2,7 +2,7 @@
 
 use super::super::{
     Bound, Committed, Condition, ConditionKind, Config, DeadLetter, Decision, Group, GroupKind, GroupRead,
-    GroupState, Isolation, OffsetReset, Pod, RabbitMq, Retry, State, decide,
+    GroupState, Isolation, Lag, OffsetReset, Pod, RabbitMq, Retry, State, decide,
 };
 use super::world::World;
 
@@ -736,6 +736,11 @@ fn min_above_the_cap_gives_way_and_is_said() {
     let mut world = World::new(3, Config { min_replicas: 8, ..Config::default() });
     let decision = world.run(3, 0);
     assert_eq!((decision.replicas, has(&decision, ConditionKind::MinAboveCap)), (3, true));
+    // Partitions were added: the minimum is possible now.
+    world.ends.extend([0; 9]);
+    world.committed.extend([0; 9]);
+    let decision = world.run(3, 0);
+    assert_eq!((decision.replicas, has(&decision, ConditionKind::MinAboveCap)), (8, false));
 }
 
 #[test]
@@ -776,6 +781,7 @@ fn a_stream_is_refused_with_a_reason_and_a_single_active_consumer_is_alone() {
     let refused = world.run(3, 0);
     assert!(has(&refused, ConditionKind::Unsupported));
     assert_eq!((refused.replicas, refused.bound), (1, Bound::Unknown), "{}", refused.message);
+    assert_eq!((refused.inputs.lag, &refused.status.lag), (None, &Lag::default()), "{}", refused.message);
     world.edit = |seen| {
         seen.kafka = None;
         seen.rabbitmq = Some(RabbitMq { ready: Some(9_000), single_active: true, ..RabbitMq::default() });
@@ -797,6 +803,7 @@ fn a_share_groups_lag_is_not_taken_for_one() {
         let refused = world.run(1, 500);
         assert_eq!((refused.replicas, refused.bound), (3, Bound::Unknown), "{}", refused.message);
         assert!(has(&refused, ConditionKind::Unsupported));
+        assert_eq!((refused.inputs.lag, &refused.status.lag), (None, &Lag::default()), "{}", refused.message);
     }
 }
 

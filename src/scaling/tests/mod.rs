@@ -7,6 +7,7 @@ mod limits;
 mod offsets;
 mod properties;
 mod queue;
+mod queue_properties;
 mod reaction;
 mod sequences;
 mod ways_out;

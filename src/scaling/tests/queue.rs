@@ -4,16 +4,16 @@ use std::ops::Range;
 
 use super::super::{Config, Decision, Learned, Mode, Observation, RabbitMq, State, Target, decide};
 
-struct Shop {
-    config: Config,
-    state: State,
+pub(super) struct Shop {
+    pub config: Config,
+    pub state: State,
     now: u32,
-    ready: u64,
+    pub ready: u64,
     published: u64,
     done: u64,
     /// Published and done as the statistics have it.
     shown: (u64, u64),
-    replicas: u32,
+    pub replicas: u32,
     updating: bool,
     /// Messages that are ready whenever somebody looks, on their way to a consumer that waits for them.
     on_their_way: u64,
@@ -23,7 +23,7 @@ struct Shop {
 
 impl Shop {
     /// Four replicas before more than they can do.
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             config: Config { max_replicas: Some(12), ..Config::default() },
             state: State::default(),
@@ -40,7 +40,15 @@ impl Shop {
     }
 
     /// A second in which 35 messages come and each replica does so many.
-    fn second(&mut self, each: u64) -> Decision {
+    pub fn second(&mut self, each: u64) -> Decision {
+        let seen = self.look_after(each);
+        let (decision, state) = decide(&self.config, &seen, std::mem::take(&mut self.state));
+        self.state = state;
+        decision
+    }
+
+    /// What is seen after such a second, not yet decided on.
+    pub fn look_after(&mut self, each: u64) -> Observation {
         self.now += 1;
         self.published += 35;
         self.ready += 35;
@@ -53,7 +61,7 @@ impl Shop {
         if self.now % 5 == self.acks_late {
             self.shown.1 = self.done;
         }
-        let seen = Observation {
+        Observation {
             now: f64::from(self.now),
             target: Target {
                 spec: self.replicas,
@@ -71,10 +79,7 @@ impl Shop {
                 ..RabbitMq::default()
             }),
             ..Observation::default()
-        };
-        let (decision, state) = decide(&self.config, &seen, std::mem::take(&mut self.state));
-        self.state = state;
-        decision
+        }
     }
 
     /// So many seconds; what a replica does is known to be about `mu` at each of them.

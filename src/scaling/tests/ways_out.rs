@@ -1,6 +1,8 @@
 //! What guards do after they have been entered: when they try again, and how they are left.
 
-use super::super::{Committed, ConditionKind, Config, GroupRead, GroupState, OffsetReset, Pod, RabbitMq};
+use super::super::{
+    Bound, Committed, ConditionKind, Config, GroupRead, GroupState, OffsetReset, Pod, RabbitMq,
+};
 use super::guards::{has, named, settled};
 use super::world::World;
 
@@ -48,11 +50,17 @@ fn a_probe_that_fails_is_taken_back_and_the_next_one_waits_longer() {
     let mut world = slowed();
     let (mut lowered, mut before) = (Vec::new(), 12);
     for second in 0..14_400 {
-        let replicas = world.run(1, 30).replicas;
-        if replicas < before {
+        let decision = world.run(1, 30);
+        if decision.replicas < before {
+            assert_eq!(
+                decision.bound,
+                Bound::Trial,
+                "the formula does not ask for fewer: {}",
+                decision.message
+            );
             lowered.push(second);
         }
-        before = replicas;
+        before = decision.replicas;
     }
     assert!((2..=6).contains(&lowered.len()) && world.lag() < 3_000, "{lowered:?}, {} wait", world.lag());
     let waits: Vec<i32> = lowered.windows(2).map(|pair| pair[1] - pair[0]).collect();

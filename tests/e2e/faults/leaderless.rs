@@ -4,11 +4,14 @@
 use std::process::Command;
 use std::time::Duration;
 
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::Api;
 use serde_json::{Value, json};
-use spillway_operator::api::{Broker, Queue};
+use spillway_operator::api::{Broker, Consumer, Queue};
 
 use crate::bed::{
-    Amqp, Object as _, Rabbit, RabbitAddress, World, bare_world, never_within, testbed, tidy, try_testbed,
+    Amqp, Object as _, Rabbit, RabbitAddress, World, bare_world, deployment, never_within, testbed, tidy,
+    try_testbed, until_within,
 };
 
 const NAME: &str = "faults";
@@ -72,6 +75,43 @@ async fn is_kept(w: &World, name: &str) {
     println!("{}", kept.summary());
 }
 
+/// A Deployment with one replica, and a Consumer of the queue `jobs` that lets it go as soon as the queue is empty.
+async fn consumer_of_jobs(w: &World) {
+    w.apply(&deployment(w, "worker", 1).await).await;
+    w.apply(
+        "
+        apiVersion: spillway.dev/v1alpha1
+        kind: Consumer
+        metadata: {name: jobs}
+        spec:
+          scaleTargetRef: {name: worker}
+          rabbitmq: {brokerRef: {name: rabbitmq}, vhost: '${VHOST}', queue: jobs}
+          scaling:
+            minReplicas: 0
+            maxReplicas: 4
+            ratePerReplica: '10'
+            idle: {after: 1s}
+            scaleDown: {stabilization: 1s, peakMemory: 1s}
+        ",
+    )
+    .await;
+    w.until("jobs", "it knows of the message", |consumer: &Consumer| {
+        let lag = consumer.status.as_ref().and_then(|status| status.lag.as_ref()?.messages);
+        lag == Some(1) && consumer.condition("PartialData").is_none()
+    })
+    .await;
+}
+
+/// Whether so many replicas are wanted, else how many are.
+async fn is_scaled_to(w: &World, replicas: i32) -> Result<(), String> {
+    let deployments: Api<Deployment> = Api::namespaced(w.client.clone(), &w.namespace);
+    let worker = deployments.get("worker").await.map_err(|error| error.to_string())?;
+    match worker.spec.and_then(|spec| spec.replicas) {
+        Some(wanted) if wanted == replicas => Ok(()),
+        wanted => Err(format!("{wanted:?} replicas")),
+    }
+}
+
 /// How many of its nodes run.
 fn online(queue: &Value) -> usize {
     queue["online"].as_array().map_or(0, Vec::len)
@@ -95,10 +135,15 @@ fn a_quorum_queue_without_a_leader_is_never_taken_for_empty() {
             let amqp = Amqp::connect(&nodes.address(1), &w.vhost).await;
             amqp.until_ready(name, 1).await;
         }
-        // Two of three nodes run, and none of them can become the leader of this one.
-        assert_eq!(mq.the_queue("bills").await["leader"], "rabbit2@localhost");
-        nodes.replica("stop", 1, &w.vhost, "bills");
-        nodes.replica("stop", 3, &w.vhost, "bills");
+        second.declare_queue("jobs", json!({"x-queue-type": "quorum"})).await;
+        mq.publish("", "jobs", "precious").await;
+        consumer_of_jobs(w).await;
+        // Two of three nodes run, and none of them can become the leader of these two.
+        for name in ["bills", "jobs"] {
+            assert_eq!(mq.the_queue(name).await["leader"], "rabbit2@localhost");
+            nodes.replica("stop", 1, &w.vhost, name);
+            nodes.replica("stop", 3, &w.vhost, name);
+        }
         nodes.act("kill", 2);
         let seen = mq
             .until_queue("bills", "has a majority, no leader, and is said to be empty", |queue| {
@@ -110,9 +155,13 @@ fn a_quorum_queue_without_a_leader_is_never_taken_for_empty() {
         is_kept(w, "bills").await;
         never_within(Duration::from_secs(15), "the queue stays, without a leader", async || {
             let seen = mq.queue("bills").await.ok_or("it was deleted")?;
-            if seen["leader"] == "rabbit2@localhost" { Ok(()) } else { Err(seen.to_string()) }
+            if seen["leader"] != "rabbit2@localhost" {
+                return Err(seen.to_string());
+            }
+            is_scaled_to(w, 1).await
         })
         .await;
+        w.condition::<Consumer>("jobs", "DataUnknown", "True", "").await;
         nodes.act("kill", 3);
         mq.until_queue("orders", "has no majority", |queue| online(queue) <= 1).await;
         is_kept(w, "orders").await;
@@ -125,6 +174,16 @@ fn a_quorum_queue_without_a_leader_is_never_taken_for_empty() {
         nodes.act("start", 2);
         nodes.act("start", 3);
         nodes.replica("restart", 1, &w.vhost, "bills");
+        nodes.replica("restart", 1, &w.vhost, "jobs");
+        // It was there all the time, and nobody worked on it: only when it is done, nobody is needed.
+        w.until("jobs", "the message is seen again", |consumer: &Consumer| {
+            let lag = consumer.status.as_ref().and_then(|status| status.lag.as_ref()?.messages);
+            lag == Some(1) && consumer.condition("DataUnknown").is_none()
+        })
+        .await;
+        is_scaled_to(w, 1).await.expect("one replica for what waits");
+        assert_eq!(mq.until_message("jobs").await, "precious");
+        until_within(Duration::from_secs(60), "nothing to do", async || is_scaled_to(w, 0).await).await;
         for name in ["orders", "bills"] {
             assert_eq!(mq.until_message(name).await, "precious");
             w.until_gone::<Queue>(name).await;
