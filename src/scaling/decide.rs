@@ -84,7 +84,7 @@ impl State {
         verdict: &mut Verdict,
     ) -> Outcome {
         self.guards.conflict.check(scene, verdict);
-        data::known(scene, self.sizing.known_at.or(self.started_at), verdict);
+        data::known(scene, &self.group, self.sizing.known_at.or(self.started_at), verdict);
         data::supported(scene, self.group.members.kind(), verdict);
         partitions::check(scene, &self.group, verdict);
         starting::group(scene, verdict);
@@ -131,8 +131,8 @@ impl State {
             backlog: known.then_some(plan.waiting),
             mu: Some(plan.mu),
             mu_age: self.rate.age(scene.now),
-            need: known.then_some(plan.need.replicas),
-            class: known.then_some(plan.class),
+            need: (known && !verdict.to_zero).then_some(plan.need.replicas),
+            class: (known && !verdict.to_zero).then_some(plan.class),
             cap: plan.limits.cap,
             cold_start: scene.timing.cold_start(config),
             rebalance: scene.timing.pause(config),
@@ -146,6 +146,8 @@ impl State {
             inputs: &inputs,
             delay,
             target_delay: config.target_delay,
+            partial: scene.signals.data == Data::Partial,
+            retry: scene.seen.retry,
             conditions: &verdict.conditions,
         }
         .tell();

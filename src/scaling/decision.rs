@@ -104,6 +104,23 @@ impl Bound {
         Self::ALL.into_iter().find(|bound| bound.as_str() == name)
     }
 
+    /// Whether a guard holds the count, whatever the load says. The others come and go with the load.
+    #[must_use]
+    pub const fn is_guard(self) -> bool {
+        matches!(
+            self,
+            Self::Paused
+                | Self::ScaleConflict
+                | Self::Unknown
+                | Self::Stuck
+                | Self::GroupUnstable
+                | Self::PodsNotReady
+                | Self::Breaker
+                | Self::Downstream
+                | Self::Prefetch
+        )
+    }
+
     /// What ends it, for a person.
     #[must_use]
     pub const fn way_out(self) -> &'static str {

@@ -9,6 +9,7 @@ use super::decision::Bound;
 use super::estimate::arrival::Arrival;
 use super::estimate::kafka::Group;
 use super::estimate::timing::Timing;
+use super::guards::partitions::patience;
 
 /// What has to be done, in messages/s.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -40,13 +41,14 @@ pub(super) struct Need {
     pub by: Option<Bound>,
 }
 
-/// Parts each partition's lag into what waits between two commits anyway and the backlog beyond it.
+/// Parts each partition's lag into what waits between two commits anyway and the backlog beyond it. `works`: there is a
+/// replica that could do some of it.
 pub(super) fn backlog(
     group: &mut Group,
     arrival: &Arrival,
     timing: &Timing,
     config: &Config,
-    seeded: bool,
+    (seeded, works, now): (bool, bool, f64),
 ) -> f64 {
     /// Polls that a new leader with a known commit gap takes to tell a flood from a commit interval.
     const SETTLED: usize = 4;
@@ -55,7 +57,10 @@ pub(super) fn backlog(
     let mut sum = 0.0;
     for part in group.parts.iter_mut().filter(|p| p.usable) {
         let ordinary = part.slow.mean() * calm * wait;
-        part.backlog = if part.stuck || part.phantom { 0.0 } else { (part.lag - ordinary).max(0.0) };
+        // A new leader does not know yet which partitions the last one had found to stand.
+        let found = if seeded && works { part.inherited(now, patience(timing)) } else { 0.0 };
+        let stands = part.stuck || part.phantom;
+        part.backlog = if stands { 0.0 } else { (part.lag - found - ordinary).max(0.0) };
         sum += part.backlog;
     }
     sum

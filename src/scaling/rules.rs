@@ -98,9 +98,29 @@ pub(super) fn down(spec: u32, lower: u32, peak: u32, limits: &Limits, fleet: &Fl
     if next >= spec { spec } else { fleet.class_of(next).max(limits.min).max(1) }
 }
 
+/// Whether fewer replicas run until `rest` seconds from now if the step down from `spec` to `next` waits for one that leads
+/// further. `later`: in how many seconds which count is possible, if no larger need comes.
+pub(super) fn worth_waiting(
+    spec: u32,
+    next: u32,
+    rest: f64,
+    mut later: impl Iterator<Item = (f64, u32)>,
+) -> bool {
+    let (spec, now) = (f64::from(spec), f64::from(next) * rest);
+    later.any(|(wait, count)| wait < rest && spec * wait + f64::from(count) * (rest - wait) < now)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_step_down_waits_for_one_that_leads_further_if_that_is_soon() {
+        let waits = |later: &[(f64, u32)]| worth_waiting(12, 10, 180.0, later.iter().copied());
+        assert!(waits(&[(10.0, 10), (20.0, 6)]));
+        assert!(!waits(&[(170.0, 6)]) && !waits(&[(200.0, 1)]) && !waits(&[]));
+        assert!(!worth_waiting(12, 6, 180.0, [(60.0, 4)].into_iter()));
+    }
 
     #[test]
     fn while_replicas_start_only_a_quarter_more_starts_more() {

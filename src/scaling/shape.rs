@@ -133,6 +133,14 @@ impl Fleet<'_> {
         if here <= 1 { 1 } else { self.class_of(here - 1) }
     }
 
+    /// The size that is tried below `replicas`: a class less where partitions make the classes, else about a third less.
+    pub fn trial(&self, replicas: u32) -> u32 {
+        match self.shape {
+            Shape::Queue => (2 * replicas).div_ceil(3).min(replicas.saturating_sub(1)).max(1),
+            _ => self.class_below(replicas),
+        }
+    }
+
     /// The next larger class than `replicas`, at most `most`'s.
     pub fn class_above(&self, replicas: u32, most: u32) -> u32 {
         let more = self.capacity(replicas) + 2.0 * EPSILON;

@@ -7,7 +7,7 @@ use super::estimate::arrival::SLOW;
 use super::formula::{Demand, Need, backlog};
 use super::guards::probe::Outcome;
 use super::guards::{Scene, Verdict};
-use super::rules::{Limits, Ups, Wait, down, to_hold, up};
+use super::rules::{Limits, Ups, Wait, down, to_hold, up, worth_waiting};
 use super::state::State;
 
 /// What the formula says.
@@ -59,7 +59,7 @@ impl State {
             // What the next poll's deliveries take anyway is no backlog.
             (self.queue.ready - self.arrival.mean() * self.arrival.calm() * config.poll_interval).max(0.0)
         } else {
-            backlog(&mut self.group, &self.arrival, scene.timing, config, self.seeded)
+            backlog(&mut self.group, &self.arrival, scene.timing, config, (self.seeded, scene.ready > 0, now))
         };
         let left = scene.timing.until_more(config, now);
         let demand = |mu: f64, waiting: f64| {
@@ -314,12 +314,15 @@ impl State {
         let sure = if scene.seen.rabbitmq.is_some() { STATISTICS } else { 0.0 };
         if plan.limits.min == 0 && !verdict.no_zero && idle_for >= config.idle_after.max(sure) && !rest {
             choice.replicas = 0;
+            verdict.to_zero = true;
             return;
         }
-        let most = self.sizing.needs.max().max(plan.low_need);
-        let hold = to_hold(most, plan.mean_need, self.sizing.regret.careful(now));
-        let size = || scene.fleet.size(hold, plan.limits.ceiling, config.over());
-        let lower = if most > 0.0 { size() } else { floor.max(1) };
+        let size = |most: f64| {
+            let most = most.max(plan.low_need);
+            let hold = to_hold(most, plan.mean_need, self.sizing.regret.careful(now));
+            if most > 0.0 { scene.fleet.size(hold, plan.limits.ceiling, config.over()) } else { floor.max(1) }
+        };
+        let lower = size(self.sizing.needs.max());
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let peak = self.sizing.peaks.max() as u32;
         let down_to =
@@ -329,6 +332,12 @@ impl State {
         if next >= spec && down_to(lower) < spec {
             verdict.bounds.push(Bound::TooFew);
         }
+        // A step down is followed by a rest: one that leads further, soon, may be worth more than one now. Known since the
+        // last poll, so that what this one brings makes no difference to it: with more that waits, no step comes sooner.
+        let steps = self.sizing.needs.falls(config.stabilization);
+        let steps = steps.map(|(at, most)| (at - now, down_to(size(most).max(least))));
+        let better_later = worth_waiting(spec, next, scene.timing.rest(config), steps);
+        let waits = std::mem::replace(&mut self.sizing.better_later, better_later);
         let mut probing = false;
         // Hands that are full show nothing of a rate, and a size that cannot be carried out, or taken back, nothing at all.
         let full_hands = verdict.bounds.contains(&Bound::Prefetch);
@@ -338,11 +347,11 @@ impl State {
             let unproven = self.rate.age(now).unwrap_or(now - self.started_at.unwrap_or(now));
             let unproven = unproven.min(scene.timing.steady_for(now));
             if self.guards.probe.due(scene, self.calm_for(now), unproven, self.rate.doubtful()) {
-                next = scene.fleet.class_below(spec).max(floor).max(least);
+                next = scene.fleet.trial(spec).max(floor).max(least);
                 probing = next < spec;
             }
         }
-        if next < spec && !rest {
+        if next < spec && !rest && (probing || !waits) {
             choice.replicas = next;
             self.sizing.regret.lowered(now, spec, self.arrival.mean());
             if probing {
@@ -364,7 +373,9 @@ fn work(scene: &Scene<'_>) -> bool {
 /// Everything else that holds.
 fn bounds(scene: &Scene<'_>, plan: &Plan, floor: u32, known: bool, choice: &Choice, verdict: &mut Verdict) {
     let limits = &plan.limits;
-    if known {
+    if verdict.to_zero {
+        verdict.bounds.push(Bound::Idle);
+    } else if known {
         verdict.bounds.push(plan.need.by.unwrap_or(Bound::Idle));
         if plan.need.replicas > scene.fleet.capacity(limits.ceiling) + 1e-6 {
             verdict.bounds.extend(limits.by);
@@ -380,4 +391,11 @@ fn bounds(scene: &Scene<'_>, plan: &Plan, floor: u32, known: bool, choice: &Choi
     }
     verdict.bounds.sort_unstable();
     verdict.bounds.dedup();
+    if choice.replicas > scene.spec && scene.signals.data == Data::Partial {
+        // What is known asks for more, whatever the rest may hold.
+        let is_unknown = |bound: &Bound| *bound == Bound::Unknown;
+        if let Some(at) = verdict.bounds.iter().position(is_unknown) {
+            verdict.bounds[at..].rotate_left(1);
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::decision::Learned;
+use super::decision::{ConditionKind, Learned};
 use super::estimate::arrival::Arrival;
 use super::estimate::kafka::Group;
 use super::estimate::rabbitmq::Queue;
@@ -53,6 +53,9 @@ pub(super) struct Sizing {
     pub mean: Ewma,
     /// Classes that were needed in the last `peakMemory`.
     pub peaks: MaxWindow,
+    /// A step down that leads further is possible soon.
+    #[serde(default)]
+    pub better_later: bool,
     /// No replica goes before this moment.
     pub no_down_until: Option<f64>,
     /// More was wanted at the last poll.
@@ -61,8 +64,10 @@ pub(super) struct Sizing {
     pub rise_awaited: bool,
     /// Steps down that were wrong.
     pub regret: Regret,
-    /// When data was last usable.
+    /// When data was last usable, and when it was last whole.
     pub known_at: Option<f64>,
+    #[serde(default)]
+    pub whole_at: Option<f64>,
     /// Since when there has been nothing to do at all.
     pub idle_since: Option<f64>,
     /// Since when there has been no backlog.
@@ -85,7 +90,21 @@ impl State {
         state.per_replica = learned.consumers_per_replica.filter(|&m| m > 0);
         state.seeded = learned.commit_gap.is_some();
         state.group.known_phantoms = learned.phantom_lag;
+        state.group.inherited = state.seeded;
         state
+    }
+
+    /// A guard that an earlier leader left standing over so many replicas; by the clock of observations.
+    #[must_use]
+    pub fn with_guard(mut self, kind: ConditionKind, replicas: u32, now: f64) -> Self {
+        match kind {
+            ConditionKind::BreakerOpen => self.guards.breaker.goes_on(now),
+            ConditionKind::DownstreamBound => self.guards.downstream.goes_on(now, replicas),
+            ConditionKind::ScaleConflict => self.guards.conflict.goes_on(now),
+            // What the others are about shows by itself.
+            _ => {}
+        }
+        self
     }
 
     /// There has been no replica since then, as an earlier leader saw; by the clock of observations.

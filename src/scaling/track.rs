@@ -22,10 +22,10 @@ impl State {
             // A replica that just came has all of that time, whoever asked for it.
             self.sizing.idle_since = None;
         }
-        self.guards.conflict.saw(now, before, target);
-        if changed.is_some_and(|before| target.spec < before) {
-            let rest = config.stabilization.max(10.0 * self.timing.pause(config));
-            self.no_down_before(now + rest);
+        let by_others = self.guards.conflict.saw(now, before, target);
+        // Fewer rest for a while; and who asks for more knows what is coming.
+        if changed.is_some_and(|before| target.spec < before || by_others) {
+            self.no_down_before(now + self.timing.rest(config));
         }
         // New pods have all of a cold start.
         let pending = target.ready.is_some_and(|r| r < target.spec);
@@ -71,14 +71,16 @@ impl State {
             // Fewer consumers than replicas run: some are still connecting, and the others do it all.
             let consumers = workers * f64::from(config.consumers_per_replica.unwrap_or(1));
             let attached = queue.consumers.is_none_or(|c| f64::from(c) >= consumers);
-            // The counters tell several polls at once: of a part of those there were fewer, or more, replicas.
-            let steady_for = self.timing.steady_for(seen.now);
-            let whole = sample.filter(|(_, seconds)| steady_for > dt.max(*seconds) + STATISTICS);
+            // The counters tell several polls at once: of a part of those there were fewer, or more, replicas. Who works
+            // while more start is known by the consumers there are: a flood is where a rate shows first.
             let steady = seen.target.ready == Some(seen.target.spec);
+            let steady_for = if steady { self.timing.steady_for(seen.now) } else { 0.0 };
+            let steady_for = steady_for.max(self.queue.alone_for(consumers, seen.now));
+            let whole = sample.filter(|(_, seconds)| steady_for > dt.max(*seconds) + STATISTICS);
             if seen.target.updating {
                 // No sample is what is done meanwhile, nor what the counters tell next: a part of it was.
                 self.queue.interrupt();
-            } else if attached && steady {
+            } else if attached {
                 self.rate.measured(seen.now, whole.into_iter());
             }
             signals
@@ -96,6 +98,14 @@ impl State {
             return signals;
         }
         self.sizing.known_at = Some(seen.now);
+        if signals.data == Data::Full {
+            // What was needed meanwhile is not known, and neither is it right after.
+            let gap = self.sizing.whole_at.map_or(f64::INFINITY, |at| seen.now - at);
+            if gap > dt {
+                self.no_down_before(seen.now + gap.min(config.stabilization));
+            }
+            self.sizing.whole_at = Some(seen.now);
+        }
         self.timing.work_seen(seen.now, signals.new_member_committed, config);
         if !self.timing.shuffling() && seen.target.ready == Some(seen.target.spec) {
             self.per_replica = self.group.members.per_replica(seen.target.ready).or(self.per_replica);

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::decision::{Bound, Condition, ConditionKind, Inputs};
+use super::observation::Retry;
 use super::text::Brief;
 
 /// What the sentence is about.
@@ -16,6 +17,10 @@ pub(super) struct Story<'a> {
     /// Seconds that the newest message waits.
     pub delay: Option<f64>,
     pub target_delay: f64,
+    /// What waits is a lower bound.
+    pub partial: bool,
+    /// What waits in retry topics or queues, if there are any.
+    pub retry: Option<Retry>,
     pub conditions: &'a [Condition],
 }
 
@@ -35,6 +40,11 @@ impl Story<'_> {
         }
         out.push_str(self.reason());
         self.numbers(out)?;
+        match self.retry.map(|retry| retry.lag) {
+            Some(Some(lag)) if lag > 0 => write!(out, "; {lag} wait to be tried again")?,
+            Some(None) => out.push_str("; how many wait to be tried again is not known"),
+            _ => {}
+        }
         for condition in self.conditions {
             write!(out, "; {}", condition.kind.as_str())?;
             if let Some(first) = condition.partitions.first() {
@@ -87,7 +97,8 @@ impl Story<'_> {
             write!(out, "; {} messages/s arrive", Brief(arrival))?;
         }
         if let Some(lag) = i.lag {
-            write!(out, ", {lag} wait")?;
+            let at_least = if self.partial { "at least " } else { "" };
+            write!(out, ", {at_least}{lag} wait")?;
             if let Some(delay) = self.delay.filter(|_| lag > 0) {
                 write!(out, " ({} s; target {} s)", Brief(delay), Brief(self.target_delay))?;
             }

@@ -10,11 +10,12 @@ use kube::api::{Patch, PatchParams};
 use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 
+use super::budget::Budget;
 use super::collector::on_grid;
 use super::observe::{Sample, Trouble, observation};
 use super::pen::Pen;
 use super::registry::{Front, Registration, Source};
-use super::report;
+use super::report::{self, Haste};
 use super::targets::{Target as Known, TargetKey};
 use crate::api::conditions::{self, Reason};
 use crate::api::consumer::TargetKind;
@@ -24,7 +25,7 @@ use crate::controllers::failure::Failure;
 use crate::controllers::reconciler::annotated;
 use crate::controllers::status;
 use crate::runtime::metrics::ConsumerFigures;
-use crate::scaling::{self, Decision, State, Target};
+use crate::scaling::{self, Bound, ConditionKind, Decision, State, Target};
 
 /// How often figures that moved are written when nothing else changed.
 const FIGURES_EVERY: Duration = Duration::from_secs(60);
@@ -64,8 +65,10 @@ pub struct Seat {
     /// When a status that was sent is written, or is to be sent once more.
     sent_until: Instant,
     refused: Arc<Mutex<Option<Refused>>>,
-    said: Option<(u32, &'static str)>,
-    heard: Option<String>,
+    said: Option<(u32, Bound)>,
+    /// Other reasons for the same count: those that were said, and those that were written.
+    sayings: Budget,
+    writings: Budget,
 }
 
 impl Seat {
@@ -81,6 +84,13 @@ impl Seat {
             let ago = Timestamp::now().duration_since(since).as_secs_f64();
             state = state.at_zero_since(now - ago.max(0.0));
         }
+        let replicas = status.and_then(|status| u32::try_from(status.desired_replicas?).ok()).unwrap_or(0);
+        for condition in status.map_or(&[][..], |status| &status.conditions) {
+            let kind = ConditionKind::ALL.into_iter().find(|kind| kind.as_str() == condition.type_);
+            if let Some(kind) = kind.filter(|_| condition.status == "True") {
+                state = state.with_guard(kind, replicas, now);
+            }
+        }
         Self {
             next: Instant::now(),
             state: Some(state),
@@ -93,7 +103,8 @@ impl Seat {
             sent_until: Instant::now(),
             refused: Arc::default(),
             said: None,
-            heard: None,
+            sayings: Budget::default(),
+            writings: Budget::default(),
         }
     }
 
@@ -197,7 +208,11 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
     let refused = {
         let mut refused = seat.refused.lock().unwrap_or_else(PoisonError::into_inner);
         // A patch without an answer may have taken effect, and somebody else may have done the same.
-        refused.take_if(|refused| known.as_ref().is_some_and(|known| known.wanted == refused.to));
+        let had = |refused: &Refused| known.as_ref().is_some_and(|known| known.wanted == refused.to);
+        // And what is not wanted any more is missed by nobody.
+        let over =
+            decision.as_ref().zip(known.as_ref()).is_some_and(|(is, known)| is.replicas == known.wanted);
+        refused.take_if(|refused| over || had(refused));
         refused.as_ref().map(|refused| refused.words.clone())
     };
     let after = report::status(&report::Input {
@@ -256,13 +271,17 @@ fn tell(
     );
     let standing: Vec<_> = decision.conditions.iter().map(|condition| condition.kind.as_str()).collect();
     ctx.metrics.consumer_guards(namespace, &name, &standing);
-    let now = (decision.replicas, decision.bound.as_str());
-    if seat.said == Some(now) {
+    let said = (decision.replicas, decision.bound);
+    let before = seat.said;
+    if before == Some(said) {
         return;
     }
-    let first = seat.said.is_none();
-    let moved = seat.said.is_some_and(|(replicas, _)| replicas != decision.replicas);
-    seat.said = Some(now);
+    let is_reason =
+        |(replicas, bound): (u32, Bound)| replicas == said.0 && !bound.is_guard() && !said.1.is_guard();
+    if before.is_some_and(is_reason) && !seat.sayings.take(Instant::now()) {
+        return;
+    }
+    seat.said = Some(said);
     ctx.metrics.scaling_decision(namespace, &name, decision.bound.as_str());
     tracing::info!(
         kind = "Consumer",
@@ -273,12 +292,12 @@ fn tell(
         detail = decision.message,
         "decided"
     );
-    if moved || !first && seat.heard.as_deref() != Some(decision.bound.as_str()) {
+    // What a leader finds is no change.
+    if before.is_some() {
         let note =
             format!("{} replicas ({}): {}", decision.replicas, decision.bound.as_str(), decision.message);
         ctx.events.publish(registration.consumer.object_ref(&()), false, "Decided", "Scale", &note);
     }
-    seat.heard = Some(decision.bound.as_str().to_owned());
 }
 
 /// One patch of `/scale`. The poll does not wait for it; the next patch does.
@@ -383,7 +402,12 @@ fn write(
     // After a failed write nobody knows what the API server has: what the watch shows is the base.
     let again = seat.pen.failed.load(Ordering::Acquire);
     let before = if again { shown(ctx, registration) } else { before };
-    let urgent = again || seat.pen.written().is_none() || report::urgent(&before, &after);
+    let now = Instant::now();
+    let haste = report::haste(&before, &after);
+    let urgent = again
+        || seat.pen.written().is_none()
+        || haste == Haste::News
+        || haste == Haste::Reason && seat.writings.has(now);
     seat.put_off = false;
     if before == after {
         seat.pen.failed.store(false, Ordering::Release);
@@ -396,8 +420,11 @@ fn write(
         seat.put_off = true;
         return;
     }
-    seat.sent_until = Instant::now() + PATCH_TIMEOUT;
-    seat.figures_at = Instant::now();
+    if haste == Haste::Reason {
+        seat.writings.take(now);
+    }
+    seat.sent_until = now + PATCH_TIMEOUT;
+    seat.figures_at = now;
     let (ctx, registration, pen) = (ctx.clone(), registration.clone(), seat.pen.clone());
     tokio::spawn(async move {
         let written = tokio::time::timeout(

@@ -12,9 +12,11 @@
 //! * [`targets`]: what is known of Deployments, StatefulSets and autoscalers; [`own`]: of own patches (pure)
 //! * [`registry`]: which Consumers are to be decided for
 //! * [`collector`]: the poll; [`observe`]: from offsets, or the depth of queues, to an observation
-//! * [`report`]: from a decision to status (pure); [`act`]: patch and status; [`pen`]: one hand at a time
+//! * [`report`]: from a decision to status (pure); [`act`]: patch and status; [`pen`]: one hand at a time; [`budget`]: how
+//!   often what comes and goes with the load is told
 
 pub mod act;
+pub mod budget;
 pub mod collector;
 pub mod environment;
 pub mod keys;

@@ -92,17 +92,42 @@ fn second(moment: Timestamp) -> String {
     Timestamp::from_second(moment.as_second()).unwrap_or(moment).to_string()
 }
 
-/// Whether the difference has to be written at once, or may wait for its minute.
+/// How soon the difference between two statuses has to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Haste {
+    /// Figures moved: once a minute.
+    Figures,
+    /// The same count for another reason, as it comes and goes with the load: at once, as long as that is seldom.
+    Reason,
+    /// At once.
+    News,
+}
+
+/// How soon the difference has to be written.
 #[must_use]
-pub fn urgent(before: &ConsumerStatus, after: &ConsumerStatus) -> bool {
+pub fn haste(before: &ConsumerStatus, after: &ConsumerStatus) -> Haste {
     // A guard's words may carry numbers that move: its standing is what matters.
     let standing = |status: &ConsumerStatus| -> Vec<(String, String, String)> {
         status.conditions.iter().map(|c| (c.type_.clone(), c.status.clone(), c.reason.clone())).collect()
     };
-    standing(before) != standing(after)
+    let decided = |status: &ConsumerStatus| {
+        let decision = status.decision.as_ref()?;
+        let bounds = std::iter::once(&decision.bound).chain(&decision.also);
+        let guards: Vec<Bound> =
+            bounds.filter_map(|name| Bound::named(name)).filter(|bound| bound.is_guard()).collect();
+        Some((decision.replicas, guards))
+    };
+    if standing(before) != standing(after)
         || before.observed_generation != after.observed_generation
-        || before.decision != after.decision
+        || decided(before) != decided(after)
         || before.replicas != after.replicas
+    {
+        Haste::News
+    } else if before.decision == after.decision {
+        Haste::Figures
+    } else {
+        Haste::Reason
+    }
 }
 
 fn learned(decision: &Decision) -> Option<LearnedStatus> {
@@ -306,12 +331,18 @@ mod tests {
     }
 
     #[test]
-    fn a_figure_that_moves_is_not_urgent_and_a_decision_is() {
-        let before = ConsumerStatus::default();
-        let mut after = before.clone();
-        after.lag = Some(LagStatus { messages: Some(7), ..LagStatus::default() });
-        assert!(!urgent(&before, &after));
-        after.decision = Some(DecisionStatus { replicas: 2, ..DecisionStatus::default() });
-        assert!(urgent(&before, &after));
+    fn another_count_and_a_guard_are_news_and_another_reason_for_the_same_count_is_less() {
+        let decided = |replicas, bound: &str| ConsumerStatus {
+            decision: Some(DecisionStatus { replicas, bound: bound.into(), ..DecisionStatus::default() }),
+            ..ConsumerStatus::default()
+        };
+        let before = decided(2, "Rate");
+        let mut figures = before.clone();
+        figures.lag = Some(LagStatus { messages: Some(7), ..LagStatus::default() });
+        assert_eq!(haste(&before, &figures), Haste::Figures);
+        assert_eq!(haste(&before, &decided(2, "Lag")), Haste::Reason);
+        for news in [ConsumerStatus::default(), decided(3, "Rate"), decided(2, "Breaker")] {
+            assert_eq!(haste(&before, &news), Haste::News);
+        }
     }
 }

@@ -30,6 +30,9 @@ pub(in crate::scaling) struct Group {
     unreadable: bool,
     /// Messages that an earlier leader knew to be none, until the first look.
     pub known_phantoms: Option<u64>,
+    /// An earlier leader knew the group.
+    #[serde(default)]
+    pub inherited: bool,
 }
 
 impl Group {
@@ -81,11 +84,17 @@ impl Group {
 
     /// A new leader finds no replicas, and as much waiting as was no message before: it still is none.
     fn recognise(&mut self, config: &Config, seen: &Observation) {
-        let Some(known) = self.known_phantoms else { return };
+        let Some(known) = self.known_phantoms else {
+            if std::mem::take(&mut self.inherited) {
+                // An earlier leader took nothing that waits here for a marker.
+                self.parts.iter_mut().filter(|p| p.lag > 0.0).for_each(|p| p.news = true);
+            }
+            return;
+        };
         if self.parts.iter().any(|p| !p.usable) && seen.target.spec == 0 {
             return;
         }
-        self.known_phantoms = None;
+        (self.known_phantoms, self.inherited) = (None, false);
         #[allow(clippy::cast_precision_loss)]
         let (known, tolerance) = (known as f64, config.lag_tolerance as f64);
         let lags = || self.parts.iter().map(|p| p.lag);

@@ -63,6 +63,8 @@ struct Poll {
     arrival: f64,
     partitions: u32,
     waiting: u32,
+    /// The part of `lag` that no commit of the interval touched.
+    stands: f64,
 }
 
 impl Interval {
@@ -74,7 +76,7 @@ impl Interval {
         Sample {
             messages: poll.progressed,
             seconds: now - self.since,
-            saturated: self.lag.min(poll.lag) > slack,
+            saturated: self.lag.min(poll.lag - poll.stands) > slack,
         }
     }
 }
@@ -202,6 +204,10 @@ impl Members {
         for part in parts.iter().filter(|p| p.usable && !p.stuck) {
             if let Some(watch) = part.owner.and_then(|o| self.list.get_mut(o)) {
                 watch.now.add(part);
+                // What stands does not show that its member has its hands full.
+                if watch.interval.is_some_and(|interval| part.moved_at < interval.since) {
+                    watch.now.stands += part.lag;
+                }
             }
         }
         for watch in self.list.iter_mut().filter(|w| !w.foreign) {

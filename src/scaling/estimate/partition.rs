@@ -54,6 +54,12 @@ pub(in crate::scaling) struct Track {
     pub new_owner: bool,
     pub stuck: bool,
     pub phantom: bool,
+    /// What waited when it was first seen, and when that was, until a commit moves: whether anybody works on it is not known.
+    #[serde(default)]
+    found: Option<(f64, f64)>,
+    /// Something came that no commit has followed: a message, and no marker behind those that are done.
+    #[serde(default)]
+    pub news: bool,
     /// Since when more has arrived than one member can do, and whether for long.
     pub above_since: Option<f64>,
     pub hot: bool,
@@ -149,12 +155,13 @@ impl Track {
         {
             self.lag = end.saturating_sub(position).max(0) as f64;
         }
+        self.found.get_or_insert((self.lag, committed_at));
         if self.progressed > 0.0 {
             // What is done within a poll came after the last one.
             let since = self.waiting_since.or((committed_at - last < TWO_POLLS).then_some(last));
             self.gap = since.map(|since| committed_at - since);
             self.moved_at = committed_at;
-            self.waiting_since = None;
+            (self.waiting_since, self.news, self.found) = (None, false, Some((0.0, 0.0)));
         }
         if self.lag <= 0.0 {
             self.waiting_since = None;
@@ -184,6 +191,7 @@ impl Track {
             self.slow.add(arrived / dt, dt, SLOW);
             if arrived > 0.0 {
                 self.end_moved = (at, hw);
+                self.news = true;
             }
         }
         (self.end, self.end_at, self.hw) = (end, at, hw);
@@ -255,7 +263,7 @@ impl Track {
     pub fn known_phantom(&mut self, now: f64) {
         /// Longer than anything is asked to stand.
         const LONG: f64 = 1e6;
-        self.phantom = true;
+        (self.phantom, self.news) = (true, false);
         (self.moved_at, self.end_moved.0) = (now - LONG, now - LONG);
     }
 
@@ -265,8 +273,14 @@ impl Track {
             topic_id: self.topic_id.clone(),
             owner: self.owner,
             named_at: self.named_at,
+            found: Some((0.0, 0.0)),
             ..Self::default()
         };
+    }
+
+    /// Messages that were found at the start, less than `patience` seconds ago, and that nobody was seen to work on.
+    pub fn inherited(&self, now: f64, patience: f64) -> f64 {
+        self.found.filter(|&(_, at)| now - at < patience).map_or(0.0, |(lag, _)| lag)
     }
 
     /// Work waits here that a member can do.

@@ -44,6 +44,9 @@ pub(in crate::scaling) struct Queue {
     #[serde(default)]
     done_at: Option<f64>,
     busy: bool,
+    /// Consumers, and since when there are so many.
+    #[serde(default)]
+    crew: Option<(u32, f64)>,
     /// Messages ready, and unacknowledged, at the last usable poll.
     pub ready: f64,
     pub unacked: f64,
@@ -94,6 +97,10 @@ impl Queue {
             came(before, seen)
         });
         self.seen = Some(seen);
+        self.crew = seen.consumers.map(|count| match self.crew {
+            Some((before, since)) if before == count => (count, since),
+            _ => (count, now),
+        });
         #[allow(clippy::cast_precision_loss)]
         {
             (self.ready, self.unacked) = (seen.ready as f64, seen.unacked as f64);
@@ -199,6 +206,13 @@ impl Queue {
         let told = Told::Settled(self.pending as f64, waited);
         (self.settled_at, self.pending) = (Some(now), 0);
         told
+    }
+
+    /// Seconds for which exactly so many consumers have been there.
+    pub fn alone_for(&self, consumers: f64, now: f64) -> f64 {
+        self.crew
+            .filter(|&(count, _)| (f64::from(count) - consumers).abs() < 0.5)
+            .map_or(0.0, |(_, since)| now - since)
     }
 
     /// What is measured now would be no sample of ordinary work.

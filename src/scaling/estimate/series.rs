@@ -57,6 +57,12 @@ impl MaxWindow {
     pub fn max(&self) -> f64 {
         self.entries.front().map_or(0.0, |&(_, _, v)| v)
     }
+
+    /// What [`Self::max`] will be, and from when on, if nothing larger than now comes: one for each time that it falls.
+    pub fn falls(&self, span: f64) -> impl Iterator<Item = (f64, f64)> {
+        let leaves = self.entries.iter().map(move |&(_, last, _)| last + span);
+        leaves.zip(self.entries.iter().skip(1).map(|&(_, _, value)| value))
+    }
 }
 
 /// The last few samples of something rare.

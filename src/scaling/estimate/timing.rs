@@ -204,6 +204,12 @@ impl Timing {
         (self.shuffle_since, self.members_work_since) = (None, None);
     }
 
+    /// Seconds from one step down to the next: each moves partitions.
+    pub fn rest(&self, config: &Config) -> f64 {
+        const PAUSES: f64 = 10.0;
+        config.stabilization.max(PAUSES * self.pause(config))
+    }
+
     /// Seconds for which replicas and members have been the same and ready.
     pub fn steady_for(&self, now: f64) -> f64 {
         self.changed_at.map_or(0.0, |at| now - at)

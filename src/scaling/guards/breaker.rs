@@ -127,6 +127,11 @@ impl Memory {
         verdict.conditions.push(Condition::new(ConditionKind::BreakerOpen, detail));
     }
 
+    /// An earlier leader left it open. A whole window has to be clean, as after the last dead letter.
+    pub fn goes_on(&mut self, now: f64) {
+        self.open = Some(Open { since: now, bad_at: now, step_at: None });
+    }
+
     /// A scale-up was let through.
     pub fn stepped(&mut self, now: f64) {
         if let Some(open) = &mut self.open {

@@ -38,17 +38,25 @@ impl Memory {
     /// Looks at the target's count, and at what it was at the last look.
     ///
     /// Who undoes a patch at once, as tools do that keep what Git says, is seen by this only: the count is what it was before.
-    pub fn saw(&mut self, now: f64, before: Option<u32>, target: &Target) {
+    /// True if somebody else wrote it.
+    pub fn saw(&mut self, now: f64, before: Option<u32>, target: &Target) -> bool {
         let patched = target.accepted > std::mem::replace(&mut self.accepted, target.accepted);
         let was = if patched { target.asked.or_else(|| self.asked.back().copied()) } else { before };
         // Where own patches are not counted, one may become visible late.
         let ours = target.accepted == 0 && self.asked.contains(&target.spec);
-        if was.is_some_and(|was| was != target.spec) && !ours {
+        let foreign = was.is_some_and(|was| was != target.spec) && !ours;
+        if foreign {
             if self.foreign.len() == WRITES {
                 self.foreign.pop_front();
             }
             self.foreign.push_back(now);
         }
+        foreign
+    }
+
+    /// An earlier leader saw a conflict: it lasts, unless nothing foreign comes.
+    pub fn goes_on(&mut self, now: f64) {
+        self.foreign = std::iter::repeat_n(now, WRITES).collect();
     }
 
     pub fn check(&mut self, scene: &Scene<'_>, verdict: &mut Verdict) {

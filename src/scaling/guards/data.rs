@@ -11,14 +11,26 @@ use super::{Scene, Verdict};
 
 /// No usable data since `known_at` (or the start): hold, and after `onUnknown.after` raise to `onUnknown.replicas`.
 /// Part of it: never lower.
-pub(in crate::scaling) fn known(scene: &Scene<'_>, known_at: Option<f64>, verdict: &mut Verdict) {
+pub(in crate::scaling) fn known(
+    scene: &Scene<'_>,
+    group: &Group,
+    known_at: Option<f64>,
+    verdict: &mut Verdict,
+) {
+    let kafka = scene.seen.kafka.as_ref();
+    let said = || kafka.and_then(|kafka| kafka.partitions.iter().find_map(|part| part.error.as_deref()));
     match scene.signals.data {
         Data::Full => {}
         Data::Partial => {
             verdict.no_down = true;
             verdict.bounds.push(Bound::Unknown);
-            let detail = "what is known is a lower bound".to_owned();
-            verdict.conditions.push(Condition::new(ConditionKind::PartialData, detail));
+            let unknown = kafka.map_or(&[][..], |_| &group.parts);
+            let unknown = unknown.iter().filter(|part| !part.usable).map(|part| part.tp.clone()).collect();
+            let detail = match said() {
+                Some(words) => format!("not known, so that what is known is a lower bound: {words}"),
+                None => "what is known is a lower bound".to_owned(),
+            };
+            verdict.conditions.push(Condition::named(ConditionKind::PartialData, unknown, detail));
         }
         Data::Missing => {
             (verdict.no_up, verdict.no_down) = (true, true);
@@ -29,7 +41,10 @@ pub(in crate::scaling) fn known(scene: &Scene<'_>, known_at: Option<f64>, verdic
             {
                 verdict.at_least(replicas);
             }
-            let detail = format!("no usable data for {}", Lasting(lasted));
+            let mut detail = format!("no usable data for {}", Lasting(lasted));
+            if let Some(words) = said() {
+                detail = format!("{detail}: {words}");
+            }
             verdict.conditions.push(Condition::new(ConditionKind::DataUnknown, detail));
         }
     }

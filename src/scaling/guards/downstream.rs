@@ -187,6 +187,19 @@ impl Memory {
         }
     }
 
+    /// An earlier leader found that more than `replicas` brought nothing.
+    pub fn goes_on(&mut self, now: f64, replicas: u32) {
+        let limit = Limit {
+            replicas,
+            until: now + RETRY.0,
+            took_back: true,
+            tried: (replicas, 0.0),
+            left: None,
+            judged: true,
+        };
+        (self.limit, self.failures) = (Some(limit), 1);
+    }
+
     pub fn check(&mut self, scene: &Scene<'_>, verdict: &mut Verdict) {
         let Some(limit) = &mut self.limit else { return };
         verdict.bounds.push(Bound::Downstream);

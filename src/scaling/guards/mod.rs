@@ -51,6 +51,7 @@ pub(super) struct Scene<'a> {
 
 /// What guards say about this poll.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_excessive_bools)] // independent facts, not a state
 pub(super) struct Verdict {
     /// No more replicas than now, but always 0 → 1.
     pub no_up: bool,
@@ -64,6 +65,8 @@ pub(super) struct Verdict {
     pub back_to: Option<u32>,
     /// At least this many.
     pub raise_to: Option<u32>,
+    /// There is nothing left to do for anybody.
+    pub to_zero: bool,
     /// Decide, but write nothing.
     pub no_patch: Option<&'static str>,
     pub bounds: Vec<Bound>,

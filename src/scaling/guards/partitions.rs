@@ -38,6 +38,7 @@ pub(in crate::scaling) fn flag(
         // With no replica nothing could have moved: what waits then may well be messages.
         part.phantom = part.lag > 0.0
             && part.lag <= tolerance
+            && !part.news
             && (part.phantom && part.still_for(now) > phantom_after
                 || ready > 0 && part.still_for(now).min(timing.steady_for(now)) > phantom_after);
         let hot = good.is_some_and(|g| part.slow.cautious() > if part.hot { COOL * g } else { g });
@@ -47,10 +48,15 @@ pub(in crate::scaling) fn flag(
     stuck(group, timing, now, ready);
 }
 
+/// Seconds without a commit after which a partition with lag can be stuck.
+pub(in crate::scaling) fn patience(timing: &Timing) -> f64 {
+    timing.learned_gap().map_or(STUCK_UNSURE, |gap| STUCK.0.max(STUCK.1 * gap))
+}
+
 fn stuck(group: &mut Group, timing: &Timing, now: f64, ready: u32) {
     let lags = |p: &&mut Track| p.usable && p.lag > 0.0 && !p.phantom;
     let able = ready > 0 && timing.unstable_since.is_none();
-    let patience = timing.learned_gap().map_or(STUCK_UNSURE, |gap| STUCK.0.max(STUCK.1 * gap));
+    let patience = patience(timing);
     let steady = timing.steady_for(now);
     let waits = |p: &Track| p.waiting_for(now).min(steady);
     // Owners of partitions that moved lately are alive.

@@ -169,12 +169,47 @@ fn a_transaction_marker_is_not_lag() {
             part.hw = part.end;
         }
     };
+    world.run(30, 12);
     let decision = world.run(100, 0);
     assert!(has(&decision, ConditionKind::PhantomLag), "{}", decision.message);
     assert_eq!(world.run(400, 0).replicas, 0, "a marker does not keep a replica");
     // At zero, a message beside the marker wakes one.
     world.arrive(1);
     assert_eq!(world.second().replicas, 1);
+}
+
+/// A job that takes longer than anything stands, in each partition or in one.
+fn long_jobs(messages: i64) -> World {
+    let mut world = settled(1, 7);
+    world.run(60, 0);
+    world.rate = 0.0;
+    (world.config.min_replicas, world.config.idle_after) = (0, 60.0);
+    world.arrive(messages);
+    world
+}
+
+#[test]
+fn a_message_that_takes_long_is_no_transaction_marker() {
+    // Its replica was taken away in the middle of the job, and none came back for it.
+    for messages in [1, 12] {
+        let mut world = long_jobs(messages);
+        for _ in 0..1_500 {
+            let decision = world.second();
+            assert!(decision.replicas >= 1, "{}", decision.message);
+            assert!(!has(&decision, ConditionKind::PhantomLag), "{}", decision.message);
+        }
+    }
+}
+
+#[test]
+fn a_new_leader_takes_a_message_that_takes_long_for_no_marker() {
+    let mut world = long_jobs(1);
+    let learned = world.run(30, 0).status.learned.rounded();
+    world.state = State::seeded(&learned);
+    for _ in 0..600 {
+        let decision = world.second();
+        assert!(decision.replicas >= 1, "{}", decision.message);
+    }
 }
 
 #[test]
@@ -187,6 +222,7 @@ fn a_new_leader_at_zero_is_not_woken_by_transaction_markers() {
             part.hw = part.end;
         }
     };
+    world.run(30, 12);
     let learned = world.run(700, 0).status.learned.rounded();
     assert_eq!((world.spec, learned.phantom_lag), (0, Some(12)));
     world.state = State::seeded(&learned);

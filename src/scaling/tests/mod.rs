@@ -1,5 +1,6 @@
 //! Behaviour, told as sentences. `world` is a hand-moved group: tests say what happens each second.
 
+mod gaps;
 mod guards;
 mod held;
 mod learned;

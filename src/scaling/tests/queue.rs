@@ -15,6 +15,8 @@ pub(super) struct Shop {
     shown: (u64, u64),
     pub replicas: u32,
     updating: bool,
+    /// Replicas that were asked for and do not work yet.
+    starting: u32,
     /// Messages that are ready whenever somebody looks, on their way to a consumer that waits for them.
     on_their_way: u64,
     /// Seconds by which `ack` moves later than `publish`.
@@ -34,6 +36,7 @@ impl Shop {
             shown: (50_000, 0),
             replicas: 4,
             updating: false,
+            starting: 0,
             on_their_way: 0,
             acks_late: 0,
         }
@@ -64,7 +67,7 @@ impl Shop {
         Observation {
             now: f64::from(self.now),
             target: Target {
-                spec: self.replicas,
+                spec: self.replicas + self.starting,
                 ready: Some(self.replicas),
                 updating: self.updating,
                 ..Target::default()
@@ -107,6 +110,16 @@ fn what_consumers_of_a_queue_do_is_measured() {
     assert!(shop.measured_lately(20));
     (0..240).for_each(|_| _ = shop.second(7));
     shop.seconds(20, 7, 7.0);
+}
+
+#[test]
+fn what_a_replica_does_is_measured_while_more_of_them_start() {
+    // A flood is where it shows first, and where it decides how many are too many.
+    let mut shop = Shop::new();
+    (shop.replicas, shop.starting) = (1, 11);
+    let known = (0..30).find(|_| shop.second(20).inputs.mu_age.is_some()).expect("measured");
+    assert!(known < 20, "{known} s");
+    assert!((19.5..20.5).contains(&shop.second(20).inputs.mu.unwrap()));
 }
 
 #[test]
@@ -221,7 +234,7 @@ fn a_rate_that_an_earlier_leader_measured_is_doubted_after_ten_minutes_and_no_so
     // By that rate, twelve are what 35 messages/s need.
     shop.state = State::seeded(&Learned { rate_per_replica: Some(3.6), ..Learned::default() });
     let patches = shop.obeys(900);
-    assert!(matches!(patches[..], [(600.., 11), ..]), "{patches:?}");
+    assert!(matches!(patches[..], [(600.., 8), ..]), "{patches:?}");
 }
 
 #[test]

@@ -11,7 +11,8 @@ use super::members::{Members, Signs, Told, Wanted};
 use super::offsets::{self, Ends, GroupOffsets, TopicEnds};
 use super::outside::Outside;
 use super::retention::Retention;
-use super::{Side, crowd, pods, side};
+use super::{Side, Trouble, crowd, pods, side};
+use crate::api::conditions::Reason;
 use crate::api::consumer::Isolation as ApiIsolation;
 use crate::brokers::kafka::{
     ErrorCode, GroupKind as Kind, GroupState as Seen, Isolation, KafkaError, KafkaHandle, OffsetQuery,
@@ -55,7 +56,7 @@ struct Topic {
 /// What a topic was said to be, and when.
 struct Described {
     at: Instant,
-    known: Result<Topic, String>,
+    known: Result<Topic, KafkaError>,
 }
 
 impl Described {
@@ -82,7 +83,7 @@ pub struct Sample {
     at: f64,
     committed_at: f64,
     end_at: f64,
-    topics: HashMap<String, Result<Topic, String>>,
+    topics: HashMap<String, Result<Topic, KafkaError>>,
     committed: HashMap<String, Result<GroupOffsets, KafkaError>>,
     groups: HashMap<String, Told>,
     /// Groups that are there and no groups of consumers.
@@ -93,6 +94,42 @@ pub struct Sample {
     ends: TopicEnds,
     retention: Option<f64>,
     side: HashMap<String, Side>,
+}
+
+impl Sample {
+    fn partitions_of(&self, topic: &str) -> i32 {
+        self.topics.get(topic).and_then(|known| known.as_ref().ok()).map_or(0, |topic| topic.partitions)
+    }
+
+    /// Why nothing of what the group reads is known, if that is so.
+    pub fn trouble(&self, group: &registry::Group) -> Option<Trouble> {
+        if let Some(Err(error)) = self.committed.get(&group.name)
+            && error.code != ErrorCode::GroupIdNotFound
+        {
+            return Some(Trouble::of(&error.clone().into()));
+        }
+        let troubles = group.topics.iter().map(|topic| self.topic_trouble(topic));
+        // What is known of the others is said by the condition PartialData.
+        troubles.collect::<Option<Vec<_>>>()?.into_iter().next()
+    }
+
+    /// Why nothing is known of a topic, if that is so.
+    fn topic_trouble(&self, topic: &str) -> Option<Trouble> {
+        match self.topics.get(topic)? {
+            Err(error) if error.code == ErrorCode::UnknownTopicOrPartition => {
+                Some(Trouble { reason: Reason::NotFound, message: format!("topic {topic:?} does not exist") })
+            }
+            Err(error) => Some(Trouble::of(&error.clone().into())),
+            Ok(_) => {
+                let ends = self.ends.get(topic)?;
+                let words = ends.iter().map(|ends| ends.error.as_deref()).collect::<Option<Vec<_>>>()?;
+                let first = words.first()?;
+                let message =
+                    format!("failed to read the end of every partition of topic {topic:?}: {first}");
+                Some(Trouble { reason: Reason::Unknown, message })
+            }
+        }
+    }
 }
 
 /// Reads what the due Consumers need.
@@ -142,7 +179,7 @@ pub async fn read(
 }
 
 /// All partitions by name; of their ends, nothing is known yet.
-fn named(topics: &HashMap<String, Result<Topic, String>>, facts: &mut Facts) -> TopicEnds {
+fn named(topics: &HashMap<String, Result<Topic, KafkaError>>, facts: &mut Facts) -> TopicEnds {
     let known = topics.iter().filter_map(|(name, known)| Some((name, known.as_ref().ok()?)));
     known
         .map(|(name, topic)| {
@@ -188,12 +225,13 @@ async fn topics(
                 id: topic.topic_id.into(),
                 partitions: i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX),
             });
-            facts.topics.insert(name, Described { at: asked, known: known.map_err(|error| error.message) });
+            facts.topics.insert(name, Described { at: asked, known });
         }
     }
     for topic in wanted {
-        let known = facts.topics.get(&topic).map(|topic| topic.known.clone());
-        sample.topics.insert(topic, known.unwrap_or_else(|| Err("not described".into())));
+        if let Some(described) = facts.topics.get(&topic) {
+            sample.topics.insert(topic, described.known.clone());
+        }
     }
     Ok(())
 }
@@ -293,7 +331,7 @@ async fn ends(
     }
     for group in all_groups(due).filter(|group| group.isolation == ApiIsolation::ReadCommitted) {
         for topic in &group.topics {
-            for partition in 0..sample.topics[topic].as_ref().map_or(0, |topic| topic.partitions) {
+            for partition in 0..sample.partitions_of(topic) {
                 stable.insert(query(topic, partition, OffsetSpec::Latest));
             }
         }
@@ -365,7 +403,7 @@ fn kafka(sample: &Sample, source: &registry::Group, target: &TargetKey) -> Kafka
             Some(Ok(known)) => known,
             // A topic that is not there has a partition that is not known: nothing is zero.
             missing => {
-                let error = missing.and_then(|known| known.as_ref().err().cloned());
+                let error = missing.and_then(|known| Some(known.as_ref().err()?.message.clone()));
                 partitions.push(Partition {
                     tp: format!("{topic}/0").into(),
                     topic_id: None,
@@ -463,7 +501,12 @@ mod tests {
     #[test]
     fn a_topic_that_was_not_there_is_asked_for_again_at_the_next_poll() {
         let at = Instant::now();
-        let missing = Described { at, known: Err("unknown topic".to_owned()) };
+        let error = KafkaError {
+            operation: "describe topic".into(),
+            code: ErrorCode::UnknownTopicOrPartition,
+            message: "unknown topic".into(),
+        };
+        let missing = Described { at, known: Err(error) };
         let known = Described { at, known: Ok(Topic { id: "a".into(), partitions: 1 }) };
         let soon = at + Duration::from_secs(1);
         assert_eq!((missing.is_stale(soon), known.is_stale(soon)), (true, false));

@@ -65,6 +65,7 @@ impl Sample {
     pub fn trouble(&self, registration: &Registration) -> Option<Trouble> {
         match (self, &registration.source) {
             (Self::Nothing(trouble), _) => Some(trouble.clone()),
+            (Self::Kafka(sample), Source::Kafka(group)) => sample.trouble(group),
             (Self::Rabbitmq(sample), Source::Rabbitmq(queue)) => sample.trouble(queue),
             _ => None,
         }
