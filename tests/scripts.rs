@@ -81,7 +81,8 @@ fn coverage_that_cannot_be_measured_is_no_success_and_in_ci_stands_in_the_last_l
 /// `twice` with a cargo whose first run fails `failing`, and whose second one ends with `second`.
 fn tried_twice(name: &str, failing: &[&str], second: i32) -> (Output, Stage) {
     let stage = Stage::new(name);
-    let lines: String = failing.iter().map(|test| format!("echo 'test {test} ... FAILED'\n")).collect();
+    let lines: Vec<_> = failing.iter().map(|test| format!("echo 'test {test} ... FAILED'\n")).collect();
+    let lines = lines.concat();
     let first = format!("echo 'test fine ... ok'\n{lines}exit 101");
     stage.command(
         "cargo",

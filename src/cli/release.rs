@@ -136,7 +136,7 @@ pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
         match args.output.structured(&Report { objects: &held }) {
             Some(text) => print(&text?)?,
             None => {
-                say(&format!("Released {released} of {}; nothing was changed at the brokers.", held.len()))?
+                say(&format!("Released {released} of {}; nothing was changed at the brokers.", held.len()))?;
             }
         }
         let failed = held.iter().any(|held| held.error.is_some());

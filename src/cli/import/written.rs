@@ -75,22 +75,20 @@ fn ends(binding: &Binding) -> String {
 /// Prints or saves what was found, and says on standard error how much it was.
 pub fn write(args: &Args, found: &Found) -> Result<(), CliError> {
     let manifests = manifests(found)?;
-    let files = match args.output {
-        Format::Json => Some("json"),
-        _ => Some("yaml"),
-    }
-    .filter(|_| args.out.is_some());
-    if let (Some(folder), Some(extension)) = (&args.out, files) {
+    if let Some(folder) = &args.out {
+        let extension = if args.output == Format::Json { "json" } else { "yaml" };
         for manifest in &manifests {
             save(folder, manifest, extension)?;
         }
     }
     match args.output {
         Format::Table | Format::Wide => print(&table(&manifests, args.output == Format::Wide))?,
-        _ if args.out.is_some() => {}
+        Format::Json | Format::Yaml if args.out.is_some() => {}
         Format::Json => print(&pretty(&list(&manifests))?)?,
         Format::Yaml => {
-            print(&manifests.iter().map(|manifest| format!("---\n{}", manifest.yaml)).collect::<String>())?
+            let documents: Vec<_> =
+                manifests.iter().flat_map(|manifest| ["---\n", manifest.yaml.as_str()]).collect();
+            print(&documents.concat())?;
         }
     }
     let mut words = match manifests.len() {
