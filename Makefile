@@ -33,7 +33,7 @@ deny: ## Licences, advisories and duplicates of all dependencies
 generate: ## Write what is generated: crds/, the chart's copy and its table, docs/metrics.md, manifests/install.yaml
 	@hack/generate
 
-book: ## The documentation as a book, with mdBook: target/book/index.html
+book: ## The documentation as a book, with mdBook (half a minute the first time): target/book/index.html
 	@hack/book
 
 image: ## Build the operator's image with docker, podman or buildah, whichever is there

@@ -24,6 +24,7 @@ pub mod cli;
 pub mod config;
 pub mod controllers;
 pub mod digest;
+pub mod legible;
 pub mod runtime;
 pub mod scaling;
 pub mod topology;

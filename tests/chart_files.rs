@@ -163,6 +163,110 @@ fn alerts_and_dashboard_ask_for_metrics_that_exist() {
     assert!(seen > 20 && asked.len() > 15, "{asked:?}");
 }
 
+/// The series that an expression counts, with the value 0: of `increase(name{label=~"a|b"}[…])` two.
+fn counted(expr: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for function in ["increase(", "rate("] {
+        for (at, _) in expr.match_indices(function) {
+            let inner = &expr[at + function.len()..];
+            let inner = &inner[..inner.find('[').expect("a range")];
+            let (name, label) =
+                inner.strip_suffix('}').and_then(|inner| inner.split_once('{')).unwrap_or_else(|| {
+                    panic!("{inner}: one label with its values is what this test can look up")
+                });
+            let (key, values) = label.split_once('=').expect("a label");
+            let values = values.trim_start_matches('~').trim_matches('"').split('|');
+            found.extend(values.map(|value| format!("{name}{{{key}=\"{value}\"}} 0\n")));
+        }
+    }
+    found
+}
+
+#[test]
+fn what_an_alert_counts_is_there_before_it_happens_first() {
+    let alerts = yaml(&format!("{CHART}/files/alerts.yaml"));
+    let served = Metrics::new().encode();
+    let mut seen = 0;
+    for rule in alerts["groups"][0]["rules"].as_array().expect("rules") {
+        for series in counted(rule["expr"].as_str().expect("an expression")) {
+            assert!(served.contains(&series), "{}: no {series}", rule["alert"]);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 2, "no alert counts anything: losses were counted by one");
+}
+
+/// A panel and those within it.
+fn panels<'a>(of: &'a Value, found: &mut Vec<&'a Value>) {
+    for panel in of["panels"].as_array().into_iter().flatten() {
+        found.push(panel);
+        panels(panel, found);
+    }
+}
+
+#[test]
+fn the_dashboard_is_one_that_grafana_takes() {
+    let text = read(&format!("{CHART}/files/dashboard.json"));
+    let board: Value = serde_json::from_str(&text).expect("JSON");
+    assert!(board["title"].is_string() && board["uid"].is_string(), "{board}");
+    assert!(board["schemaVersion"].as_u64().is_some_and(|version| version >= 36), "{board}");
+    // One that is imported gets its id from the Grafana that takes it.
+    assert!(board.get("id").is_none_or(Value::is_null), "{board}");
+    let variables = board["templating"]["list"].as_array().expect("variables");
+    let named: BTreeSet<_> =
+        variables.iter().map(|variable| variable["name"].as_str().expect("a name")).collect();
+    let source =
+        variables.iter().find(|variable| variable["type"] == "datasource").expect("a data source to choose");
+    assert_eq!(source["query"], "prometheus");
+    let through = format!("${{{}}}", source["name"].as_str().expect("a name"));
+    for variable in variables.iter().filter(|variable| variable["type"] == "query") {
+        assert_eq!(variable["datasource"]["uid"], through.as_str(), "{variable}");
+    }
+    let mut all = Vec::new();
+    panels(&board, &mut all);
+    let (mut ids, mut asked) = (BTreeSet::new(), 0);
+    let mut places: Vec<(&str, [u64; 4])> = Vec::new();
+    for panel in all {
+        let title = panel["title"].as_str().unwrap_or_else(|| panic!("a panel without a title: {panel}"));
+        assert!(ids.insert(panel["id"].as_u64()), "{title}: its id is another one's, too");
+        let [x, y, w, h] = ["x", "y", "w", "h"]
+            .map(|key| panel["gridPos"][key].as_u64().unwrap_or_else(|| panic!("{title}: {key}")));
+        assert!(w > 0 && h > 0 && x + w <= 24, "{title}: it does not fit into the grid");
+        for (other, [ox, oy, ow, oh]) in &places {
+            let apart = x + w <= *ox || ox + ow <= x || y + h <= *oy || oy + oh <= y;
+            assert!(apart, "{title} lies on {other}");
+        }
+        places.push((title, [x, y, w, h]));
+        if panel["type"] == "row" || panel["type"] == "text" {
+            continue;
+        }
+        assert_eq!(panel["datasource"]["uid"], through.as_str(), "{title}");
+        let targets = panel["targets"].as_array().unwrap_or_else(|| panic!("{title} asks for nothing"));
+        let references: BTreeSet<_> = targets.iter().map(|target| target["refId"].as_str()).collect();
+        assert_eq!(references.len(), targets.len(), "{title}: queries need names of their own");
+        for target in targets {
+            let expr =
+                target["expr"].as_str().unwrap_or_else(|| panic!("{title}: a query without an expression"));
+            assert!(
+                names(expr, "spillway_").next().is_some(),
+                "{title}: {expr} asks for no metric of Spillway's"
+            );
+            for name in expr.split('$').skip(1) {
+                let name = name.trim_start_matches('{');
+                let end = name.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(name.len());
+                let own = name.starts_with("__");
+                assert!(
+                    own || named.contains(&name[..end]),
+                    "{title}: no variable is called {}",
+                    &name[..end]
+                );
+            }
+            asked += 1;
+        }
+    }
+    assert!(asked > 15, "{asked} queries");
+}
+
 #[test]
 fn every_alert_has_a_runbook_and_every_runbook_an_alert() {
     let alerts = yaml(&format!("{CHART}/files/alerts.yaml"));

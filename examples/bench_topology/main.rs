@@ -16,6 +16,7 @@
 //! - `idle`: waits until the machine rests; `report`: the table, and the summary as JSON.
 //! - `common`, `audit`, `env`, `http`: shared with the other bench and with the end-to-end tests.
 
+#[expect(dead_code, reason = "the end-to-end tests use all of it")]
 #[path = "../../tests/e2e/bed/audit.rs"]
 mod audit;
 #[path = "../bench_common/mod.rs"]

@@ -3,6 +3,8 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use crate::legible::legible;
+
 /// Works as declared.
 pub const READY: &str = "Ready";
 /// The broker matches the spec, or says what differs.
@@ -204,17 +206,10 @@ pub fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition
     conditions.iter().find(|condition| condition.type_ == kind)
 }
 
-/// At most `limit` bytes of `text`, cut at a character. A broker's words may hold what a terminal obeys: control
-/// characters are escaped.
+/// At most `limit` bytes of `text`, cut at a character. A broker's words may hold what a terminal obeys: that is escaped.
 #[must_use]
 pub fn cut(text: &str, limit: usize) -> String {
-    if text.chars().any(char::is_control) {
-        let escaped = text.chars().map(|char| match char {
-            char if char.is_control() => char.escape_default().to_string(),
-            char => char.to_string(),
-        });
-        return cut(&escaped.collect::<String>(), limit);
-    }
+    let text = &*legible(text);
     if text.len() <= limit {
         return text.to_owned();
     }
@@ -246,6 +241,7 @@ mod tests {
     #[test]
     fn a_long_message_is_cut_at_a_character() {
         assert_eq!(cut("\u{1b}[31mred\nline \"é\"", 99), "\\u{1b}[31mred\\nline \"é\"");
+        assert_eq!(cut("no queue 'a\u{202e}b\u{2028}c'", 99), "no queue 'a\\u{202e}b\\u{2028}c'");
         let cut = cut(&"é".repeat(2000), MAX_MESSAGE);
         assert!(cut.len() <= MAX_MESSAGE && cut.ends_with('…'));
     }

@@ -17,7 +17,7 @@ use super::offline::entry::{Action, Entry, Summary};
 use super::offline::progress::Progress;
 use super::offline::session::Session;
 use super::offline::{SourceArgs, block_on, show};
-use super::output::{Format, agreed, can_ask, print, say};
+use super::output::{Format, NO_PLACE, agreed, can_ask, print, say};
 use super::plan::{PENDING, tell_wrong, words};
 use crate::api::conditions::Reason;
 use crate::topology::Rejection;
@@ -33,7 +33,8 @@ Examples:
   cat topics.yaml broker.yaml | spillway apply -f - --yes
 
 No topic, queue, exchange or binding is ever deleted; a policy of Spillway's own goes
-when nothing needs it any more. Exit code: 0 all is in step now, 2 the answer was no, 1 error.";
+when nothing needs it any more. What is paused or only observed is shown and left as it is.
+Exit code: 0 all else is in step now, 2 the answer was no, 1 error.";
 
 /// The arguments of `spillway apply`.
 #[derive(clap::Args, Debug)]
@@ -53,9 +54,7 @@ pub struct Args {
 /// Runs the verb.
 pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
     if !args.yes && !args.output.is_for_people() {
-        let why =
-            "failed to ask for a yes: what is printed for programs has no place for a question; use --yes";
-        return Err(CliError(why.into()));
+        return Err(CliError(NO_PLACE.into()));
     }
     can_ask(args.yes)?;
     let objects = args.source.read()?;

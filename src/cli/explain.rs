@@ -248,13 +248,13 @@ fn conditions(out: &mut String, status: &ConsumerStatus) -> std::fmt::Result {
     }
     for condition in &status.conditions {
         let name = format!("{}={}", condition.type_, condition.status);
-        row(out, &name, &format!("{}: {}", condition.reason, printable(&condition.message)))?;
+        row(out, &name, &format!("{}: {}", condition.reason, condition.message))?;
     }
     Ok(())
 }
 
 fn row(out: &mut String, name: &str, value: &str) -> std::fmt::Result {
-    writeln!(out, "  {name:<20} {value}")
+    writeln!(out, "  {name:<20} {}", printable(value))
 }
 
 /// What a Consumer reads, in words.

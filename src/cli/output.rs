@@ -56,6 +56,10 @@ pub fn say(text: &str) -> Result<(), CliError> {
     print(&format!("{text}\n"))
 }
 
+/// Why a verb that asks needs `--yes` where a program reads what it prints.
+pub const NO_PLACE: &str =
+    "failed to ask for a yes: what is printed for programs has no place for a question; use --yes";
+
 /// An error where nobody could be asked, and `--yes` was not given.
 pub fn can_ask(yes: bool) -> Result<(), CliError> {
     if yes || std::io::stdin().is_terminal() {

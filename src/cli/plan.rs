@@ -21,7 +21,8 @@ Examples:
   SPILLWAY_SECRET_KAFKA_USER_PASSWORD=… spillway plan -f topology/
   kubectl get brokers.spillway.dev,topics.spillway.dev -o yaml | spillway plan --secrets /run/secrets -f -
 
-Exit code: 0 in step, 2 changes pending, 1 error.";
+What is paused, or differs and is only observed, is shown, and is no change that is pending.
+Exit code: 0 no change is pending, 2 changes are pending, 1 error.";
 
 /// The arguments of `spillway plan`.
 #[derive(clap::Args, Debug)]

@@ -3,6 +3,8 @@
 use clap::Command;
 use clap::error::{Error, ErrorKind};
 
+use crate::legible::legible;
+
 /// The line: which verb, what is wrong, and where to read more. None where the whole help is the answer.
 #[must_use]
 pub fn line(command: &Command, arguments: &[String], error: &Error) -> Option<String> {
@@ -43,7 +45,7 @@ fn verb<'a>(command: &'a Command, arguments: &[String]) -> Vec<&'a str> {
 /// An error of any length as one line.
 #[must_use]
 pub fn one_line(text: &str) -> String {
-    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+    legible(&text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; "))
 }
 
 #[cfg(test)]

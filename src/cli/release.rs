@@ -5,12 +5,14 @@ use std::process::ExitCode;
 
 use kube::ResourceExt as _;
 use kube::api::{ApiResource, DynamicObject};
+use serde::Serialize;
 
 use super::CliError;
 use super::cluster::{Cluster, kinds};
+use super::columns::columns;
 use super::leases::{Leader, LeaseArgs};
 use super::offline::block_on;
-use super::output::{agreed, can_ask, say};
+use super::output::{Format, NO_PLACE, agreed, can_ask, print, say};
 use super::plan::PENDING;
 use crate::api::FINALIZER;
 
@@ -19,6 +21,7 @@ Examples:
   kubectl -n spillway-system scale deployment spillway --replicas=0
   spillway release --all               asks, then releases every object in every namespace
   spillway release --all -n shop --yes
+  spillway release --all --yes -o json | jq '.objects[] | select(.released | not)'
 
 An object that was deleted before, and only waited for its finalizer, is gone at once; what it stands for stays at the
 broker. Refused while an operator leads that watches the namespace: it would put the finalizers back.
@@ -40,59 +43,120 @@ pub struct Args {
     /// Go ahead although an operator leads, or nobody knows
     #[arg(long)]
     pub force: bool,
+    /// How to print what is released: wide shows whose finalizers stay; json and yaml need --yes
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
     /// Where the operators' Leases are
     #[command(flatten)]
     pub leases: LeaseArgs,
 }
 
+/// What is released, as programs read it, and what became of it. Fields are added, never renamed.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Held {
+    kind: String,
+    namespace: String,
+    name: String,
+    /// Since when it is being deleted (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deleted_since: Option<String>,
+    /// Finalizers of others, which stay.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    other_finalizers: Vec<String>,
+    /// Whether it was released; not if it was gone already.
+    released: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Report<'a> {
+    objects: &'a [Held],
+}
+
+impl Held {
+    fn of(kind: &ApiResource, object: &DynamicObject) -> Self {
+        let others = object.finalizers().iter().filter(|finalizer| *finalizer != FINALIZER);
+        Self {
+            kind: kind.kind.clone(),
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            deleted_since: object.metadata.deletion_timestamp.as_ref().map(|time| time.0.to_string()),
+            other_finalizers: others.cloned().collect(),
+            released: false,
+            error: None,
+        }
+    }
+}
+
 /// Runs the verb.
 pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
+    let people = args.output.is_for_people();
+    if !args.yes && !people {
+        return Err(CliError(NO_PLACE.into()));
+    }
     can_ask(args.yes)?;
     block_on(async {
         let cluster = Cluster::connect().await?;
         if !args.force {
             nobody_leads(&cluster, args).await?;
         }
-        let mut held: Vec<(ApiResource, DynamicObject)> = Vec::new();
+        let mut objects: Vec<(ApiResource, DynamicObject)> = Vec::new();
         for kind in kinds() {
-            let objects = cluster.objects(&kind, args.namespace.as_deref()).await?;
-            let with =
-                objects.into_iter().filter(|object| object.finalizers().iter().any(|f| f == FINALIZER));
-            held.extend(with.map(|object| (kind.clone(), object)));
-        }
-        if held.is_empty() {
-            say("Nothing has a finalizer of Spillway's.")?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        for (kind, object) in &held {
-            let going =
-                if object.metadata.deletion_timestamp.is_some() { ", which is being deleted" } else { "" };
-            say(&format!("{}{going}", place(kind, object)))?;
-        }
-        let objects = if held.len() == 1 { "this object" } else { &format!("these {} objects", held.len()) };
-        if !args.yes && !agreed(&format!("Take the finalizer off {objects}?"))? {
-            say("Nothing was changed.")?;
-            return Ok(ExitCode::from(PENDING));
+            let found = cluster.objects(&kind, args.namespace.as_deref()).await?;
+            let with = found.into_iter().filter(|object| object.finalizers().iter().any(|f| f == FINALIZER));
+            objects.extend(with.map(|object| (kind.clone(), object)));
         }
         // A Broker goes last: whoever starts an operator meanwhile still finds the way to what is left.
-        held.sort_by_key(|(kind, _)| kind.kind == "Broker");
-        let (mut released, mut failed) = (0, 0);
-        for (kind, object) in &held {
+        objects.sort_by_key(|(kind, _)| kind.kind == "Broker");
+        let mut held: Vec<_> = objects.iter().map(|(kind, object)| Held::of(kind, object)).collect();
+        if people {
+            if held.is_empty() {
+                say("Nothing has a finalizer of Spillway's.")?;
+                return Ok(ExitCode::SUCCESS);
+            }
+            print(&table(&held, args.output == Format::Wide))?;
+            let them = if held.len() == 1 { "this object" } else { &format!("these {} objects", held.len()) };
+            if !args.yes && !agreed(&format!("Take the finalizer off {them}?"))? {
+                say("Nothing was changed.")?;
+                return Ok(ExitCode::from(PENDING));
+            }
+        }
+        for ((kind, object), held) in objects.iter().zip(&mut held) {
             match cluster.release(kind, object).await {
-                Ok(done) => released += usize::from(done),
+                Ok(done) => held.released = done,
                 Err(error) => {
                     eprintln!("spillway: {error}");
-                    failed += 1;
+                    held.error = Some(error.to_string());
                 }
             }
         }
-        say(&format!("Released {released} of {}; nothing was changed at the brokers.", held.len()))?;
-        Ok(if failed > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+        let released = held.iter().filter(|held| held.released).count();
+        match args.output.structured(&Report { objects: &held }) {
+            Some(text) => print(&text?)?,
+            None => {
+                say(&format!("Released {released} of {}; nothing was changed at the brokers.", held.len()))?;
+            }
+        }
+        let failed = held.iter().any(|held| held.error.is_some());
+        Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
     })
 }
 
-fn place(kind: &ApiResource, object: &DynamicObject) -> String {
-    format!("{} {}/{}", kind.kind, object.namespace().unwrap_or_default(), object.name_any())
+fn table(held: &[Held], wide: bool) -> String {
+    let heads =
+        ["KIND", "NAMESPACE", "NAME", "DELETED SINCE"].into_iter().chain(wide.then_some("OTHER FINALIZERS"));
+    let mut rows = vec![heads.map(str::to_owned).collect::<Vec<_>>()];
+    rows.extend(held.iter().map(|held| {
+        let since = held.deleted_since.clone().unwrap_or_else(|| "-".into());
+        let others = wide.then(|| held.other_finalizers.join(","));
+        [held.kind.clone(), held.namespace.clone(), held.name.clone(), since]
+            .into_iter()
+            .chain(others)
+            .collect()
+    }));
+    columns(&rows)
 }
 
 /// Refuses while an operator would undo the work, and where nobody can know.

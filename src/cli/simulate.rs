@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::output::Format;
 use super::{CliError, closed_is_fine};
 use crate::scaling::simulate::{self, Options, Recorded, Row, Trace};
 
@@ -14,6 +15,7 @@ Examples:
   spillway simulate flash --seeds 100        one of them, more runs
   spillway simulate flash --plot pictures/   and pictures
   spillway simulate --trace load.csv         a recorded load
+  spillway simulate -o json | jq '.[] | select(.scaler == \"spillway\")'
   spillway simulate --json | jq .            a row a line";
 
 /// The arguments of `spillway simulate`.
@@ -39,11 +41,14 @@ pub struct Args {
     /// Messages per second that one replica does of the recorded load
     #[arg(long, default_value_t = 100.0, value_name = "MESSAGES", requires = "trace", value_parser = positive)]
     pub rate: f64,
+    /// How to print: wide shows every point of KEDA's curve, too
+    #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]
+    pub output: Format,
     /// Print JSON, one row a line, instead of a table
-    #[arg(long)]
+    #[arg(long, conflicts_with = "output")]
     pub json: bool,
     /// Print Markdown, as in docs/simulation.md, instead of a table
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["json", "output"])]
     pub markdown: bool,
     /// Also draw two pictures per workload (SVG) into this folder: one run, and late messages against cost
     #[arg(long, value_name = "FOLDER")]
@@ -78,10 +83,15 @@ pub fn execute(args: &Args) -> Result<(), CliError> {
     let options =
         Options { only: args.only.clone(), seeds: args.seeds, keda_threshold: args.keda_threshold, recorded };
     let rows = compare(&options);
-    let printed = if args.markdown {
-        out.write_all(simulate::markdown(&rows).as_bytes())
+    let printed = if args.json {
+        lines(&rows, out)
     } else {
-        print(&rows, args.json, out)
+        let text = match args.output.structured(&rows) {
+            _ if args.markdown => simulate::markdown(&rows),
+            Some(text) => text?,
+            None => simulate::table(&rows, args.output == Format::Wide),
+        };
+        out.write_all(text.as_bytes())
     };
     printed.or_else(closed_is_fine).map_err(failed)?;
     match &args.plot {
@@ -124,14 +134,11 @@ pub fn compare(options: &Options) -> Vec<Row> {
         .collect()
 }
 
-/// Prints rows on `output`, as a table or one JSON object a line.
+/// Prints rows on `output`, one JSON object a line.
 ///
 /// # Errors
 /// Only what writing itself reports.
-pub fn print(rows: &[Row], json: bool, mut output: impl Write) -> std::io::Result<()> {
-    if !json {
-        return output.write_all(simulate::table(rows).as_bytes());
-    }
+pub fn lines(rows: &[Row], mut output: impl Write) -> std::io::Result<()> {
     for row in rows {
         serde_json::to_writer(&mut output, row)?;
         output.write_all(b"\n")?;
@@ -167,7 +174,7 @@ mod tests {
         let alone = simulate::compare(&few);
         let said = |rows: &[Row]| {
             let mut text = Vec::new();
-            print(rows, true, &mut text).unwrap();
+            lines(rows, &mut text).unwrap();
             String::from_utf8(text).unwrap()
         };
         assert_eq!(said(&rows), said(&alone));

@@ -42,6 +42,8 @@ pub mod passes;
 pub mod queue;
 pub mod rabbitmq;
 pub mod reconciler;
+#[cfg(test)]
+mod recorded;
 pub mod references;
 pub mod removal;
 pub mod report;

@@ -127,7 +127,7 @@ fn release_asks_and_an_answer_that_is_no_yes_releases_nothing() {
     let cluster = Cluster::new(vec![held]);
     for answer in ["no\n", "\n", ""] {
         let said = cluster.typed(&["release", "--all"], answer).exits(2);
-        said.says("Topic shop/orders")
+        said.says("Topic  shop       orders  -")
             .says("Take the finalizer off this object? [y/N]")
             .says("Nothing was changed.");
     }
@@ -135,6 +135,41 @@ fn release_asks_and_an_answer_that_is_no_yes_releases_nothing() {
     assert_eq!(cluster.writes(), [""; 0]);
     cluster.typed(&["release", "--all"], "yes\n").exits(0).says("Released 1 of 1");
     assert_eq!(cluster.writes().len(), 1, "{:?}", cluster.writes());
+}
+
+#[test]
+fn what_is_released_is_a_table_for_people_and_json_or_yaml_for_programs() {
+    let held = |kind: &str, name: &str, since: Option<&str>| {
+        let finalizers = json!(["spillway.dev/topology", "example.com/backup"]);
+        let mut object = object(kind, name, &json!({"spec": {}}));
+        object["metadata"]["finalizers"] = finalizers;
+        object["metadata"]["deletionTimestamp"] = json!(since);
+        object
+    };
+    let since = "2026-11-27T10:00:00Z";
+    let cluster = Cluster::new(vec![held("Broker", "kafka", None), held("Topic", "orders", Some(since))]);
+    let all = ["release", "--all", "--yes"];
+    let table = cluster.ran(&all).exits(0).says("KIND").says("Released 2 of 2").out;
+    assert!(table.contains(since) && !table.contains("example.com/backup"), "{table}");
+    let wide = cluster.ran(&[&all[..], &["-o", "wide"]].concat()).exits(0).out;
+    assert!(wide.contains("OTHER FINALIZERS") && wide.contains("example.com/backup"), "{wide}");
+    let json: Value =
+        serde_json::from_str(&cluster.ran(&[&all[..], &["-o", "json"]].concat()).exits(0).out).expect("JSON");
+    let yaml: Value =
+        serde_yaml::from_str(&cluster.ran(&[&all[..], &["-o", "yaml"]].concat()).exits(0).out).expect("YAML");
+    assert_eq!(json, yaml);
+    // The way to the broker goes last.
+    let others = json!(["example.com/backup"]);
+    let expected = json!({"objects": [
+        {"kind": "Topic", "namespace": "shop", "name": "orders", "deletedSince": since, "otherFinalizers": others, "released": true},
+        {"kind": "Broker", "namespace": "shop", "name": "kafka", "otherFinalizers": others, "released": true},
+    ]});
+    assert_eq!(json, expected);
+    assert_eq!(cluster.writes().len(), 8, "{:?}", cluster.writes());
+    cluster.ran(&["release", "--all", "-o", "json"]).exits(1).says("use --yes");
+    let nothing = Cluster::new(Vec::new());
+    let said = nothing.ran(&[&all[..], &["-o", "json"]].concat()).exits(0).out;
+    assert_eq!(serde_json::from_str::<Value>(&said).expect("JSON"), json!({"objects": []}));
 }
 
 #[test]

@@ -166,6 +166,7 @@ fn a_paused_object_is_shown_and_not_written() {
     let annotation = "{name: NAME, annotations: {spillway.dev/paused: 'true'}}".replace("NAME", &name);
     folder.write("a.yaml", &topic(&name, "").replace(&format!("{{name: {name}}}"), &annotation));
     on("plan", &folder, &[]).exits(0).says("1 paused");
+    on("apply", &folder, &["--yes"]).exits(0).says("1 paused");
 }
 
 #[test]
@@ -231,6 +232,24 @@ fn what_is_imported_plans_empty_at_once() {
     assert!(said.out.contains("cleanup.policy: compact"), "{}", said.all());
     folder.write("imported.yaml", &said.out);
     on("plan", &folder, &["--all"]).exits(0).says("Plan: 3 in step.");
+    // As a program reads it, and without the manifests.
+    let asked = |format: &str| {
+        spillway(&[&import[..], &["-o", format]].concat()).exits(0).says("Imported 3 objects.")
+    };
+    let list = json(&asked("json").out);
+    assert_eq!((&list["kind"], list["items"].as_array().map(Vec::len)), (&"List".into(), Some(3)), "{list}");
+    folder.write("imported.yaml", &list.to_string());
+    on("plan", &folder, &["--all"]).exits(0).says("Plan: 3 in step.");
+    std::fs::remove_file(folder.path().join("imported.yaml")).expect("removed");
+    assert_eq!(asked("yaml").out, said.out);
+    let (table, wide) = (asked("table").out, asked("wide").out);
+    assert_eq!(table.lines().next(), Some("KIND   NAME"), "{table}");
+    assert!(table.contains(&format!("Topic  {}", names[1])) && !table.contains("default/"), "{table}");
+    assert!(wide.contains("OBJECT") && wide.contains(&format!("default/{}", names[0])), "{wide}");
+    let files = folder.path().join("as-json");
+    let files = files.to_str().expect("UTF-8");
+    assert_eq!(spillway(&[&import[..], &["--out", files, "-o", "json"]].concat()).exits(0).out, "");
+    spillway(&["plan", "-f", broker.to_str().expect("UTF-8"), "-f", files]).exits(0).says("Plan: 3 in step.");
     // The same with one file for each object, to be managed.
     let out = folder.path().join("managed");
     let out = out.to_str().expect("UTF-8");

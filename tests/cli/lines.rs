@@ -177,6 +177,71 @@ fn every_verb_has_examples_in_its_help() {
     walk(&Cli::command(), &[]);
 }
 
+/// What is printed by the verbs that have no table: a script, a protocol of lines, definitions for `kubectl`; and a process.
+const NO_TABLE: [&str; 4] = ["completion", "crds", "replay", "run"];
+
+#[test]
+fn every_verb_that_shows_something_takes_the_same_formats() {
+    fn walk<'a>(command: &'a clap::Command, path: &str, found: &mut Vec<(String, &'a clap::Command)>) {
+        let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help");
+        for verb in verbs {
+            let path = format!("{path} {}", verb.get_name()).trim().to_owned();
+            if verb.has_subcommands() {
+                walk(verb, &path, found);
+            } else {
+                found.push((path, verb));
+            }
+        }
+    }
+    let command = Cli::command();
+    let mut verbs = Vec::new();
+    walk(&command, "", &mut verbs);
+    let mut without = Vec::new();
+    for (verb, command) in verbs {
+        let Some(output) = command.get_arguments().find(|argument| argument.get_id() == "output") else {
+            without.push(verb);
+            continue;
+        };
+        let formats: Vec<_> = output.get_possible_values();
+        let formats: Vec<_> = formats.iter().map(clap::builder::PossibleValue::get_name).collect();
+        assert_eq!(formats, ["table", "wide", "json", "yaml"], "{verb}");
+        assert_eq!((output.get_short(), output.get_long()), (Some('o'), Some("output")), "{verb}");
+    }
+    without.sort();
+    assert_eq!(without, NO_TABLE);
+}
+
+#[test]
+fn help_says_what_paused_and_observed_objects_are_to_an_exit_code() {
+    for verb in ["plan", "apply"] {
+        let help = spillway(&[verb, "--help"]).exits(0).out;
+        let said = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains("What is paused") && said.contains("only observed"), "{help}");
+        assert!(!help.contains("0 in step") && !help.contains("0 all is in step"), "{help}");
+    }
+}
+
+#[test]
+fn a_simulation_is_the_same_in_all_formats() {
+    let asked = |more: &[&str]| {
+        let said = spillway(&[&["simulate", "constant P=1 ", "--seeds", "1"][..], more].concat()).exits(0);
+        said.out
+    };
+    let json: Value = serde_json::from_str(&asked(&["-o", "json"])).expect("JSON");
+    let yaml: Value = serde_yaml::from_str(&asked(&["-o", "yaml"])).expect("YAML");
+    assert_eq!(json, yaml);
+    let rows = json.as_array().expect("rows");
+    let lines = asked(&["--json"]);
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(rows, &lines);
+    let (table, wide) = (asked(&[]), asked(&["-o", "wide"]));
+    let points =
+        rows.iter().filter(|row| row["keda"]["best"] == false && row["keda"]["forAll"] == false).count();
+    assert_eq!(wide.lines().count(), table.lines().count() + points, "{wide}");
+    let refused = spillway(&["simulate", "--json", "-o", "yaml"]).exits(1);
+    assert!(refused.err.contains("cannot be used with"), "{}", refused.all());
+}
+
 #[test]
 fn a_plan_for_programs_is_the_same_in_json_and_yaml() {
     let (name, fine) = (unique("formats"), unique("fine"));

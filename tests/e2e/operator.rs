@@ -10,7 +10,7 @@ use kube::api::ListParams;
 use spillway_operator::api::{Broker, Queue, Topic};
 
 use crate::bed::{
-    Fate, Operator, Request, Side, Site, Start, World, bare_world, binary, until, until_within, world,
+    Audit, Fate, Operator, Request, Side, Site, Start, World, bare_world, binary, until, until_within, world,
 };
 
 /// The Lease, as it is now.
@@ -145,44 +145,180 @@ fn a_leader_whose_step_does_not_end_leaves_it_after_ten_seconds() {
     });
 }
 
-#[test]
-fn what_a_killed_leader_left_is_finished_by_the_standby() {
-    bare_world(async |w| {
-        let first = w.start_operator().await;
-        w.broker("").await;
-        w.start_operator().await;
-        for n in 0..20 {
-            w.topic(&format!("t{n}"), "partitions: 2\ndeadLetter: {}").await;
-        }
-        first.kill();
-        for n in 0..20 {
-            w.ready::<Topic>(&format!("t{n}")).await;
-            assert!(w.kafka.topic(&w.name(&format!("t{n}.dlq"))).await.is_some(), "t{n}.dlq");
-        }
-    });
+/// A Lease that is short, for tests that wait until it runs out.
+const SHORT_LEASE: Duration = Duration::from_secs(6);
+const SHORT: [&str; 2] = ["--lease-seconds", "6"];
+/// From the operator to the proxy that counts.
+const ON_THE_WAY: Duration = Duration::from_millis(200);
+
+/// Waits until another one than `leader` holds the Lease; since when.
+async fn taken_from(w: &World, leader: &str) -> Instant {
+    until("the standby leads", async || match holder(w).await {
+        holder if holder != leader && !holder.is_empty() => Ok(()),
+        holder => Err(holder),
+    })
+    .await;
+    since(lease(w).await.acquire_time)
+}
+
+/// The last part of the path of each write to RabbitMQ that begins with `what`, in order.
+fn names(writes: &[String], what: &str) -> Vec<String> {
+    let paths = writes.iter().filter(|write| write.starts_with(&format!("RabbitMq {what}")));
+    let mut names: Vec<_> = paths.filter_map(|path| path.rsplit('/').next()).map(str::to_owned).collect();
+    names.sort();
+    names
 }
 
 #[test]
-fn a_leader_that_was_frozen_finds_itself_fenced_and_ends_without_a_write() {
+fn what_a_killed_leader_left_is_finished_by_the_standby_once_and_nothing_else_is_written() {
+    const QUEUES: usize = 24;
     bare_world(async |w| {
-        let first = w.start_operator().await;
-        w.broker("").await;
+        let site = Site::new(w).await;
+        let audit = Audit::begin();
+        let first = site.start_with(&SHORT).await;
+        w.broker_at(&site.kafka.address(), "").await;
+        w.rabbit_at(&site.rabbitmq.url(), "").await;
+        w.ready::<Broker>("kafka").await;
+        w.ready::<Broker>("rabbitmq").await;
         let leader = holder(w).await;
-        w.start_operator().await;
-        first.signal("STOP");
-        until("the standby leads", async || match holder(w).await {
-            holder if holder != leader && !holder.is_empty() => Ok(()),
-            holder => Err(holder),
+        let second = site.start_with(&SHORT).await;
+        // One by one they arrive, each later than the one before: it is killed in the middle of them.
+        let mut late = Duration::ZERO;
+        site.cut.arm(&first, move |request: &Request| {
+            if !request.what.starts_with("PUT /api/queues/") {
+                return Fate::Pass;
+            }
+            late += Duration::from_millis(150);
+            Fate::Late(late)
+        });
+        let all: Vec<_> = (0..QUEUES).map(|n| format!("q{n:02}")).collect();
+        for (n, name) in all.iter().enumerate() {
+            w.queue(name, "bindings: [{source: amq.topic, routingKey: '#'}]").await;
+            if n % 3 == 0 {
+                w.topic(&format!("t{n}"), "partitions: 2\ndeadLetter: {}").await;
+            }
+        }
+        let topics: Vec<_> = (0..QUEUES).step_by(3).map(|n| format!("t{n}")).collect();
+        until("some queues are there, and some are not", async || {
+            let there = w.mq().await.queues().await.len();
+            if there > QUEUES / 4 { Ok(()) } else { Err(format!("{there} queues")) }
         })
         .await;
+        first.kill();
+        let killed = Instant::now();
+        site.cut.disarm();
+        let deadline = since(lease(w).await.renew_time) + SHORT_LEASE;
+        // What had left it lands, and then nothing moves until its Lease has run out.
+        tokio::time::sleep(ON_THE_WAY).await;
+        let mut landed = w.mq().await.queues().await;
+        landed.sort();
+        let mut unbound = all.clone();
+        for name in &landed {
+            if w.mq().await.bindings(name).await.contains(&"amq.topic|#".to_owned()) {
+                unbound.retain(|other| other != name);
+            }
+        }
+        let at_kafka = kafka_topics(w, &topics).await;
+        let took = taken_from(w, &leader).await;
+        println!("{} of {QUEUES} queues and {} topics were there", landed.len(), at_kafka.len());
+        assert!((1..QUEUES).contains(&landed.len()), "{landed:?}: it was not in the middle of them");
+        assert!(took >= deadline, "the standby led {:?} before the Lease had run out", deadline - took);
+
+        for name in &all {
+            w.ready::<Queue>(name).await;
+            w.mq().await.until_bindings(name, &["amq.topic|#"]).await;
+        }
+        for name in &topics {
+            w.ready::<Topic>(name).await;
+            assert!(w.kafka.topic(&w.name(&format!("{name}.dlq"))).await.is_some(), "{name}.dlq");
+        }
+        // The brokers' side: nobody wrote until it led, and then what was left, each once.
+        let since_death = site.cut.writes_since(killed + ON_THE_WAY);
+        let standbys = site.cut.writes_since(took);
+        assert_eq!(since_death[..since_death.len() - standbys.len()], [""; 0], "written by nobody");
+        let left: Vec<_> = all.iter().filter(|name| !landed.contains(name)).cloned().collect();
+        assert_eq!(names(&standbys, "PUT /api/queues/"), left);
+        let bound = standbys.iter().filter(|write| write.starts_with("RabbitMq POST /api/bindings/"));
+        let mut bound: Vec<_> = bound.filter_map(|path| path.rsplit('/').next()).collect();
+        bound.sort_unstable();
+        assert_eq!(bound, unbound, "bindings that were not there");
+        let creations = standbys.iter().filter(|write| write.contains("CreateTopics")).count();
+        assert_eq!(creations > 0, at_kafka.len() < topics.len() * 2, "{at_kafka:?}, {standbys:#?}");
+        let strange: Vec<_> = standbys.iter().filter(|write| !is_expected(write)).collect();
+        assert!(strange.is_empty(), "{strange:#?}");
+        // The API server's side: each companion was made once, by whichever of the two.
+        let mut made = audit.creations(&w.namespace, "spillway", "topics");
+        made.sort();
+        let mut companions: Vec<_> = topics.iter().map(|name| format!("{name}.dlq")).collect();
+        companions.sort();
+        assert_eq!(made, companions);
+        assert_eq!(second.metric("spillway_leader").await, Some(1.0));
+    });
+}
+
+/// Which of these topics and their dead-letter topics Kafka has.
+async fn kafka_topics(w: &World, names: &[String]) -> Vec<String> {
+    let mut there = Vec::new();
+    for name in names.iter().flat_map(|name| [name.clone(), format!("{name}.dlq")]) {
+        if w.kafka.topic(&w.name(&name)).await.is_some() {
+            there.push(name);
+        }
+    }
+    there
+}
+
+/// What finishing those queues and topics takes: to make what is not there, and to say so.
+fn is_expected(write: &str) -> bool {
+    write.starts_with("RabbitMq PUT /api/queues/")
+        || write.starts_with("RabbitMq POST /api/bindings/")
+        || write == "Kafka CreateTopics"
+        // Companions and statuses.
+        || (write.starts_with("Kubernetes POST ") && write.contains("/topics?"))
+        || (write.starts_with("Kubernetes PATCH ") && write.contains("/status?"))
+}
+
+#[test]
+fn a_leader_that_was_frozen_in_the_middle_of_its_work_finds_itself_fenced_and_ends_without_a_write() {
+    bare_world(async |w| {
+        let site = Site::new(w).await;
+        let first = site.start_with(&SHORT).await;
+        w.broker_at(&site.kafka.address(), "resyncInterval: 5s").await;
+        let leader = holder(w).await;
+        // This one reaches the API server by itself, and the brokers as the first one does.
+        let second = w
+            .start_operator_as(&Start { arguments: SHORT.map(str::to_owned).to_vec(), ..Start::default() })
+            .await;
+        let bindings = much_to_correct(&site, &first).await;
+        first.signal("STOP");
+        let frozen = Instant::now();
+        site.cut.disarm();
+        let took = taken_from(w, &leader).await;
         w.topic("orders", "partitions: 1").await;
         w.ready::<Topic>("orders").await;
-        let before = holder(w).await;
+        let expected: Vec<_> = bindings.iter().map(String::as_str).collect();
+        w.mq().await.until_bindings("work", &expected).await;
+        w.ready::<Queue>("work").await;
+        let between = site.cut.writes_since(frozen + ON_THE_WAY);
+        let standbys = site.cut.writes_since(took);
+        assert_eq!(between[..between.len() - standbys.len()], [""; 0], "written with no leader");
+        assert!(bound(&standbys) > 2, "nothing was left that could tempt the first one: {standbys:?}");
+        // That of the moment in which it froze may be sent twice.
+        let made = bound(&site.cut.writes());
+        assert!((BINDINGS..BINDINGS + 2).contains(&made), "{made} bindings were made of {BINDINGS}");
+
+        let (before, resumed) = (holder(w).await, Instant::now());
+        let audit = Audit::begin();
         first.signal("CONT");
         let status = first.ended(Duration::from_secs(10)).await;
         assert!(!status.success(), "{status}");
         assert_eq!(holder(w).await, before);
-        assert!(!first.text().contains("orders"), "it saw the topic and worked on it:\n{}", first.tail());
+        assert_eq!(site.cut.writes_since(resumed), [""; 0], "written after its deadline");
+        // Of both: the other one has nothing to do but to stay the leader.
+        let mut writes = audit.writes(&w.namespace, "spillway");
+        writes.retain(|write| !write.starts_with("update leases "));
+        assert_eq!(writes, [""; 0]);
+        assert!(!first.text().contains("/orders"), "it saw the topic and worked on it:\n{}", first.tail());
+        assert_eq!(second.metric("spillway_leader").await, Some(1.0));
     });
 }
 
@@ -219,18 +355,15 @@ fn bound(writes: &[String]) -> usize {
 
 #[test]
 fn a_leader_that_is_cut_off_in_the_middle_of_its_work_begins_no_write_after_its_deadline() {
-    const LEASE: Duration = Duration::from_secs(6);
-    /// From the operator to the proxy that counts.
-    const ON_THE_WAY: Duration = Duration::from_millis(200);
     bare_world(async |w| {
         let site = Site::new(w).await;
-        let first = site.start_with(&["--lease-seconds", "6"]).await;
+        let first = site.start_with(&SHORT).await;
         w.broker_at(&site.kafka.address(), "resyncInterval: 5s").await;
         w.topic("orders", "partitions: 1\nconfig: {retention.ms: '60000'}").await;
         w.ready::<Topic>("orders").await;
         let leader = holder(w).await;
         // This one reaches the API server by itself, and the brokers as the first one does.
-        let arguments = ["--lease-seconds", "6"].map(str::to_owned).to_vec();
+        let arguments = SHORT.map(str::to_owned).to_vec();
         let second = w.start_operator_as(&Start { arguments, ..Start::default() }).await;
         let bindings = much_to_correct(&site, &first).await;
 
@@ -238,7 +371,7 @@ fn a_leader_that_is_cut_off_in_the_middle_of_its_work_begins_no_write_after_its_
         let cut_off = Instant::now();
         // Of the Topic the first one cannot know; the work at RabbitMQ it has in hand.
         w.topic("late", "partitions: 1").await;
-        let deadline = since(lease(w).await.renew_time) + LEASE * 4 / 5;
+        let deadline = since(lease(w).await.renew_time) + SHORT_LEASE * 4 / 5;
         let status = first.ended(Duration::from_secs(15)).await;
         assert!(!status.success(), "{status}");
         let ended = Instant::now();
@@ -246,12 +379,7 @@ fn a_leader_that_is_cut_off_in_the_middle_of_its_work_begins_no_write_after_its_
         w.kafka.set_config(&w.name("orders"), &[]).await;
         let done = w.mq().await.bindings("work").await.len();
         assert!((2..BINDINGS - 2).contains(&done), "{done} bindings: it was not in the middle of them");
-        until("the standby leads", async || match holder(w).await {
-            holder if holder != leader && !holder.is_empty() => Ok(()),
-            holder => Err(holder),
-        })
-        .await;
-        let took = since(lease(w).await.acquire_time);
+        let took = taken_from(w, &leader).await;
         println!(
             "after the cut: the deadline {:?}, the end {:?}, the other one's Lease {:?}; {done} bindings were made",
             deadline - cut_off,

@@ -88,7 +88,7 @@ pub fn letters(place: &Place, letters: &[Letter], format: Format) -> Result<Stri
     }
     let mut text = String::new();
     for letter in letters {
-        let _ = write!(text, "{} {}", place.name, letter.at);
+        let _ = write!(text, "{} {}", printable(&place.name), letter.at);
         for part in [&letter.time, &letter.key].into_iter().flatten() {
             let _ = write!(text, "  {}", printable(part));
         }
@@ -133,6 +133,12 @@ mod tests {
         let letter = Letter { at: "1".into(), body: "\x1b[31mred".into(), ..Letter::default() };
         let text = letters(&place(), &[letter], Format::Table).unwrap();
         assert!(!text.contains('\x1b'), "{text}");
+        let reversed = |text: &str| format!("{text}\u{202e}gpj.exe");
+        let headers = vec![(reversed("x-error"), reversed("no"))];
+        let letter = Letter { at: "2".into(), body: reversed("photo"), headers, ..Letter::default() };
+        let queue = Place { name: reversed("orders"), ..place() };
+        let shown = letters(&queue, &[letter], Format::Table).unwrap();
+        assert!(!shown.contains('\u{202e}') && shown.contains("photo\\u{202e}gpj.exe"), "{shown}");
         assert!(text.ends_with("1 message of queue \"orders.dlq\", left where they are.\n"), "{text}");
     }
 }

@@ -7,40 +7,41 @@
 //!  broker ──▶ gather ──▶ export (pure) ──▶ plan ──▶ manifests
 //! ```
 //!
-//! * [`gather`]: what a broker has; here: which Broker, the check, the files
+//! * [`gather`]: what a broker has
+//! * [`written`]: manifests, a table, files
+//!
+//! Here: which Broker, and the check.
 
 mod gather;
+mod written;
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use kube::ResourceExt as _;
-use serde::Serialize;
 
 use self::gather::Found;
+use super::CliError;
 use super::offline::entry::Action;
-use super::offline::export::{Exporter, yaml};
+use super::offline::export::Exporter;
 use super::offline::input::Origin;
 use super::offline::links::{Client, Links};
 use super::offline::objects::{Declared, Objects};
 use super::offline::progress::Progress;
 use super::offline::session::Session;
 use super::offline::{block_on, input, show};
+use super::output::Format;
 use super::plan::tell_wrong;
-use super::{CliError, closed_is_fine};
 use crate::api::Broker;
 use crate::api::policy::ManagementPolicy;
 use crate::topology::access::glob;
-
-/// Longest file name.
-const MAX_FILE_NAME: usize = 255;
 
 const EXAMPLES: &str = "\
 Examples:
   spillway import --broker broker.yaml > topics.yaml                  one Broker in one file
   spillway import --broker kafka -f brokers/ --match 'orders.*'       one of several, some of its topics
   spillway import --broker kafka -f brokers/ --out topology/ --management-policy Manage
+  spillway import --broker broker.yaml -o table                       only what there is
 
 What is written only observes, unless --management-policy says Manage.";
 
@@ -75,6 +76,9 @@ pub struct Args {
     /// Write one file for each object into this folder instead of printing
     #[arg(long, value_name = "FOLDER")]
     pub out: Option<PathBuf>,
+    /// How to print: yaml and json are manifests (with --out: how files are written), table and wide what there is
+    #[arg(short, long, value_enum, default_value_t = Format::Yaml, value_name = "FORMAT")]
+    pub output: Format,
 }
 
 /// See [`ManagementPolicy`].
@@ -87,13 +91,6 @@ pub enum Management {
     /// Keep as declared.
     #[value(name = "Manage", alias = "manage")]
     Manage,
-}
-
-/// One manifest: where it goes and what it says.
-struct Manifest {
-    kind: &'static str,
-    name: String,
-    text: String,
 }
 
 /// Runs the verb.
@@ -136,7 +133,7 @@ async fn import(
     };
     let mut found = found.map_err(|error| CliError(error.message))?;
     check(&mut found, links, broker, objects).await;
-    write(args, &found)
+    written::write(args, &found)
 }
 
 /// Leaves out what does not plan empty. What is left is planned again: a queue whose dead-letter
@@ -236,74 +233,5 @@ impl Args {
     /// Whether a name is expressly not wanted.
     fn excludes(&self, name: &str) -> bool {
         self.exclude.iter().any(|pattern| glob(pattern, name))
-    }
-}
-
-fn manifests(found: &Found) -> Result<Vec<Manifest>, CliError> {
-    fn all<K: kube::Resource<DynamicType = ()> + Serialize>(
-        kind: &'static str,
-        objects: &[K],
-        to: &mut Vec<Manifest>,
-    ) -> Result<(), CliError> {
-        for object in objects {
-            let text = yaml(object).map_err(|error| CliError::new("write a manifest", error))?;
-            to.push(Manifest { kind, name: object.name_any(), text });
-        }
-        Ok(())
-    }
-    let mut manifests = Vec::new();
-    all("topic", &found.topics, &mut manifests)?;
-    all("exchange", &found.exchanges, &mut manifests)?;
-    all("queue", &found.queues, &mut manifests)?;
-    all("binding", &found.bindings, &mut manifests)?;
-    Ok(manifests)
-}
-
-fn write(args: &Args, found: &Found) -> Result<(), CliError> {
-    let manifests = manifests(found)?;
-    match &args.out {
-        None => {
-            let mut out = std::io::stdout().lock();
-            for manifest in &manifests {
-                write!(out, "---\n{}", manifest.text)
-                    .or_else(closed_is_fine)
-                    .map_err(|error| CliError::new("write to standard output", error))?;
-            }
-        }
-        Some(folder) => {
-            for manifest in &manifests {
-                save(folder, manifest)?;
-            }
-        }
-    }
-    let mut words = match manifests.len() {
-        1 => "Imported 1 object.".to_owned(),
-        count => format!("Imported {count} objects."),
-    };
-    if !found.left_out.is_empty() {
-        let left: Vec<_> = found.left_out.iter().map(|(why, count)| format!("{count} {why}")).collect();
-        words = format!("{words} Left out: {}.", left.join(", "));
-    }
-    eprintln!("{words}");
-    Ok(())
-}
-
-/// Writes one file. One that is there and says something else is somebody's work and stays.
-fn save(folder: &Path, manifest: &Manifest) -> Result<(), CliError> {
-    let folder = folder.join(format!("{}s", manifest.kind));
-    let mut file = format!("{}.yaml", manifest.name);
-    if file.len() > MAX_FILE_NAME {
-        let short: String = manifest.name.chars().take(200).collect();
-        file = format!("{short}-{}.yaml", crate::digest::short([manifest.name.as_str()], 4));
-    }
-    let path = folder.join(file);
-    let failed = |error: std::io::Error| CliError::new(&format!("write {}", path.display()), error);
-    std::fs::create_dir_all(&folder).map_err(failed)?;
-    match std::fs::read_to_string(&path) {
-        Ok(text) if text == manifest.text => Ok(()),
-        Ok(_) => Err(failed(std::io::Error::other(
-            "it exists and says something else; delete it, or choose another folder",
-        ))),
-        Err(_) => std::fs::write(&path, &manifest.text).map_err(failed),
     }
 }

@@ -10,6 +10,7 @@ use super::entry::{self, Action, Entry, Summary};
 use super::input::Wrong;
 use super::links::Links;
 use super::objects::{Objects, key};
+use crate::legible::legible;
 use crate::topology::Rejection;
 
 /// Whether standard output takes colours: a terminal, and nobody said `NO_COLOR`.
@@ -223,10 +224,10 @@ impl Line {
     }
 }
 
-/// Names come from brokers and may hold what a terminal obeys.
+/// Names come from brokers and may hold what a terminal obeys, or does not show.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    if text.chars().any(char::is_control) { text.escape_debug().to_string() } else { text.to_owned() }
+    legible(text)
 }
 
 const fn colour(action: Action) -> u8 {

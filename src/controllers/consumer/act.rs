@@ -19,13 +19,13 @@ use super::report::{self, Haste};
 use super::targets::{Target as Known, TargetKey};
 use crate::api::conditions::{self, Reason};
 use crate::api::consumer::TargetKind;
-use crate::api::{ConsumerStatus, FIELD_MANAGER, annotation};
+use crate::api::{Consumer, ConsumerStatus, FIELD_MANAGER, annotation};
 use crate::controllers::context::Context;
 use crate::controllers::failure::Failure;
 use crate::controllers::reconciler::annotated;
 use crate::controllers::status;
 use crate::runtime::metrics::ConsumerFigures;
-use crate::scaling::{self, Bound, ConditionKind, Decision, State, Target};
+use crate::scaling::{self, Bound, ConditionKind, Decision, Learned, State, Target};
 
 /// How often figures that moved are written when nothing else changed.
 const FIGURES_EVERY: Duration = Duration::from_secs(60);
@@ -76,8 +76,7 @@ impl Seat {
     #[must_use]
     pub fn new(registration: &Registration, pen: Arc<Pen>, now: f64) -> Self {
         let status = registration.consumer.status.as_ref();
-        let learned = status.and_then(|status| status.learned.as_ref());
-        let learned = learned.and_then(|learned| serde_json::from_value(json!(learned)).ok());
+        let learned = learned_before(&registration.consumer);
         let mut state = learned.map_or_else(State::default, |learned| State::seeded(&learned));
         let zero_since = status.and_then(|status| status.zero_since.as_ref()?.parse::<Timestamp>().ok());
         if let Some(since) = zero_since {
@@ -135,6 +134,13 @@ impl Seat {
         let failed = self.pen.failed.load(Ordering::Acquire) && now >= self.sent_until;
         (self.put_off || failed) && !self.pen.writing.load(Ordering::Acquire)
     }
+}
+
+/// What the last leader learned of a Consumer.
+#[must_use]
+pub fn learned_before(consumer: &Consumer) -> Option<Learned> {
+    let learned = consumer.status.as_ref()?.learned.as_ref()?;
+    serde_json::from_value(json!(learned)).ok()
 }
 
 /// Decides for one Consumer and starts what follows from it.

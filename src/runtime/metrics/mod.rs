@@ -31,6 +31,11 @@ use crate::brokers::lane::Lane;
 
 type Float = Gauge<f64, AtomicU64>;
 
+/// The kinds whose objects are at brokers.
+const TOPOLOGY: [&str; 4] = ["Topic", "Exchange", "Queue", "Binding"];
+/// How a pass ends.
+const RESULTS: [&str; 2] = ["ok", "error"];
+
 /// 1 ms to 16 s.
 #[derive(Clone, Debug)]
 struct Buckets;
@@ -100,9 +105,31 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// All metrics, without series.
+    /// All metrics, without series of what may come.
     #[must_use]
     pub fn new() -> Self {
+        let metrics = Self::bare();
+        metrics.begin();
+        metrics
+    }
+
+    /// Counters whose series are few and known count from 0: `increase()` does not see with what a series begins, and the
+    /// first loss of a kind is as bad as the second.
+    fn begin(&self) {
+        let inner = &*self.0;
+        for kind in TOPOLOGY {
+            for counter in [&inner.vanished, &inner.drift_corrected, &inner.released] {
+                drop(counter.get_or_create(&Kind { kind }));
+            }
+        }
+        for kind in TOPOLOGY.into_iter().chain(["Broker", "Consumer"]) {
+            for result in RESULTS {
+                drop(inner.reconciles.get_or_create(&Reconcile { kind, result }));
+            }
+        }
+    }
+
+    fn bare() -> Self {
         let mut r = Catalogue::new("spillway");
         let build = Build {
             version: env!("CARGO_PKG_VERSION"),
@@ -185,7 +212,8 @@ impl Metrics {
 
     /// One pass over an object of `kind` ended.
     pub fn reconciled(&self, kind: &'static str, ok: bool, elapsed: Duration) {
-        let result = if ok { "ok" } else { "error" };
+        let [well, badly] = RESULTS;
+        let result = if ok { well } else { badly };
         self.0.reconciles.get_or_create(&Reconcile { kind, result }).inc();
         self.0.reconcile_duration.get_or_create(&Kind { kind }).observe(elapsed.as_secs_f64());
     }
@@ -366,9 +394,28 @@ mod tests {
     #[test]
     fn without_objects_there_are_no_series_of_objects() {
         let lines = lines(&Metrics::new());
-        assert_eq!(lines.len(), 2, "{lines:?}");
         assert!(lines[0].starts_with("spillway_build_info{version=\"0."), "{lines:?}");
-        assert_eq!(lines[1], "spillway_leader 0");
+        let others: Vec<_> = lines[1..].iter().filter(|line| !line.contains("{kind=")).collect();
+        assert_eq!(others, ["spillway_leader 0"]);
+        assert!(!lines.iter().any(|line| line.contains("name=")), "{lines:?}");
+    }
+
+    #[test]
+    fn a_counter_of_losses_is_there_before_the_first_one() {
+        let lines = lines(&Metrics::new());
+        let kinds = ["Topic", "Exchange", "Queue", "Binding"];
+        let loss = |kind| format!("spillway_objects_vanished_total{{kind=\"{kind}\"}} 0");
+        let drift = |kind| format!("spillway_drift_corrected_total{{kind=\"{kind}\"}} 0");
+        let released = |kind| format!("spillway_released_total{{kind=\"{kind}\"}} 0");
+        for line in kinds.into_iter().flat_map(|kind| [loss(kind), drift(kind), released(kind)]) {
+            assert!(lines.contains(&line), "{line} is not in {lines:#?}");
+        }
+        for kind in kinds.into_iter().chain(["Broker", "Consumer"]) {
+            for result in ["ok", "error"] {
+                let line = format!("spillway_reconciles_total{{kind=\"{kind}\",result=\"{result}\"}} 0");
+                assert!(lines.contains(&line), "{line} is not in {lines:#?}");
+            }
+        }
     }
 
     #[test]

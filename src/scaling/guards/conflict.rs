@@ -68,7 +68,11 @@ impl Memory {
             self.foreign.pop_front();
         }
         let detail = match &scene.seen.target.foreign_scaler {
-            Some(name) => format!("{name} scales the same target"),
+            Some(name) => {
+                // What was written until now was written by it: the conflict goes with it.
+                self.foreign.clear();
+                format!("{name} scales the same target")
+            }
             None if self.foreign.len() >= WRITES => {
                 format!("{WRITES} foreign writes of /scale within 10 minutes")
             }

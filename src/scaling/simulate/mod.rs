@@ -92,10 +92,10 @@ fn rows(workload: &Workload, options: &Options) -> Vec<Row> {
     report::compare(workload, options.seeds.max(1), options.keda_threshold)
 }
 
-/// The rows as a table, and where ours loses.
+/// The rows as a table, and where ours loses; `wide` with every point of KEDA's curve.
 #[must_use]
-pub fn table(rows: &[Row]) -> String {
-    table::table(rows)
+pub fn table(rows: &[Row], wide: bool) -> String {
+    table::table(rows, wide)
 }
 
 /// The rows as Markdown, as in docs/simulation.md.

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::report::{FITTED, ORACLE, OURS, Row};
 
-/// The table of the scalers that are not only points of a curve, and what it comes to.
-pub(super) fn table(rows: &[Row]) -> String {
+/// The table of the scalers that are not only points of a curve (`wide`: of those, too), and what it comes to.
+pub(super) fn table(rows: &[Row], wide: bool) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
     let _ = writeln!(
@@ -28,7 +28,7 @@ pub(super) fn table(rows: &[Row]) -> String {
     for row in rows {
         let s = &row.score;
         let name = if row.workload == last { "" } else { &row.workload };
-        for label in labels(row) {
+        for label in labels(row, wide) {
             let _ = writeln!(
                 out,
                 "{name:<26} {label:<24} {:>7.2} {:>7.1} {:>7.0} {:>7.2} {:>6.0} {:>6.0} {:>6.0} {:>8.0} {:>5.0} {:>6.0}  {}",
@@ -53,8 +53,8 @@ pub(super) fn table(rows: &[Row]) -> String {
     out
 }
 
-/// What a row is called in the table; points of a curve are not in it.
-fn labels(row: &Row) -> Vec<String> {
+/// What a row is called in the table; one that is only a point of a curve is in the wide one alone.
+fn labels(row: &Row, wide: bool) -> Vec<String> {
     let Some(keda) = row.keda else { return vec![row.scaler.clone()] };
     let mut labels = Vec::new();
     if keda.best {
@@ -63,6 +63,9 @@ fn labels(row: &Row) -> Vec<String> {
     }
     if keda.for_all {
         labels.push(format!("keda for all ({:.0})", keda.threshold));
+    }
+    if labels.is_empty() && wide {
+        labels.push(row.scaler.clone());
     }
     labels
 }

@@ -23,6 +23,28 @@ impl Audit {
     /// The writes since then into `namespace` by clients whose user agent begins with `agent`, as
     /// `verb resource/name`.
     pub fn writes(&self, namespace: &str, agent: &str) -> Vec<String> {
+        let events = self.events(namespace, agent).into_iter();
+        let words = events.map(|event| {
+            let object = &event["objectRef"];
+            let resource = match object["subresource"].as_str() {
+                Some(sub) => format!("{}/{sub}", part(&object["resource"])),
+                None => part(&object["resource"]),
+            };
+            format!("{} {resource} {}", part(&event["verb"]), part(&object["name"]))
+        });
+        words.collect()
+    }
+
+    /// The objects of this resource that they made there since then, a name for each time.
+    pub fn creations(&self, namespace: &str, agent: &str, resource: &str) -> Vec<String> {
+        let events = self.events(namespace, agent).into_iter();
+        let created = events.filter(|event| {
+            event["responseStatus"]["code"] == 201 && event["objectRef"]["resource"] == resource
+        });
+        created.map(|event| part(&event["objectRef"]["name"])).collect()
+    }
+
+    fn events(&self, namespace: &str, agent: &str) -> Vec<Value> {
         let mut file = std::fs::File::open(&self.path).expect("the audit log");
         file.seek(SeekFrom::Start(self.from)).expect("the audit log has grown");
         let mut text = String::new();
@@ -32,15 +54,10 @@ impl Audit {
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
             .filter(|event| event["objectRef"]["namespace"] == namespace)
             .filter(|event| event["userAgent"].as_str().is_some_and(|sent| sent.starts_with(agent)))
-            .map(|event| {
-                let part = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-                let object = &event["objectRef"];
-                let resource = match object["subresource"].as_str() {
-                    Some(sub) => format!("{}/{sub}", part(&object["resource"])),
-                    None => part(&object["resource"]),
-                };
-                format!("{} {resource} {}", part(&event["verb"]), part(&object["name"]))
-            })
             .collect()
     }
+}
+
+fn part(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
 }

@@ -71,20 +71,45 @@ pub async fn objects_at(w: &World, folder: &str, rabbitmq: &RabbitAddress) -> Ve
     objects
 }
 
-/// Puts the image of a pod that sleeps into a template: `systems::staff` does the work.
+/// What of a template is not the folder's own, and why:
+///
+/// - the image, and that it is not pulled: a pod that sleeps, as `systems::staff` does the work. The shop's own would have
+///   to be built and loaded by whoever runs the tests;
+/// - its user: that image may name none, and then nobody starts it with `runAsNonRoot`;
+/// - the network, where pods can only have the host's (the test bed: `SPILLWAY_TEST_HOST_NETWORK`).
+const REPLACED: [&str; 4] = [
+    "/hostNetwork",
+    "/containers/0/image",
+    "/containers/0/imagePullPolicy",
+    "/containers/0/securityContext/runAsUser",
+];
+
+/// Puts the image of a pod that sleeps into a template.
 fn sleeps(template: &mut Value, pod: &Value) {
-    template["hostNetwork"] = json!(true);
-    template["terminationGracePeriodSeconds"] = json!(0);
-    let template = template.as_object_mut().expect("a pod");
-    template.remove("volumes");
-    let container = template["containers"][0].as_object_mut().expect("a container");
+    let before = template.clone();
+    if std::env::var_os("SPILLWAY_TEST_HOST_NETWORK").is_some() {
+        template["hostNetwork"] = json!(true);
+    }
+    let container = &mut template["containers"][0];
     assert_eq!(container["image"], "spillway-shop:latest");
     for key in ["image", "imagePullPolicy"] {
-        container.insert(key.into(), pod["containers"][0][key].clone());
+        container[key] = pod["containers"][0][key].clone();
     }
-    for key in ["securityContext", "volumeMounts"] {
-        container.remove(key);
+    assert_eq!(container["securityContext"]["runAsNonRoot"], true);
+    container["securityContext"]["runAsUser"] = json!(65_532);
+    assert_eq!(the_folders_own(template), the_folders_own(&before));
+}
+
+/// A template without [`REPLACED`].
+pub fn the_folders_own(template: &Value) -> Value {
+    let mut own = template.clone();
+    for path in REPLACED {
+        let (parent, key) = path.rsplit_once('/').expect("a path");
+        if let Some(parent) = own.pointer_mut(parent).and_then(Value::as_object_mut) {
+            parent.remove(key);
+        }
     }
+    own
 }
 
 pub fn kind(object: &DynamicObject) -> String {

@@ -21,10 +21,23 @@ use spillway_operator::api::Consumer;
 
 pub use self::staff::{Staff, shop};
 use crate::bed::{RabbitAddress, World, required, until_within};
-use crate::examples::{all_ready, kind, objects_at};
+use crate::examples::{all_ready, kind, objects_at, the_folders_own};
 
 /// Long enough for a backlog of this size on a busy machine.
 const LONG: Duration = Duration::from_secs(150);
+
+/// Whether all of `part` is in `whole`: of objects each key, of lists each item, in whatever order.
+fn holds(whole: &Value, part: &Value) -> bool {
+    match (whole, part) {
+        (Value::Object(whole), Value::Object(part)) => {
+            part.iter().all(|(key, part)| whole.get(key).is_some_and(|whole| holds(whole, part)))
+        }
+        (Value::Array(whole), Value::Array(part)) => {
+            part.iter().all(|part| whole.iter().any(|whole| holds(whole, part)))
+        }
+        (whole, part) => whole == part,
+    }
+}
 
 /// A system at work.
 pub struct System<'a> {
@@ -74,6 +87,7 @@ impl<'a> System<'a> {
         for object in consumers {
             let name = object.metadata.name.as_deref().expect("a name");
             self.w.ready::<Consumer>(name).await;
+            self.is_staffed_as_declared(name, &object.data["spec"]["template"]["spec"]).await;
             if object.data["spec"]["scaling"]["minReplicas"] != json!(0) {
                 until_within(LONG, &format!("somebody works for {name}"), async || {
                     let there = self.staff.logged(name, "consuming").len();
@@ -82,6 +96,14 @@ impl<'a> System<'a> {
                 .await;
             }
         }
+    }
+
+    /// The Deployment's pods are the folder's, but for what `sleeps` replaces and what Spillway and the API server add.
+    async fn is_staffed_as_declared(&self, name: &str, declared: &Value) {
+        let deployments: Api<Deployment> = Api::namespaced(self.w.client.clone(), &self.w.namespace);
+        let made = json!(deployments.get(name).await.expect("a Deployment"));
+        let (made, declared) = (&made["spec"]["template"]["spec"], the_folders_own(declared));
+        assert!(holds(made, &declared), "{name}: {made:#} is not {declared:#}");
     }
 
     /// The shop with the address of its broker, to publish.
