@@ -160,6 +160,11 @@ impl State {
         if known && spec > 0 && self.keeps_up_unmeasured(scene, plan) {
             wanted = wanted.min(spec.max(floor));
         }
+        let back = self.guards.probe.given_back(scene.now, config, self.arrival.mean());
+        let in_time = |size: u32| plan.waiting <= config.target_delay * scene.fleet.capacity(size) * plan.mu;
+        if let Some(size) = back.filter(|&size| in_time(size)) {
+            wanted = wanted.min(size.max(spec));
+        }
         wanted = wanted.max(self.bootstrap(scene, plan, known, verdict));
         // What a limit asks for, whatever else holds: at zero, one replica for the first message.
         let mut must = floor;

@@ -31,6 +31,9 @@ pub(in crate::scaling) struct Memory {
     /// The size that held last, and the messages/s that it did.
     #[serde(default)]
     proven: Option<(u32, f64)>,
+    /// When the last one failed, the size before it, and what arrived.
+    #[serde(default)]
+    back: Option<(f64, u32, f64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -70,6 +73,7 @@ impl Memory {
         let lasted = scene.now - probe.at;
         if behind > late(scene.config) {
             self.fail(scene.now);
+            self.back = Some((scene.now, probe.from, arrival));
             return Outcome::None;
         }
         if lasted >= scene.config.stabilization.max(scene.timing.gap()) {
@@ -102,6 +106,12 @@ impl Memory {
     pub fn enough(&self, config: &Config, arrival: f64, behind: f64) -> Option<u32> {
         let (size, _) = self.proven?;
         (self.is_alike(config, arrival) && behind <= late(config)).then_some(size)
+    }
+
+    /// The size that a failed probe gives back: it did what arrives, and does the little that was left undone meanwhile, too.
+    pub fn given_back(&self, now: f64, config: &Config, arrival: f64) -> Option<u32> {
+        let (at, size, before) = self.back?;
+        (now - at < config.stabilization && arrival <= AIR * (1.0 + config.over()) * before).then_some(size)
     }
 
     /// Whether so much arrives as a size was proven with, or less.

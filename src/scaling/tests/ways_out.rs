@@ -31,6 +31,20 @@ fn replicas_that_were_slow_once_are_tried_one_size_lower_and_stay_there() {
 }
 
 #[test]
+fn a_probe_that_fails_gives_back_the_old_size_and_not_twice_as_much() {
+    // 52 a second are a need of 6.5: six replicas do it. What four left undone meanwhile made it 12, for six hours.
+    let mut world = settled(6, 52);
+    let mut counts = vec![world.spec];
+    for _ in 0..24_000 {
+        let replicas = world.run(1, 52).replicas;
+        if counts.last() != Some(&replicas) {
+            counts.push(replicas);
+        }
+    }
+    assert!(counts.contains(&4) && counts.iter().all(|&count| count <= 6), "{counts:?}");
+}
+
+#[test]
 fn a_probe_whose_patch_takes_a_while_is_a_probe_all_the_same() {
     let mut world = slowed();
     (world.rate, world.shows_after) = (10.0, 4.0);
