@@ -11,7 +11,7 @@ use kube::{Api, Resource as _, ResourceExt as _};
 use serde_json::json;
 
 use super::collector::on_grid;
-use super::observe::{Sample, Trouble, observation};
+use super::observe::{Sample, observation};
 use super::pen::Pen;
 use super::registry::{Front, Registration, Source};
 use super::report;
@@ -193,7 +193,7 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
     let before = seat.pen.written().unwrap_or_default();
     let trouble = sample
         .trouble(registration)
-        .map(|trouble| Trouble { message: ctx.secrets.redact(&trouble.message), ..trouble });
+        .map(|trouble| trouble.hiding(|words| ctx.secrets.redact(&registration.broker, words)));
     let refused = {
         let mut refused = seat.refused.lock().unwrap_or_else(PoisonError::into_inner);
         // A patch without an answer may have taken effect, and somebody else may have done the same.
