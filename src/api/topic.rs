@@ -12,6 +12,9 @@ use super::duration::Duration;
 use super::policy::{Adoption, DeletionPolicy, ManagementPolicy, PolicyDefaults};
 use super::schema;
 
+/// Admission's rule about names that are Kafka's own: see `topology::kafka::desired`, which has them, too.
+pub const NOT_KAFKAS_OWN: &str = "!(self in ['__cluster_metadata', '__consumer_offsets', '__remote_log_metadata', '__share_group_state', '__transaction_state'])";
+
 /// A Kafka topic as it is to be.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[kube(
@@ -43,9 +46,10 @@ pub struct TopicSpec {
     pub broker_ref: BrokerRef,
 
     /// The topic's name at the broker: letters, digits, `.`, `_` and `-`, at most 249.
-    /// Default: metadata.name. Immutable.
+    /// Kafka's own topics (`__consumer_offsets` and its like) are refused. Default: metadata.name. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 249))]
+    #[x_kube(validation = Rule::new(NOT_KAFKAS_OWN).message("name is that of a topic which Kafka makes and keeps by itself"))]
     #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9._-]+$') && self != '.' && self != '..'").message("name may hold letters, digits, '.', '_' and '-' only, and may not be '.' or '..' (Kafka's rule for topic names)"))]
     pub name: Option<String>,
 
@@ -124,6 +128,7 @@ pub struct DeadLetter {
     /// The topic's name at the broker. Default `<topic>.dlq`. Several Topics may share one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 249))]
+    #[x_kube(validation = Rule::new(NOT_KAFKAS_OWN).message("deadLetter.name is that of a topic which Kafka makes and keeps by itself"))]
     #[x_kube(validation = Rule::new("self.matches('^[a-zA-Z0-9._-]+$') && self != '.' && self != '..'").message("deadLetter.name may hold letters, digits, '.', '_' and '-' only, and may not be '.' or '..' (Kafka's rule for topic names)"))]
     pub name: Option<String>,
 

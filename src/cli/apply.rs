@@ -3,7 +3,7 @@
 //! Objects go in the order in which they need each other: companions and exchanges, then topics and
 //! queues (a policy before its queue), then bindings.
 //! One that fails stops no other, but for queues whose dead letters it takes. Each is planned again right before its steps are taken, and
-//! left alone when the plan is not the one that was shown. No topic, queue, exchange or binding is
+//! left alone when the plan is not the one that was shown, or the cluster another one. No topic, queue, exchange or binding is
 //! ever deleted; a policy of Spillway's own goes when nothing needs it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -148,8 +148,6 @@ async fn carry_out<'a>(
     progress: &Progress,
 ) -> Vec<(&'a Entry, Rejection)> {
     let pending: Vec<&Entry> = entries.iter().filter(|entry| entry.action().pending()).collect();
-    // Somebody may have thought about the question for a while.
-    let changed = session.changed_clusters(&pending).await;
     let order = Order::of(entries);
     let mut phases: BTreeMap<(u8, usize), Vec<&Entry>> = BTreeMap::new();
     for entry in &pending {
@@ -159,6 +157,8 @@ async fn carry_out<'a>(
     progress.begin("done", pending.len());
     let mut failures = Vec::new();
     for entries in phases.values() {
+        // Somebody may have thought about the question for a while, and each phase takes its time.
+        let changed = session.changed_clusters(entries).await;
         let since = Instant::now();
         let results: Vec<(&Entry, Result<(), Rejection>)> = stream::iter(entries)
             .map(async |entry| {

@@ -276,8 +276,8 @@ impl Rabbit for Binding {
             drift: guard::drift(pass.ctx, &pass.link),
             edited: pass.edited,
             approved: pass.object.annotations().get(annotation::APPROVE_PLAN).map(String::as_str),
-        })?;
-        Ok(Look { plan, exists: seen.contains(&desired.id) })
+        });
+        Ok(Look { plan, exists: seen.contains(&desired.id), replaced: false })
     }
 
     /// Which binding is new and which ones are to go is written down before the first step, so

@@ -85,7 +85,7 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Again, Failure> {
         Ok(Found { cluster, since, swept: Err(failure) }) => {
             after.cluster_id = Some(cluster.id.clone());
             after.cluster_since = Some(since.to_string());
-            let message = ctx.secrets.redact(&failure.to_string());
+            let message = ctx.secrets.redact(&key, &failure.to_string());
             let ready = Verdict::new(conditions::READY, false, failure.reason(), message);
             (vec![ready], Some(failure.retry_after(failures.max(3))))
         }
@@ -95,7 +95,7 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Again, Failure> {
             (vec![Verdict::new(conditions::READY, true, Reason::Connected, message)], Some(jittered(broker)))
         }
         Err(failure) => {
-            let (reason, message) = (failure.reason(), ctx.secrets.redact(&failure.to_string()));
+            let (reason, message) = (failure.reason(), ctx.secrets.redact(&key, &failure.to_string()));
             let mut verdicts = vec![Verdict::new(conditions::READY, false, reason, message.clone())];
             if reason == Reason::ClusterChanged {
                 verdicts.push(Verdict::new(conditions::CLUSTER_CHANGED, true, reason, message.clone()));
@@ -267,7 +267,12 @@ pub async fn verify(ctx: &Context, link: &Link) -> Result<(), Failure> {
         ctx.wake_brokers.wake(&ObjectRef::new(&link.key.name).within(&link.key.namespace));
         return Err(Failure::waiting(
             Reason::ClusterChanged,
-            format!("Broker {}: the cluster's id is {} and was {}", link.key, id, link.cluster_id),
+            format!(
+                "Broker {}: the cluster's id is {} and was {}",
+                link.key,
+                ctx.secrets.redact(&link.key, &id),
+                link.cluster_id
+            ),
         ));
     }
     *verified = Instant::now();

@@ -113,7 +113,8 @@ impl TopologyKind for Exchange {
         let uses = planner::deletion::Uses { from, to, policies: Some(&policies) };
         let verdict = planner::deletion::decide_exchange(
             &input,
-            (name, &pass.object.spec.kind),
+            &DesiredExchange::unchecked(pass.object),
+            pass.edited,
             observed.as_ref(),
             &uses,
         );
@@ -123,7 +124,7 @@ impl TopologyKind for Exchange {
             match client.delete_exchange(vhost, name, only_unused).await {
                 Ok(_) => {}
                 Err(error) if error.kind == ErrorKind::Refused && only_unused => {
-                    return Ok(deletion::Verdict::Keep(error.to_string()));
+                    return Ok(deletion::Verdict::Keep(pass.said(error)));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -167,19 +168,22 @@ impl Rabbit for Exchange {
         let seen = rabbit.observer.exchange(vhost, &desired.name, since, pass.lane).await?;
         let observed = seen.as_ref().map(apply::seen_exchange);
         let policies = rabbitmq::policies(pass, rabbit, vhost, since).await?;
+        let owned = ours.holds(observed.is_some());
+        let another =
+            observed.as_ref().is_some_and(|seen| planner::exchange::is_another(&desired, seen, false));
         let plan = planner::plan_exchange(&ExchangeInput {
             desired: &desired,
             observed: observed.as_ref(),
             policies: &policies,
-            owned: ours.holds(observed.is_some()),
+            owned,
             management: pass.policies.management,
             adoption: pass.policies.adoption,
             drift: guard::drift(pass.ctx, &pass.link),
             edited: pass.edited,
             approved: pass.object.annotations().get(annotation::APPROVE_PLAN).map(String::as_str),
             again: rabbitmq::again(pass),
-        })?;
-        Ok(Look { plan, exists: observed.is_some() })
+        });
+        Ok(Look { plan, exists: observed.is_some(), replaced: owned && another && !pass.edited })
     }
 
     async fn prepare(pass: &Pass<'_, Self>, plan: &Plan, status: &mut ExchangeStatus) -> Result<(), Failure> {

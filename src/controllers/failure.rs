@@ -62,6 +62,27 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// The words in it that came from a broker, at its end: they alone can hold what is secret. All others are Spillway's and
+    /// the author's own.
+    #[must_use]
+    pub fn outside(&self) -> &str {
+        match self {
+            Self::Kafka(error) => &error.message,
+            Self::Rabbitmq(error) => &error.message,
+            _ => "",
+        }
+    }
+
+    /// What it says, with `hide` over the words from outside.
+    #[must_use]
+    pub fn words(&self, hide: impl FnOnce(&str) -> String) -> String {
+        let (all, outside) = (self.to_string(), self.outside());
+        match all.strip_suffix(outside) {
+            Some(own) if !outside.is_empty() => format!("{own}{}", hide(outside)),
+            _ => all,
+        }
+    }
+
     /// Waiting for something.
     pub fn waiting(reason: Reason, message: impl Into<String>) -> Self {
         Self::Waiting { reason, message: message.into() }
@@ -193,6 +214,28 @@ mod tests {
         assert_eq!(collides.reason(), Reason::NameCollision);
         assert!(collides.stalled() && collides.to_string().ends_with("orders.v1"));
         assert_eq!(refused("Topic name is invalid").reason(), Reason::BrokerRefused);
+    }
+
+    #[test]
+    fn a_guess_at_a_password_is_told_as_it_is_and_the_password_in_a_brokers_words_is_not() {
+        let hide = |text: &str| text.replace("hunter22", "***");
+        let message = "login as alice with hunter22 failed";
+        let kafka = Failure::Kafka(KafkaError {
+            operation: "create topic \"hunter22\"".into(),
+            code: ErrorCode::Authentication,
+            message: message.into(),
+        });
+        let rabbit = Failure::Rabbitmq(RabbitError {
+            operation: "declare queue \"hunter22\"".into(),
+            kind: ErrorKind::Authentication,
+            message: message.into(),
+        });
+        for (failure, what) in [(kafka, "create topic"), (rabbit, "declare queue")] {
+            let told = format!("failed to {what} \"hunter22\": login as alice with *** failed");
+            assert_eq!(failure.words(hide), told);
+        }
+        let waits = Failure::waiting(Reason::DependencyNotReady, "waiting for queue \"hunter22\"");
+        assert_eq!(waits.words(hide), "waiting for queue \"hunter22\"");
     }
 
     #[test]

@@ -159,7 +159,7 @@ impl TopologyKind for Queue {
             client.queue(vhost, name).await?.as_ref().map(apply::seen_queue).transpose()?
         };
         let mut input = rabbitmq::removal(pass);
-        if only_begun(pass) && observed.as_ref().is_some_and(|seen| !is_as_begun(pass, seen)) {
+        if observed.as_ref().is_some_and(|seen| is_anothers(pass, seen)) {
             input.owned = planner::deletion::Owned::Never;
         }
         let kind = pass.object.spec.kind;
@@ -175,7 +175,7 @@ impl TopologyKind for Queue {
             match client.delete_queue(vhost, name, only_empty, false).await {
                 Ok(_) => {}
                 Err(error) if error.kind == ErrorKind::Refused && only_empty => {
-                    return Ok(Removal::Keep(error.to_string()));
+                    return Ok(Removal::Keep(pass.said(error)));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -195,14 +195,17 @@ impl TopologyKind for Queue {
     }
 }
 
-/// Whether the queue was about to be declared, and never seen as this CR's own.
-fn only_begun(pass: &Pass<'_, Queue>) -> bool {
-    pass.object.status.as_ref().is_some_and(|status| status.pending.is_some() && status.owned_since.is_none())
-}
-
-/// Whether the queue can be what came of a declaration that was never answered.
-fn is_as_begun(pass: &Pass<'_, Queue>, seen: &planner::ObservedQueue) -> bool {
-    desired(pass).is_ok_and(|desired| planner::queue::may_be_ours(&desired, seen))
+/// Whether what is there under the queue's name is somebody else's, whatever the status remembers: it cannot be what came of a
+/// declaration that was never answered, or it took the place of what was in step.
+fn is_anothers(pass: &Pass<'_, Queue>, seen: &planner::ObservedQueue) -> bool {
+    let status = pass.object.status.as_ref();
+    let pending = status.is_some_and(|status| status.pending.is_some());
+    let only_begun = pending && status.is_some_and(|status| status.owned_since.is_none());
+    match desired(pass) {
+        Ok(desired) if only_begun => !planner::queue::may_be_ours(&desired, seen),
+        Ok(desired) => !pending && planner::queue::is_another(&desired, seen, pass.edited),
+        Err(_) => only_begun,
+    }
 }
 
 /// For how long the queue has been seen empty.
@@ -252,7 +255,7 @@ impl Rabbit for Queue {
         let memory = remembered(status, ours.holds(observed.is_some()));
         let dropped = memory.applied_bindings.iter().filter(|applied| !desired.bindings.contains(applied));
         let claimed = claimed(pass, dropped);
-        let plan = planner::plan_queue(&QueueInput {
+        let input = QueueInput {
             desired: &desired,
             observed: observed.as_ref(),
             bindings: &bindings,
@@ -265,8 +268,9 @@ impl Rabbit for Queue {
             edited: pass.edited,
             approved: pass.object.annotations().get(annotation::APPROVE_PLAN).map(String::as_str),
             again: rabbitmq::again(pass),
-        })?;
-        Ok(Look { plan, exists: observed.is_some() })
+        };
+        let replaced = planner::queue::is_replaced(&input);
+        Ok(Look { plan: planner::plan_queue(&input), exists: observed.is_some(), replaced })
     }
 
     async fn prepare(pass: &Pass<'_, Self>, plan: &Plan, status: &mut QueueStatus) -> Result<(), Failure> {
@@ -447,6 +451,7 @@ fn desired(pass: &Pass<'_, Queue>) -> Result<DesiredQueue, Failure> {
 pub fn remembered(status: &QueueStatus, owned: bool) -> QueueMemory {
     QueueMemory {
         owned,
+        known: status.cluster_id.is_some(),
         applied_bindings: status.applied_bindings.iter().map(BindingId::from).collect(),
         pending: status
             .pending

@@ -19,7 +19,7 @@ pub use self::look::{AGE_IN_A_CROWD, PolicyCache, again, fresh, policies};
 use self::ours::move_here;
 pub use self::ours::{Ours, claim_first, remembered, removal, removal_of_policy};
 pub use self::steps::may_write;
-use self::steps::{Round, or_tell, shows_at_once, take_steps, tell_loss, vanished};
+use self::steps::{Round, give_up, or_tell, shows_at_once, take_steps, tell_loss};
 use super::context::{Notes, UNAPPLIED_FOR};
 use super::failure::Failure;
 use super::gate::{self, Planned};
@@ -29,6 +29,7 @@ use crate::api::broker::DriftPolicy;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::policy::ManagementPolicy;
 use crate::brokers::rabbitmq::RabbitHandle;
+use crate::topology::Rejection;
 use crate::topology::gate::Gate;
 use crate::topology::ownership::Holding;
 use crate::topology::rabbitmq::settle::Again;
@@ -41,10 +42,12 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// What one look and one plan brought.
 pub struct Look {
-    /// The plan.
-    pub plan: Plan,
-    /// Whether the object is at the broker.
+    /// The plan, or why there is none.
+    pub plan: Result<Plan, Rejection>,
+    /// Whether an object of the name is at the broker.
     pub exists: bool,
+    /// Whether that is another one than the CR's own, which is gone.
+    pub replaced: bool,
 }
 
 /// A kind of RabbitMQ's.
@@ -113,11 +116,22 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
         inherit(pass, status);
         let ours = if rounds > 0 { Ours::Here } else { remembered(pass, status) };
         let look = K::look(pass, &rabbit, since, ours, status).await;
-        let Look { plan, exists } = look.inspect_err(|failure| {
-            if matches!(failure, Failure::Rejected(_)) {
+        let (plan, exists) = match look {
+            Ok(Look { plan: Err(rejection), replaced, .. }) => {
                 reconciler::no_plan::<K>(status);
+                if replaced {
+                    give_up(pass, &what, status).await?;
+                }
+                return Err(rejection.into());
             }
-        })?;
+            Ok(Look { plan: Ok(plan), exists, .. }) => (plan, exists),
+            Err(failure) => {
+                if matches!(failure, Failure::Rejected(_)) {
+                    reconciler::no_plan::<K>(status);
+                }
+                return Err(failure);
+            }
+        };
         let known = ours.holds(exists);
         let uid = pass.object.uid().unwrap_or_default();
         pass.ctx.note(&uid, |notes| notes.saw_applied(!plan.unapplied));
@@ -131,7 +145,7 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
         *hash = (!plan.steps.is_empty()).then(|| plan.hash.clone());
         let drift = known && !pass.edited && !plan.expired && !plan.steps.is_empty() && rounds == 0;
         if K::HOLDS_MESSAGES && rounds == 0 {
-            lost = plan.loss.map(|_| vanished(&what, plan.gate == Gate::Go));
+            lost = plan.loss.map(|loss| steps::verdict(&what, loss, plan.gate == Gate::Go));
         }
         let planned = Planned {
             gate: plan.gate,

@@ -463,7 +463,10 @@ pub fn gather<'a, K: TopologyKind>(ctx: &'a Arc<Context>, object: &'a K) -> Resu
 /// failed on its way stays one.
 pub(super) fn edited<K: TopologyKind>(object: &K, status: Option<&K::Status>) -> bool {
     let (conditions, observed) = status.map(K::conditions).unwrap_or_default();
-    observed != object.meta().generation
+    // A deletion makes a new generation of the same spec.
+    let deleted = object.meta().deletion_timestamp.is_some()
+        && observed.map(|seen| seen + 1) == object.meta().generation;
+    observed != object.meta().generation && !deleted
         || conditions::find(conditions, conditions::IN_SYNC)
             .is_none_or(|c| c.status == "False" && !settled(&c.reason))
 }
@@ -505,6 +508,12 @@ impl<K: TopologyKind> Pass<'_, K> {
     /// Whether this is a companion, and what it owned is about to be taken over by a person's CR.
     fn bequeaths(&self) -> bool {
         self.own().is_some_and(|own| ownership::bequeaths(&self.claims.same, own))
+    }
+
+    /// What the broker said, without its Secrets.
+    #[must_use]
+    pub fn said(&self, error: impl Into<Failure>) -> String {
+        self.ctx.secrets.words(&self.link.key, &error.into())
     }
 
     /// Whether another CR takes over when this one goes.

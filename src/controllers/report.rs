@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt as _;
 
-use super::context::Context;
+use super::context::{BrokerKey, Context};
 use super::failure::Failure;
 use super::guard;
 use super::passes::Again;
@@ -42,7 +42,8 @@ pub fn report<K: TopologyKind>(
             (verdicts, outcome.again)
         }
         Err(failure) => {
-            let (reason, message) = (failure.reason(), ctx.secrets.redact(&failure.to_string()));
+            let broker = BrokerKey::of(object.broker_ref(), &object.namespace().unwrap_or_default());
+            let (reason, message) = (failure.reason(), ctx.secrets.words(&broker, failure));
             let in_sync = Verdict {
                 kind: conditions::IN_SYNC,
                 status: if edited(object, Some(before)) { Some(false) } else { None },

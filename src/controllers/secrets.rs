@@ -155,21 +155,34 @@ impl Secrets {
         }
     }
 
-    /// `text` without any value of a Secret that is in use. Values under four bytes are too short
-    /// to tell from ordinary text.
-    pub fn redact(&self, text: &str) -> String {
-        let mut hidden: Vec<String> = Vec::new();
-        for entry in self.watched.lock().unwrap_or_else(PoisonError::into_inner).values() {
-            if let State::Present(data) = &*entry.state.borrow() {
-                let values = data.iter().filter(|(key, _)| !PUBLIC_KEYS.contains(&key.as_str()));
-                let texts = values.filter_map(|(_, value)| std::str::from_utf8(value).ok());
-                hidden.extend(texts.map(str::trim).filter(|text| text.len() >= 4).map(str::to_owned));
-            }
-        }
-        // The longest first: one secret may be part of another.
-        hidden.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        hidden.iter().fold(text.to_owned(), |text, value| text.replace(value, "***"))
+    /// `text` without any value of the Secrets that this Broker names. Those of others are not in its
+    /// words, and who writes a text could try guesses at them.
+    pub fn redact(&self, broker: &BrokerKey, text: &str) -> String {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let named = watched.values().filter(|entry| entry.users.contains(broker));
+        let data = named.filter_map(|entry| match &*entry.state.borrow() {
+            State::Present(data) => Some(data.clone()),
+            _ => None,
+        });
+        without(text, &data.collect::<Vec<_>>())
     }
+
+    /// What a failure of an object on this Broker says, redacted where the words came from outside.
+    pub fn words(&self, broker: &BrokerKey, failure: &Failure) -> String {
+        failure.words(|outside| self.redact(broker, outside))
+    }
+}
+
+/// `text` without any value of these Secrets. Values under four bytes are too short to tell from
+/// ordinary text.
+fn without(text: &str, secrets: &[SecretData]) -> String {
+    let values = secrets.iter().flat_map(|data| data.iter());
+    let values = values.filter(|(key, _)| !PUBLIC_KEYS.contains(&key.as_str()));
+    let texts = values.filter_map(|(_, value)| std::str::from_utf8(value).ok());
+    let mut hidden: Vec<&str> = texts.map(str::trim).filter(|text| text.len() >= 4).collect();
+    // The longest first: one secret may be part of another.
+    hidden.sort_by_key(|value| std::cmp::Reverse(value.len()));
+    hidden.iter().fold(text.to_owned(), |text, value| text.replace(value, "***"))
 }
 
 /// The text under `key` of a Secret, with a clear word where it is not there.
@@ -183,4 +196,17 @@ pub fn text(data: &SecretData, namespace: &str, name: &str, key: &str) -> Result
             format!("key {key:?} of Secret {namespace}/{name} is not text"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_values_of_a_secret_are_hidden_the_longest_first_and_user_names_are_not() {
+        let data = [("username", "alice"), ("password", "hunter22\n"), ("old", "hunter"), ("pin", "123")];
+        let data = data.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec()));
+        let said = without("alice: hunter22 and hunter are wrong, 123", &[Arc::new(data.into())]);
+        assert_eq!(said, "alice: *** and *** are wrong, 123");
+    }
 }

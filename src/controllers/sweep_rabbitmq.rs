@@ -83,7 +83,7 @@ async fn compare<K: Rabbit>(
         let listed = pass.object.vhost().is_none_or(|vhost| vhosts.contains(vhost));
         let look = if listed { K::look(&pass, rabbit, seen.begun, ours, &status).await.ok() } else { None };
         let (matches, known) = match look {
-            Some(Look { plan, .. }) => {
+            Some(Look { plan: Ok(plan), .. }) => {
                 let obstacle = ready.as_ref().is_some_and(|ready| {
                     [Reason::PolicyShadowed, Reason::ArgumentOverrides]
                         .iter()
@@ -93,7 +93,9 @@ async fn compare<K: Rabbit>(
                     && plan.obstacles.is_empty() != obstacle;
                 (plan.steps.is_empty() && plan.obstacles.is_empty(), said)
             }
-            None => (false, ready.is_some_and(|ready| ready.status != "True")),
+            // What took its place has to be told, whatever is said already.
+            Some(Look { replaced: true, .. }) => (false, false),
+            _ => (false, ready.is_some_and(|ready| ready.status != "True")),
         };
         if matches {
             counts.in_sync += 1;

@@ -189,6 +189,7 @@ impl TopologyKind for Topic {
         };
         let empty_for = pass.ctx.note(&uid, |notes| notes.empty_for());
         let verdict = deletion::decide(&deletion::Input {
+            name: &name,
             policy: pass.policies.deletion,
             management: pass.policies.management,
             owner: pass.is_owner(),

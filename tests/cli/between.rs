@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Result, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -46,7 +46,35 @@ impl Between {
         self.requests.load(Ordering::Relaxed)
     }
 
+    /// In front of the bed's RabbitMQ, each answer after a pause; from the first request on that has `from` in its first line,
+    /// the cluster's id is the value of the global parameter `other`.
+    pub fn replaced_rabbitmq(pause: Duration, from: &'static str, other: &str) -> Self {
+        let (url, ..) = rabbitmq();
+        let target = url.trim_start_matches("http://").trim_end_matches('/').to_owned();
+        let (gone, other) = (Arc::new(AtomicBool::new(false)), other.to_owned());
+        Self::start_with(Language::Http, target, pause, move |request| {
+            let text = String::from_utf8_lossy(&request);
+            let line = text.lines().next().unwrap_or_default();
+            if line.contains(from) {
+                gone.store(true, Ordering::Relaxed);
+            }
+            if gone.load(Ordering::Relaxed) && line.contains("internal_cluster_id") {
+                return text.replacen("internal_cluster_id", &other, 1).into_bytes();
+            }
+            request
+        })
+    }
+
     fn start(language: Language, target: String, pause: Duration) -> Self {
+        Self::start_with(language, target, pause, |request| request)
+    }
+
+    fn start_with(
+        language: Language,
+        target: String,
+        pause: Duration,
+        edit: impl Fn(Vec<u8>) -> Vec<u8> + Clone + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let port = listener.local_addr().expect("bound").port();
         let requests = Arc::new(AtomicUsize::new(0));
@@ -57,7 +85,7 @@ impl Between {
                 let far_port = far.peer_addr().expect("connected").port();
                 let ends = || (near.try_clone().expect("a handle"), far.try_clone().expect("a handle"));
                 let (from, to) = ends();
-                let (counted, turn) = (counted.clone(), turn.clone());
+                let (counted, turn, edit) = (counted.clone(), turn.clone(), edit.clone());
                 thread::spawn(move || {
                     let _ends_with_the_connection = pass(&from, &to, |from| {
                         let request = language.request(from)?;
@@ -66,7 +94,7 @@ impl Between {
                             let _turn = turn.lock().expect("no panic while it was held");
                             thread::sleep(pause);
                         }
-                        Ok(request)
+                        Ok(edit(request))
                     });
                 });
                 let (to, from) = ends();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::bed::{Folder, Vhost, on, rabbitmq_at, spillway, with_rabbitmq};
+use crate::bed::{Folder, Vhost, on, rabbitmq_at, spillway, unique, with_rabbitmq};
 use crate::between::Between;
 
 /// The payments of a shop: everything that a Queue may say, and what it implies.
@@ -309,4 +309,57 @@ fn a_thousand_queues_are_planned_in_a_few_requests() {
     println!("{asked} requests");
     // Some dozens are asked for one by one, until a listing is cheaper.
     assert!((1..=100).contains(&asked), "{asked} requests");
+}
+
+/// A global parameter that another cluster's id is read from, until the test ends.
+struct AnotherCluster<'a>(&'a Vhost, String);
+
+impl<'a> AnotherCluster<'a> {
+    fn new(vhost: &'a Vhost) -> Self {
+        let name = unique("cluster");
+        let body = format!(r#"{{"name": "{name}", "value": "another-one"}}"#);
+        vhost.put(&format!("/api/global-parameters/{name}"), &body);
+        Self(vhost, name)
+    }
+}
+
+impl Drop for AnotherCluster<'_> {
+    fn drop(&mut self) {
+        self.0.send(reqwest::Method::DELETE, &format!("/api/global-parameters/{}", self.1), "");
+    }
+}
+
+#[test]
+fn a_cluster_that_takes_the_place_of_another_between_two_phases_gets_nothing_of_the_second() {
+    let vhost = Vhost::new("replaced");
+    let (another, direct) = (AnotherCluster::new(&vhost), with_rabbitmq());
+    let between = Between::replaced_rabbitmq(Duration::ZERO, "PUT /api/exchanges/", &another.1);
+    let folder = rabbitmq_at(&format!("http://{}", between.address()));
+    let events = vhost.object("Exchange", "events", "type: topic");
+    for folder in [&folder, &direct] {
+        folder.write("a.yaml", &(events.clone() + &vhost.object("Queue", "orders", "maxLength: 5")));
+    }
+    on("apply", &folder, &["--yes"])
+        .exits(1)
+        .says("the cluster's id is another-one and was ")
+        .says("Applied: 1 object was changed, 1 failed.");
+    on("plan", &direct, &[])
+        .exits(2)
+        .says("declare the quorum queue \"orders\"")
+        .says("1 to create, 1 in step");
+}
+
+#[test]
+fn a_cluster_that_takes_the_place_of_another_in_a_long_phase_gets_little_of_the_rest() {
+    const QUEUES: usize = 40;
+    let vhost = Vhost::new("long");
+    let another = AnotherCluster::new(&vhost);
+    // One request after the other: the phase takes four seconds.
+    let between = Between::replaced_rabbitmq(Duration::from_millis(100), "PUT /api/queues/", &another.1);
+    let folder = rabbitmq_at(&format!("http://{}", between.address()));
+    let queue = |n| vhost.object("Queue", &format!("q{n}"), "type: classic");
+    folder.write("a.yaml", &(0..QUEUES).map(queue).collect::<String>());
+    let said = on("apply", &folder, &["--yes"]).exits(1).says("the cluster's id is another-one and was ");
+    let failed = said.err.lines().filter(|line| line.contains("the cluster's id is another-one")).count();
+    assert!(failed >= QUEUES / 4, "{failed} queues were spared\n{}", said.all());
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Container, EnvVar};
 use kube::Api;
 use serde_json::json;
-use spillway_operator::api::{Consumer, Topic};
+use spillway_operator::api::{Broker, Consumer, Topic};
 
 use crate::bed::{Object as _, World, bare_world, consumer_yaml, deployment, sleeping_pod, until, world};
 
@@ -122,6 +122,28 @@ fn a_consumer_reads_from_the_broker_of_another_namespace_as_long_as_that_broker_
             w.broker("").await;
         }
         team.condition::<Consumer>("orders", "Ready", "False", "NamespaceNotAllowed").await;
+    });
+}
+
+#[test]
+fn a_second_broker_opens_no_cluster_to_a_consumer_whose_namespace_the_oldest_does_not_allow() {
+    bare_world(async |w| {
+        let team = w.at(&w.another_namespace("team", json!({})).await);
+        w.start_operator().await;
+        w.broker("").await;
+        w.topic("orders", "partitions: 3").await;
+        w.ready::<Topic>("orders").await;
+        w.a_second_after::<Broker>("kafka").await;
+        w.apply("apiVersion: spillway.dev/v1alpha1\nkind: Broker\nmetadata: {name: open}\nspec: {kafka: {bootstrapServers: ['${KAFKA}']}, allowedNamespaces: {from: All}}\n").await;
+        w.ready::<Broker>("open").await;
+        team.apply(&deployment(&team, "worker", 1).await).await;
+        let yaml = consumer_yaml("orders", "scaleTargetRef: {name: worker}")
+            .replace("{name: kafka}", &format!("{{name: open, namespace: {}}}", w.namespace));
+        team.apply(&yaml).await;
+        let refused: Consumer = team.condition("orders", "Ready", "False", "NamespaceNotAllowed").await;
+        assert_eq!(refused.status.and_then(|status| status.partitions), None);
+        w.broker("allowedNamespaces: {from: All}").await;
+        team.ready::<Consumer>("orders").await;
     });
 }
 

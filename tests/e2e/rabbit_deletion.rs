@@ -444,6 +444,39 @@ fn a_stream_that_took_a_queue_s_place_stays_with_delete() {
 }
 
 #[test]
+fn what_took_the_place_of_a_queue_or_exchange_unseen_stays_with_delete_and_an_edit_is_no_such_thing() {
+    world(async |w| {
+        // No sweep comes in between.
+        w.rabbit("resyncInterval: 1h").await;
+        let mq = w.mq().await;
+        for name in ["replaced", "edited"] {
+            w.queue(name, "deletionPolicy: Delete\nsingleActiveConsumer: true").await;
+            w.ready::<Queue>(name).await;
+        }
+        w.exchange("events", "type: topic\ndeletionPolicy: Delete").await;
+        w.ready::<Exchange>("events").await;
+        mq.delete_queue("replaced").await;
+        mq.declare_queue("replaced", json!({"x-queue-type": "quorum"})).await;
+        mq.publish("", "replaced", "precious").await;
+        mq.delete_exchange("events").await;
+        mq.declare_fleeting_exchange("events").await;
+        w.queue("edited", "deletionPolicy: Delete").await;
+        w.condition::<Queue>("edited", "Ready", "False", "Immutable").await;
+        for name in ["replaced", "edited"] {
+            w.delete::<Queue>(name).await;
+            w.until_gone::<Queue>(name).await;
+        }
+        w.delete::<Exchange>("events").await;
+        w.until_gone::<Exchange>("events").await;
+        assert_eq!(
+            (mq.queues().await, mq.exchanges().await),
+            (vec!["replaced".into()], vec!["events".into()])
+        );
+        assert_eq!(mq.take("replaced").await.as_deref(), Some("precious"));
+    });
+}
+
+#[test]
 fn an_amqp_address_that_does_not_work_holds_up_delete_if_empty_but_not_delete() {
     world(async |w| {
         w.rabbit("").await;

@@ -183,20 +183,91 @@ fn an_exchange_that_was_deleted_by_hand_is_made_again_with_its_bindings() {
     });
 }
 
+/// A queue of another declaration than the Queue's is in its place, with a message in it: told as a loss, and left alone.
+async fn told_and_left(w: &World, differs: &str) {
+    w.mq().await.publish("", "orders", "precious").await;
+    let queue: Queue = w.condition("orders", "Ready", "False", "Immutable").await;
+    assert!(queue.message("Ready").contains(differs), "{}", queue.summary());
+    let lost: Queue = w.condition("orders", "DataLost", "True", "Replaced").await;
+    assert!(lost.message("DataLost").contains("another one was declared"), "{}", lost.summary());
+    assert_eq!(lost.status.expect("a status").owned_since, None, "it is somebody else's");
+    let (kind, words) = w.event::<Queue>("orders", "DataLost").await;
+    assert_eq!(kind, "Warning", "{words}");
+    w.amqp().await.until_ready("orders", 1).await;
+}
+
+/// It is as declared, nothing was lost since, and the loss is told until somebody says that they know.
+async fn is_whole_again(w: &World) {
+    w.ready::<Queue>("orders").await;
+    w.condition::<Queue>("orders", "DataLost", "True", "Replaced").await;
+    let lost = w.operator().metric("spillway_objects_vanished_total{kind=\"Queue\"}").await;
+    assert_eq!(lost.map(f64::to_bits), Some(1f64.to_bits()));
+    w.annotate::<Queue>("orders", "spillway.dev/acknowledge-data-loss", Some("true")).await;
+    w.until("orders", "the loss is acknowledged", |queue: &Queue| {
+        queue.condition("DataLost").is_none_or(|lost| lost.status == "False")
+    })
+    .await;
+}
+
 #[test]
-fn a_queue_that_an_application_deleted_and_declared_with_other_arguments_is_told_and_left() {
+fn a_queue_that_an_application_deleted_and_declared_with_another_type_is_told_as_a_loss_and_left() {
     world(async |w| {
         w.rabbit(OFTEN).await;
-        let (mq, amqp) = (w.mq().await, w.amqp().await);
+        let mq = w.mq().await;
         w.queue("orders", "singleActiveConsumer: true").await;
         w.ready::<Queue>("orders").await;
         mq.delete_queue("orders").await;
         mq.declare_queue("orders", json!({"x-queue-type": "classic"})).await;
+        told_and_left(w, "classic").await;
+        // Once theirs is gone, which is no loss, ours is made again.
+        mq.delete_queue("orders").await;
+        mq.until_queue("orders", "is a quorum queue again", |queue| queue["type"] == "quorum").await;
+        is_whole_again(w).await;
+    });
+}
+
+#[test]
+fn a_queue_that_an_application_declared_with_other_arguments_is_told_and_left_and_adopted_when_put_right() {
+    world(async |w| {
+        w.rabbit(OFTEN).await;
+        let mq = w.mq().await;
+        w.queue("orders", "singleActiveConsumer: true\ndeletionPolicy: Delete").await;
+        w.ready::<Queue>("orders").await;
+        mq.delete_queue("orders").await;
+        mq.declare_queue("orders", json!({"x-queue-type": "quorum"})).await;
+        told_and_left(w, "argument x-single-active-consumer is not set and the spec wants true").await;
+        // The application puts it right, with what it has.
+        assert_eq!(mq.take("orders").await.as_deref(), Some("precious"));
+        mq.delete_queue("orders").await;
+        let right = json!({"x-queue-type": "quorum", "x-single-active-consumer": true});
+        mq.declare_queue("orders", right).await;
         mq.publish("", "orders", "precious").await;
-        let queue: Queue = w.condition("orders", "Ready", "False", "Immutable").await;
-        assert!(queue.message("Ready").contains("classic"), "{}", queue.summary());
-        assert_eq!(mq.the_queue("orders").await["type"], "classic");
-        amqp.until_ready("orders", 1).await;
+        w.annotate::<Queue>("orders", "spillway.dev/reconcile", Some("now")).await;
+        is_whole_again(w).await;
+        assert_eq!(mq.take("orders").await.as_deref(), Some("precious"));
+        let owned = w.get::<Queue>("orders").await.status.expect("a status").owned_since;
+        assert!(owned.is_some(), "it is the Queue's again");
+    });
+}
+
+#[test]
+fn an_exchange_that_somebody_declared_otherwise_is_counted_and_not_the_exchanges_any_more() {
+    world(async |w| {
+        w.rabbit(OFTEN).await;
+        let mq = w.mq().await;
+        w.exchange("events", "type: topic\ndeletionPolicy: Delete").await;
+        w.ready::<Exchange>("events").await;
+        mq.delete_exchange("events").await;
+        mq.declare_fleeting_exchange("events").await;
+        let told: Exchange = w.condition("events", "Ready", "False", "Immutable").await;
+        assert!(told.message("Ready").contains("autoDelete is true"), "{}", told.summary());
+        assert_eq!(told.message("DataLost"), "");
+        assert_eq!(told.status.expect("a status").owned_since, None);
+        let lost = w.operator().metric("spillway_objects_vanished_total{kind=\"Exchange\"}").await;
+        assert_eq!(lost.map(f64::to_bits), Some(1f64.to_bits()));
+        w.delete::<Exchange>("events").await;
+        w.until_gone::<Exchange>("events").await;
+        assert!(mq.exchange("events").await.is_some());
     });
 }
 

@@ -241,3 +241,19 @@ fn a_planted_password_is_in_nothing_that_anybody_can_read() {
         assert_eq!(said.planted().len(), 2);
     });
 }
+
+#[test]
+fn who_names_an_object_after_a_guess_cannot_tell_whether_it_is_somebodys_password() {
+    world(async |w| {
+        w.broker("").await;
+        let login = "apiVersion: v1\nkind: Secret\nmetadata: {name: theirs}\nstringData: {username: a, password: precious-guess}\n";
+        w.apply(login).await;
+        w.apply("apiVersion: spillway.dev/v1alpha1\nkind: Broker\nmetadata: {name: theirs}\nspec: {kafka: {bootstrapServers: ['127.0.0.1:9'], sasl: {mechanism: PLAIN, credentialsSecretRef: {name: theirs}}}}\n").await;
+        // Its Secret is known from here on.
+        w.condition::<Broker>("theirs", "Ready", "False", "").await;
+        w.topic("guess", "name: ${PREFIX}precious-guess\nconfig: {precious-guess: '1'}").await;
+        let told: Topic = w.condition("guess", "Ready", "False", "BrokerRefused").await;
+        // In Spillway's words and in the broker's.
+        assert_eq!(told.message("Ready").matches("precious-guess").count(), 2, "{}", told.summary());
+    });
+}

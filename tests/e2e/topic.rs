@@ -1,6 +1,7 @@
 //! Topics: made as declared, changed as declared, refused in the right words.
 
 use spillway_operator::api::Topic;
+use spillway_operator::topology::kafka::desired::KAFKAS_OWN;
 
 use crate::bed::{Object as _, topic_yaml, until, world};
 
@@ -259,6 +260,22 @@ fn names_that_kafka_does_not_take_are_refused_at_admission() {
             let words = w.refused(&yaml).await;
             assert!(words.contains("spec.name"), "{name}: {words}");
         }
+    });
+}
+
+#[test]
+fn kafkas_own_topics_are_refused_at_admission_also_as_dead_letter_topics() {
+    world(async |w| {
+        for name in KAFKAS_OWN {
+            let more = "adoption: Adopt\ndeletionPolicy: Delete";
+            let yaml = topic_yaml("orders", more).replace("${PREFIX}orders", name);
+            let words = w.refused(&yaml).await;
+            assert!(words.contains("spec.name") && words.contains("keeps by itself"), "{name}: {words}");
+            let words = w.refused(&topic_yaml("orders", &format!("deadLetter: {{name: {name}}}"))).await;
+            assert!(words.contains("spec.deadLetter.name"), "{name}: {words}");
+        }
+        // Others begin that way, too. Nothing is made of it: there is no Broker.
+        w.apply(&topic_yaml("orders", "").replace("${PREFIX}orders", "__debezium-heartbeat")).await;
     });
 }
 

@@ -110,7 +110,9 @@ pub fn execute(args: &Args) -> Result<(), CliError> {
     block_on(async {
         let links = Links::open(&objects, &[broker.key()].into()).await;
         let imported = import(args, links, broker, &objects).await;
-        imported.map_err(|error| CliError(objects.secrets.redact(&show::printable(&error.0))))
+        let namespace = broker.object.namespace().unwrap_or_default();
+        let redact = |text: &str| objects.secrets.redact(&broker.object.spec, &namespace, text);
+        imported.map_err(|error| CliError(redact(&show::printable(&error.0))))
     })
 }
 

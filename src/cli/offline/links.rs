@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
+use tokio::sync::Mutex;
 
 use super::objects::{Declared, Objects};
 use super::secrets::Secrets;
@@ -23,6 +24,9 @@ use crate::topology::{Rejection, seniority};
 /// How long a broker may take to say who it is.
 const TIMEOUT: Duration = Duration::from_secs(4);
 
+/// For how long the cluster's word about itself is good.
+const VERIFIED_FOR: Duration = Duration::from_secs(1);
+
 /// The way to one Broker.
 pub struct Link<C = Client> {
     /// `namespace/name`.
@@ -37,6 +41,42 @@ pub struct Link<C = Client> {
     pub cluster_id: String,
     /// How to speak to it.
     pub client: C,
+    /// When it was last asked who it is, and what came of that.
+    said: Mutex<(Instant, Result<(), Rejection>)>,
+}
+
+/// It said who it is just now.
+fn said() -> Mutex<(Instant, Result<(), Rejection>)> {
+    Mutex::new((Instant::now(), Ok(())))
+}
+
+impl Link {
+    /// An error where another cluster answers than the one that the plan was made for, or none: asked before each write, so
+    /// that another one behind the same address has none of it. One question serves all who ask within [`VERIFIED_FOR`].
+    pub async fn verify(&self) -> Result<(), Rejection> {
+        self.verify_within(VERIFIED_FOR).await
+    }
+
+    /// The same, asked anew.
+    pub async fn verify_now(&self) -> Result<(), Rejection> {
+        self.verify_within(Duration::ZERO).await
+    }
+
+    async fn verify_within(&self, age: Duration) -> Result<(), Rejection> {
+        let mut said = self.said.lock().await;
+        if said.0.elapsed() >= age {
+            let same = self.client.cluster_id().await.and_then(|now| {
+                if now == self.cluster_id {
+                    return Ok(());
+                }
+                let message =
+                    format!("Broker {}: the cluster's id is {now} and was {}", self.key, self.cluster_id);
+                Err(Rejection::new(Reason::ClusterChanged, message))
+            });
+            *said = (Instant::now(), same);
+        }
+        said.1.clone()
+    }
 }
 
 /// What is known of a Broker that answers, or whose status says which cluster it is: an address that is away opens no way
@@ -222,6 +262,7 @@ impl Links<()> {
                 return (broker.key(), Err(Rejection::new(Reason::BrokerUnreachable, "away")));
             }
             let link = Link {
+                said: said(),
                 key: broker.key(),
                 namespace: broker.object.namespace().unwrap_or_default(),
                 spec: broker.object.spec.clone(),
@@ -236,12 +277,11 @@ impl Links<()> {
 }
 
 async fn open(broker: &Declared<Broker>, secrets: &Secrets) -> Result<Link, Rejection> {
-    let key = broker.key();
+    let (key, namespace) = (broker.key(), broker.object.namespace().unwrap_or_default());
     let begin = |rejection: Rejection| {
-        let message = secrets.redact(&format!("Broker {key}: {}", rejection.message));
-        Rejection::new(rejection.reason, message)
+        let message = secrets.redact(&broker.object.spec, &namespace, &rejection.message);
+        Rejection::new(rejection.reason, format!("Broker {key}: {message}"))
     };
-    let namespace = broker.object.namespace().unwrap_or_default();
     let client = client(&broker.object.spec, &namespace, secrets).map_err(begin)?;
     let cluster_id = tokio::time::timeout(TIMEOUT + Duration::from_millis(500), client.cluster_id())
         .await
@@ -250,6 +290,7 @@ async fn open(broker: &Declared<Broker>, secrets: &Secrets) -> Result<Link, Reje
         .map_err(begin)?;
     same_cluster(&broker.object, &cluster_id).map_err(begin)?;
     Ok(Link {
+        said: said(),
         namespace,
         paused: paused(&broker.object),
         spec: broker.object.spec.clone(),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::candidates::{Wanted, identity};
 use super::entry::{Action, Change};
-use super::links::rabbitmq_said;
+use super::links::{Link, rabbitmq_said};
 use crate::api::broker::DriftPolicy;
 use crate::api::conditions::Reason;
 use crate::api::policy::{Adoption, ManagementPolicy, Policies};
@@ -30,7 +30,9 @@ const LOOK: Duration = Duration::from_millis(100);
 
 /// A virtual host, and how to look at it.
 pub struct Site<'a> {
-    /// The broker.
+    /// The way to the broker.
+    pub link: &'a Link,
+    /// Its clients.
     pub rabbit: &'a RabbitHandle,
     /// The virtual host.
     pub vhost: &'a str,
@@ -38,8 +40,6 @@ pub struct Site<'a> {
     pub policies: Policies,
     /// What will be there once all is applied, by identity: it may be referred to already.
     pub coming: &'a BTreeSet<(String, String)>,
-    /// The cluster's id.
-    pub cluster_id: &'a str,
     /// Policies that were read already.
     pub kept: &'a PolicyCache,
 }
@@ -85,6 +85,7 @@ impl Site<'_> {
         change.still(shown)?;
         let client = self.rabbit.client.on(Lane::User);
         for step in &plan.steps {
+            self.link.verify().await?;
             apply::take(&client, self.vhost, step).await.map_err(rabbitmq_said)?;
         }
         if plan.steps.iter().all(shows_at_once) {
@@ -207,7 +208,7 @@ impl Site<'_> {
             Target::Exchange(_) => "Exchange",
         };
         let identity = identity(kind, self.vhost, target.name());
-        if self.coming.contains(&(self.cluster_id.to_owned(), identity)) {
+        if self.coming.contains(&(self.link.cluster_id.clone(), identity)) {
             return Ok(());
         }
         let message =
@@ -217,7 +218,7 @@ impl Site<'_> {
 
     async fn vhost_policies(&self, since: Instant) -> Result<Arc<VhostPolicies>, Rejection> {
         let read = self.rabbit.observer.policies(self.vhost, since, Lane::User).await;
-        Ok(self.kept.of(self.cluster_id, self.vhost, &read.map_err(rabbitmq_said)?))
+        Ok(self.kept.of(&self.link.cluster_id, self.vhost, &read.map_err(rabbitmq_said)?))
     }
 
     /// The person who reads the plan and says yes approves it.

@@ -8,7 +8,9 @@ use std::sync::{Mutex, PoisonError};
 use k8s_openapi::ByteString;
 use serde_json::Value;
 
+use crate::api::BrokerSpec;
 use crate::api::conditions::Reason;
+use crate::controllers::settings::secret_names;
 use crate::topology::Rejection;
 
 /// Keys whose values are no secret: a user name in an error message helps.
@@ -21,7 +23,8 @@ const SHORTEST: usize = 4;
 pub struct Secrets {
     documents: BTreeMap<(String, String), BTreeMap<String, Vec<u8>>>,
     folder: Option<PathBuf>,
-    used: Mutex<BTreeSet<String>>,
+    /// Values that were read, by the Secret's namespace and name.
+    used: Mutex<BTreeMap<(String, String), BTreeSet<String>>>,
 }
 
 impl Secrets {
@@ -76,7 +79,8 @@ impl Secrets {
         })?;
         let hidden = text.trim();
         if !PUBLIC_KEYS.contains(&key) && hidden.len() >= SHORTEST {
-            self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(hidden.to_owned());
+            let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+            used.entry((namespace.to_owned(), name.to_owned())).or_default().insert(hidden.to_owned());
         }
         Ok(text)
     }
@@ -106,11 +110,14 @@ impl Secrets {
         Ok(None)
     }
 
-    /// `text` without any value that was read from a Secret.
+    /// `text` without any value that was read from a Secret which a Broker in this namespace names. Those of others are not in
+    /// its words, and who writes a text could try guesses at them.
     #[must_use]
-    pub fn redact(&self, text: &str) -> String {
+    pub fn redact(&self, broker: &BrokerSpec, namespace: &str, text: &str) -> String {
         let used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut hidden: Vec<&String> = used.iter().collect();
+        let named = secret_names(broker);
+        let read = named.iter().filter_map(|name| used.get(&(namespace.to_owned(), name.clone())));
+        let mut hidden: Vec<&String> = read.flatten().collect();
         // The longest first: one secret may be part of another.
         hidden.sort_by_key(|value| std::cmp::Reverse(value.len()));
         hidden.iter().fold(text.to_owned(), |text, value| text.replace(value.as_str(), "***"))
@@ -181,13 +188,21 @@ mod tests {
     }
 
     #[test]
-    fn what_was_read_is_hidden_and_user_names_are_not() {
+    fn what_a_brokers_secrets_hold_is_hidden_and_neither_user_names_nor_what_others_hold() {
         let mut secrets = Secrets::default();
-        let document = json!({"stringData": {"username": "alice", "password": "hunter22\n"}});
-        secrets.add("default", "kafka", &document).unwrap();
-        for key in ["username", "password"] {
-            secrets.text("default", "kafka", key).unwrap();
+        for (name, password) in [("kafka", "hunter22\n"), ("other", "precious")] {
+            let document = json!({"stringData": {"username": "alice", "password": password}});
+            secrets.add("default", name, &document).unwrap();
+            for key in ["username", "password"] {
+                secrets.text("default", name, key).unwrap();
+            }
         }
-        assert_eq!(secrets.redact("alice: hunter22 is wrong"), "alice: *** is wrong");
+        let broker = json!({"kafka": {"bootstrapServers": ["kafka:9092"], "sasl": {
+            "mechanism": "PLAIN", "credentialsSecretRef": {"name": "kafka"},
+        }}});
+        let broker = serde_json::from_value(broker).unwrap();
+        let said = |namespace| secrets.redact(&broker, namespace, "alice: hunter22 is wrong for precious");
+        assert_eq!(said("default"), "alice: *** is wrong for precious");
+        assert_eq!(said("elsewhere"), "alice: hunter22 is wrong for precious");
     }
 }

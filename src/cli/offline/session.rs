@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use futures::{StreamExt as _, stream};
+use kube::ResourceExt as _;
 
 use super::candidates::{self, Candidate, Wanted};
 use super::entry::{Action, Change, Entry};
@@ -91,7 +92,7 @@ impl<'a> Session<'a> {
                     Entry {
                         candidate: candidate.clone(),
                         policies,
-                        outcome: outcome.map_err(|error| self.redact(&error)),
+                        outcome: outcome.map_err(|error| self.redact(&candidate.broker, &error)),
                     },
                 )
             })
@@ -125,7 +126,8 @@ impl<'a> Session<'a> {
             if entry.action().pending()
                 && let Some(why) = refused.remove(&(broker.clone(), name.clone()))
             {
-                entry.outcome = Err(self.redact(&why));
+                let why = self.redact(broker, &why);
+                entry.outcome = Err(why);
             }
         }
     }
@@ -172,15 +174,13 @@ impl<'a> Session<'a> {
         };
         let link = self.links.get(&candidate.broker)?;
         let done = match wanted {
-            Wanted::Topic(desired) => {
-                topics::carry_out(link.client.kafka()?, desired, policies, &change.hash).await
-            }
+            Wanted::Topic(desired) => topics::carry_out(link, desired, policies, &change.hash).await,
             wanted => {
                 let none = BTreeSet::new();
                 self.site(link, candidate, policies, &none)?.carry_out(wanted, since, &change.hash).await
             }
         };
-        done.map_err(|error| self.redact(&error))
+        done.map_err(|error| self.redact(&candidate.broker, &error))
     }
 
     fn site<'b>(
@@ -191,11 +191,11 @@ impl<'a> Session<'a> {
         coming: &'b BTreeSet<(String, String)>,
     ) -> Result<Site<'b>, Rejection> {
         Ok(Site {
+            link,
             rabbit: link.client.rabbitmq()?,
             vhost: candidate.vhost.as_deref().unwrap_or("/"),
             policies,
             coming,
-            cluster_id: &link.cluster_id,
             kept: &self.kept,
         })
     }
@@ -203,26 +203,30 @@ impl<'a> Session<'a> {
     /// Which Brokers are not the clusters any more that the plan was made from.
     pub async fn changed_clusters(&self, entries: &[&Entry]) -> BTreeMap<String, Rejection> {
         let keys: BTreeSet<&str> = entries.iter().map(|entry| entry.candidate.broker.as_str()).collect();
-        let ask = async |key: &str| {
-            let link = self.links.get(key)?;
-            let now = link.client.cluster_id().await?;
-            if now == link.cluster_id {
-                return Ok(());
-            }
-            let message = format!("Broker {key}: the cluster's id is {now} and was {}", link.cluster_id);
-            Err(Rejection::new(Reason::ClusterChanged, message))
-        };
+        let ask = async |key: &str| self.links.get(key)?.verify_now().await;
         stream::iter(keys)
             .map(async |key| (key.to_owned(), ask(key).await))
             .buffer_unordered(64)
-            .filter_map(async |(key, answer)| Some((key, self.redact(&answer.err()?))))
+            .filter_map(async |(key, answer)| {
+                let answer = answer.err()?;
+                let rejection = self.redact(&key, &answer);
+                Some((key, rejection))
+            })
             .collect()
             .await
     }
 
-    fn redact(&self, rejection: &Rejection) -> Rejection {
-        let message = self.objects.secrets.redact(&rejection.message).replace(['\r', '\n'], " ");
-        Rejection::new(rejection.reason, message)
+    /// A Broker's words without its Secrets.
+    fn redact(&self, broker: &str, rejection: &Rejection) -> Rejection {
+        let named = self.objects.brokers.iter().find(|declared| declared.key() == broker);
+        let message = match named.map(|declared| &declared.object) {
+            Some(broker) => {
+                let namespace = broker.namespace().unwrap_or_default();
+                self.objects.secrets.redact(&broker.spec, &namespace, &rejection.message)
+            }
+            None => rejection.message.clone(),
+        };
+        Rejection::new(rejection.reason, message.replace(['\r', '\n'], " "))
     }
 }
 

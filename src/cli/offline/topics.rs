@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures::{FutureExt as _, StreamExt as _, stream};
 
 use super::entry::{Action, Change};
-use super::links::kafka_said;
+use super::links::{Link, kafka_said};
 use crate::api::broker::DriftPolicy;
 use crate::api::conditions::Reason;
 use crate::api::policy::{Adoption, ManagementPolicy, Policies};
@@ -76,18 +76,19 @@ fn decide(
 
 /// Plans again, and takes the steps if they are still those that were shown.
 pub async fn carry_out(
-    kafka: &KafkaHandle,
+    link: &Link,
     desired: &DesiredTopic,
     policies: Policies,
     shown: &str,
 ) -> Result<(), Rejection> {
-    let name = &desired.name;
+    let (kafka, name) = (link.client.kafka()?, &desired.name);
     let (change, plan) = self::plan(kafka, desired, policies).await?;
     change.still(shown)?;
     if plan.steps.len() > 1 {
         apply::rehearse(kafka, name, &plan.steps, Lane::User).await.map_err(kafka_said)?;
     }
     for step in &plan.steps {
+        link.verify().await?;
         apply::take(kafka, name, step, Lane::User).await.map_err(kafka_said)?;
     }
     let settled = apply::settled(kafka, name, &plan.steps, None, Lane::User).await.map_err(kafka_said)?;

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::budget::Budget;
 use super::collector::on_grid;
-use super::observe::{Sample, Trouble, observation};
+use super::observe::{Sample, observation};
 use super::pen::Pen;
 use super::registry::{Front, Registration, Source};
 use super::report::{self, Haste};
@@ -175,12 +175,16 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
     };
     let decision = match (&registration.config, &known) {
         (Some(config), Some(known)) if usable => {
-            let seen = observation(
+            let mut seen = observation(
                 sample,
                 registration,
                 target(ctx, &registration.target, known, paused),
                 ctx.now(),
             );
+            // What brokers say of a partition comes into messages.
+            for part in seen.kafka.iter_mut().flat_map(|kafka| &mut kafka.partitions) {
+                part.error = part.error.take().map(|words| ctx.secrets.redact(&registration.broker, &words));
+            }
             let dead_letters = seen.dead_letter.as_ref().and_then(|dead_letter| dead_letter.end);
             let (namespace, name) = (&registration.target.namespace, registration.consumer.name_any());
             ctx.metrics.consumer_aim(namespace, &name, config.target_delay, dead_letters);
@@ -210,7 +214,7 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
     let before = seat.pen.written().unwrap_or_default();
     let trouble = sample
         .trouble(registration)
-        .map(|trouble| Trouble { message: ctx.secrets.redact(&trouble.message), ..trouble });
+        .map(|trouble| trouble.hiding(|words| ctx.secrets.redact(&registration.broker, words)));
     let refused = {
         let mut refused = seat.refused.lock().unwrap_or_else(PoisonError::into_inner);
         // A patch without an answer may have taken effect, and somebody else may have done the same.

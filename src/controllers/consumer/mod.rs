@@ -37,12 +37,12 @@ use kube::{Api, Resource as _, ResourceExt as _};
 
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
-use super::guard::labels;
+use super::guard::{labels, oldest_broker};
 use super::passes::Again;
 use super::reconciler::annotated;
 use crate::api::conditions::Reason;
 use crate::api::consumer::{ScaleTargetRef, TargetApi, TargetKind};
-use crate::api::{BrokerSpec, Consumer, FIELD_MANAGER, annotation};
+use crate::api::{Broker, BrokerSpec, Consumer, FIELD_MANAGER, annotation};
 use crate::topology::Rejection;
 use crate::topology::access::{self, Asking};
 use crate::topology::ownership::{self, Claim};
@@ -76,7 +76,7 @@ pub async fn reconcile(consumer: Arc<Consumer>, ctx: Arc<Context>) -> Result<Aga
                 Failure::Kube { action: workload::APPLY, .. } => {
                     (Reason::TemplateInvalid, failure.to_string())
                 }
-                other => (other.reason(), ctx.secrets.redact(&other.to_string())),
+                other => (other.reason(), words(&ctx, &consumer, other)),
             };
             let stalled = failure.stalled() || reason == Reason::TemplateInvalid;
             (Front::Bad { reason, message, stalled }, again)
@@ -92,6 +92,12 @@ pub async fn reconcile(consumer: Arc<Consumer>, ctx: Arc<Context>) -> Result<Aga
     Ok(again)
 }
 
+/// What a failure says, without the Secrets of the Consumer's Broker.
+fn words(ctx: &Context, consumer: &Consumer, failure: &Failure) -> String {
+    let Some(reference) = consumer.spec.broker_ref() else { return failure.to_string() };
+    ctx.secrets.words(&BrokerKey::of(reference, &consumer.namespace().unwrap_or_default()), failure)
+}
+
 async fn prepare(ctx: &Arc<Context>, consumer: &Consumer) -> Result<(), Failure> {
     let namespace = consumer.namespace().unwrap_or_default();
     let reference = consumer.spec.broker_ref().ok_or_else(registry::nothing_to_read)?;
@@ -100,9 +106,7 @@ async fn prepare(ctx: &Arc<Context>, consumer: &Consumer) -> Result<(), Failure>
     let Some(found) = ctx.brokers.get(&broker.namespace, &broker.name) else {
         return Err(Failure::waiting(Reason::BrokerNotFound, format!("Broker {broker} does not exist")));
     };
-    let labels = labels(ctx, &found.spec, &namespace).await?;
-    let asking = Asking { namespace: &namespace, labels: labels.as_ref() };
-    access::namespace_allowed(&found.spec, &broker.namespace, asking)?;
+    allowed(ctx, &found, &namespace).await?;
     on_its_kind(consumer, &found.spec, &broker)?;
     owned(ctx, consumer, &broker)?;
 
@@ -117,6 +121,18 @@ async fn prepare(ctx: &Arc<Context>, consumer: &Consumer) -> Result<(), Failure>
         ));
     }
     ctx.links.get(&broker)?;
+    Ok(())
+}
+
+/// Whether a Broker, and the oldest one of its cluster, allow the namespace: a second Broker is no way around the first.
+async fn allowed(ctx: &Context, broker: &Arc<Broker>, namespace: &str) -> Result<(), Failure> {
+    let cluster = ctx.cluster_id(&BrokerKey::from_broker(broker));
+    let oldest = cluster.and_then(|id| oldest_broker(ctx, &id)).filter(|oldest| oldest.uid() != broker.uid());
+    for broker in [Some(broker), oldest.as_ref()].into_iter().flatten() {
+        let labels = labels(ctx, &broker.spec, namespace).await?;
+        let asking = Asking { namespace, labels: labels.as_ref() };
+        access::namespace_allowed(&broker.spec, &broker.namespace().unwrap_or_default(), asking)?;
+    }
     Ok(())
 }
 

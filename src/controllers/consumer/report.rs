@@ -146,7 +146,7 @@ fn verdicts(input: &Input<'_>) -> Vec<Verdict> {
             }
         }
         Front::Good => match (input.trouble, input.replicas) {
-            (Some(Trouble { reason, message }), _) => {
+            (Some(Trouble { reason, message, .. }), _) => {
                 verdicts.push(Verdict::new(conditions::READY, false, *reason, message.clone()));
             }
             (None, Some(_)) if refused(input.decision).is_some() => {

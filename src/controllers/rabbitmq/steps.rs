@@ -14,6 +14,7 @@ use crate::api::conditions::{self, Reason, Verdict};
 use crate::apply::rabbitmq as apply;
 use crate::brokers::rabbitmq::{ErrorKind, RabbitError};
 use crate::topology::Rejection;
+use crate::topology::gate::Loss;
 use crate::topology::rabbitmq::{Plan, Step};
 
 /// An error where nothing may be written to this broker now: asked before every write. RabbitMQ's
@@ -88,7 +89,7 @@ async fn carry_out<K: Rabbit>(
         done.refused = taken.as_ref().is_err_and(says_no);
         let taken = match taken {
             Err(error) if error.kind == ErrorKind::Refused && matches!(step, Step::DeleteQueue { .. }) => {
-                return Err(Rejection::new(Reason::NotRecreated, error.to_string()).into());
+                return Err(Rejection::new(Reason::NotRecreated, pass.said(error)).into());
             }
             taken => taken?,
         };
@@ -184,27 +185,67 @@ pub(super) const fn shows_at_once(step: &Step) -> bool {
     matches!(step, Step::DeclareExchange { .. } | Step::DeclareQueue { .. } | Step::Bind(_))
 }
 
-pub(super) fn vanished(what: &str, made_again: bool) -> Verdict {
-    let now = if made_again { " and was made again, empty" } else { "" };
+/// What to say of a loss. `made_again`: the steps that are about to be taken make it again.
+pub(super) fn verdict(what: &str, loss: Loss, made_again: bool) -> Verdict {
+    let (reason, how) = match (loss, made_again) {
+        (Loss::Vanished, true) => (Reason::Vanished, "vanished from the broker and was made again, empty"),
+        (Loss::Vanished, false) => (Reason::Vanished, "vanished from the broker"),
+        (Loss::Replaced, _) => (Reason::Replaced, "was deleted at the broker, and another one was declared"),
+    };
     let message = format!(
-        "{what} vanished from the broker{now}; its messages are gone. Acknowledge with the annotation {}=true",
+        "{what} {how}; its messages are gone. Acknowledge with the annotation {}=true",
         annotation::ACKNOWLEDGE_DATA_LOSS
     );
-    Verdict::new(conditions::DATA_LOST, true, Reason::Vanished, message)
+    Verdict::new(conditions::DATA_LOST, true, reason, message)
+}
+
+/// Tells, once, that another object took the place of the CR's own, and puts down that it is not the CR's: it is never
+/// deleted with it, and not missed when it goes.
+pub(super) async fn give_up<K: Rabbit>(
+    pass: &Pass<'_, K>,
+    what: &str,
+    status: &mut K::Status,
+) -> Result<(), Failure> {
+    let lost = K::HOLDS_MESSAGES.then(|| verdict(what, Loss::Replaced, false));
+    let before = last_written(pass.ctx, pass.object);
+    let mut after = before.clone();
+    for status in [&mut after, status] {
+        K::forget(status);
+        *K::owned_since(status) = None;
+    }
+    note_loss(pass, lost.as_ref(), &before, after).await?;
+    tell_loss(pass, lost.as_ref());
+    Ok(())
 }
 
 /// Writes a loss down before what was lost is made again: afterwards nothing at the broker shows it
 /// any more, whatever becomes of the steps that follow.
 async fn write_loss<K: Rabbit>(pass: &Pass<'_, K>, lost: &Verdict) -> Result<(), Failure> {
     let before = last_written(pass.ctx, pass.object);
-    let mut after = before.clone();
-    let (previous, observed) = K::conditions(&before);
-    let mut conditions = previous.to_vec();
-    conditions.retain(|condition| condition.type_ != lost.kind);
-    let generation = pass.object.meta().generation;
-    conditions.extend(conditions::merge(previous, std::slice::from_ref(lost), generation, Timestamp::now()));
-    K::set_conditions(&mut after, conditions, observed);
-    status::write(pass.ctx, pass.object, &before, &after).await
+    note_loss(pass, Some(lost), &before, before.clone()).await
+}
+
+/// Writes a status with a loss in it.
+async fn note_loss<K: Rabbit>(
+    pass: &Pass<'_, K>,
+    lost: Option<&Verdict>,
+    before: &K::Status,
+    mut after: K::Status,
+) -> Result<(), Failure> {
+    if let Some(lost) = lost {
+        let (previous, observed) = K::conditions(before);
+        let mut conditions = previous.to_vec();
+        conditions.retain(|condition| condition.type_ != lost.kind);
+        let generation = pass.object.meta().generation;
+        conditions.extend(conditions::merge(
+            previous,
+            std::slice::from_ref(lost),
+            generation,
+            Timestamp::now(),
+        ));
+        K::set_conditions(&mut after, conditions, observed);
+    }
+    status::write(pass.ctx, pass.object, before, &after).await
 }
 
 /// The result of what comes before the first step. Where that fails, a loss is told all the same: it may be long until the

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use super::desired::check_name;
+use super::desired::check_own_name;
 use crate::api::label;
 use crate::api::policy::DeletionPolicy;
 use crate::api::topic::{RetryStatus, Topic, TopicSpec};
@@ -80,7 +80,7 @@ pub fn of(parent: &Topic) -> Result<Companions, Rejection> {
             Some(name) => (name.clone(), metadata_name(name)),
             None => (format!("{topic}.dlq"), metadata_name(&format!("{cr}.dlq"))),
         };
-        check_name(&name)?;
+        check_own_name(&name)?;
         companions.dead_letter = Some(name.clone());
         companions.all.push(Companion {
             role: Role::DeadLetter,
@@ -90,7 +90,7 @@ pub fn of(parent: &Topic) -> Result<Companions, Rejection> {
     }
     for delay in parent.spec.retry.iter().flat_map(|retry| &retry.delays) {
         let name = format!("{topic}.retry.{delay}");
-        check_name(&name)?;
+        check_own_name(&name)?;
         if companions.retries.iter().any(|retry| retry.name == name) {
             continue;
         }
@@ -186,6 +186,12 @@ mod tests {
         assert_eq!(companions.all[0].spec.partitions, Some(1));
         assert_eq!(companions.all[1].spec.partitions, Some(12));
         assert!(companions.all.iter().all(|c| c.spec.deletion_policy == Some(DeletionPolicy::Retain)));
+    }
+
+    #[test]
+    fn a_dead_letter_topic_is_not_one_of_kafkas_own() {
+        let parent = topic("orders", json!({"deadLetter": {"name": "__consumer_offsets"}}));
+        assert!(of(&parent).unwrap_err().message.contains("Kafka's own"));
     }
 
     #[test]

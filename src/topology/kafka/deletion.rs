@@ -4,6 +4,7 @@
 //! once after the second look, which is best effort and documented as such.
 
 use super::ObservedTopic;
+use super::desired::KAFKAS_OWN;
 use crate::api::policy::{DeletionPolicy, ManagementPolicy};
 use crate::topology::deletion::{Asked, Object, Words, release, second_look, words_of};
 
@@ -21,6 +22,8 @@ pub type Extent = Vec<Option<(i64, i64)>>;
 #[derive(Clone, Copy, Debug)]
 #[allow(clippy::struct_excessive_bools)] // Each is a question of its own.
 pub struct Input<'a> {
+    /// The topic's name.
+    pub name: &'a str,
     /// What the CR says.
     pub policy: DeletionPolicy,
     /// Observe never deletes.
@@ -47,6 +50,9 @@ pub struct Input<'a> {
 #[must_use]
 pub fn decide(input: &Input<'_>) -> Verdict {
     let Input { policy, management, owner, heir, forced, .. } = *input;
+    if KAFKAS_OWN.contains(&input.name) {
+        return Verdict::Release("the topic is Kafka's own and stays at the broker");
+    }
     let asked = Asked {
         policy,
         management,
@@ -104,6 +110,7 @@ mod tests {
 
     fn input(observed: &ObservedTopic) -> Input<'_> {
         Input {
+            name: "orders",
             policy: DeletionPolicy::DeleteIfEmpty,
             management: ManagementPolicy::Manage,
             owner: true,
@@ -156,6 +163,13 @@ mod tests {
     }
 
     #[test]
+    fn kafkas_own_topics_stay_whatever_a_status_says_of_them() {
+        let topic = topic(1);
+        let delete = Input { policy: DeletionPolicy::Delete, name: "__consumer_offsets", ..input(&topic) };
+        assert!(matches!(decide(&delete), Verdict::Release(why) if why.contains("Kafka's own")));
+    }
+
+    #[test]
     fn a_topic_that_was_made_a_moment_ago_is_not_gone_because_a_broker_does_not_know_it_yet() {
         let topic = topic(1);
         let unknown = Input { policy: DeletionPolicy::Delete, observed: None, ..input(&topic) };
@@ -179,7 +193,7 @@ mod tests {
         ) {
             let topic = topic(2);
             let verdict = decide(&Input {
-                policy, management, owner, heir, forced, known_id: known.as_deref(),
+                name: "orders", policy, management, owner, heir, forced, known_id: known.as_deref(),
                 observed: Some(&topic), may_appear: false, extent: extent.as_ref(), empty_for,
             });
             if verdict == Verdict::Delete {

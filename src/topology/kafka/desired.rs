@@ -6,6 +6,16 @@ use crate::api::conditions::Reason;
 use crate::api::topic::{Topic, TopicSpec};
 use crate::topology::Rejection;
 
+/// What Kafka keeps its own state in: offsets, transactions, share groups, the cluster's metadata and that of tiered storage.
+/// Without them its groups, transactions or the cluster itself are lost. Other names with `__` are their users' own.
+pub const KAFKAS_OWN: [&str; 5] = [
+    "__cluster_metadata",
+    "__consumer_offsets",
+    "__remote_log_metadata",
+    "__share_group_state",
+    "__transaction_state",
+];
+
 /// Longest topic name that Kafka takes.
 pub const MAX_NAME: usize = 249;
 
@@ -27,7 +37,7 @@ impl DesiredTopic {
     /// come from a file.
     pub fn of(topic: &Topic) -> Result<Self, Rejection> {
         let name = topic.topic_name();
-        check_name(name)?;
+        check_own_name(name)?;
         let TopicSpec { partitions, replication_factor, config, .. } = &topic.spec;
         if partitions.is_some_and(|n| n < 1) {
             return Err(invalid(format!("topic {name:?}: partitions must be at least 1")));
@@ -52,7 +62,7 @@ fn invalid(message: String) -> Rejection {
 }
 
 /// Kafka's rule for topic names (`org.apache.kafka.common.internals.Topic`).
-pub fn check_name(name: &str) -> Result<(), Rejection> {
+fn check_name(name: &str) -> Result<(), Rejection> {
     let shown: String = name.chars().take(64).collect();
     if name.is_empty() || name == "." || name == ".." {
         return Err(invalid(format!("topic name {shown:?} is not allowed by Kafka")));
@@ -71,9 +81,35 @@ pub fn check_name(name: &str) -> Result<(), Rejection> {
     Ok(())
 }
 
+/// Kafka's rule for topic names, for a topic that is declared: what a Consumer only reads may be Kafka's own.
+pub fn check_own_name(name: &str) -> Result<(), Rejection> {
+    check_name(name)?;
+    if KAFKAS_OWN.contains(&name) {
+        return Err(invalid(format!("topic {name:?} is Kafka's own: it makes and keeps it by itself")));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::topic::NOT_KAFKAS_OWN;
+    use serde_json::json;
+
+    #[test]
+    fn what_kafka_keeps_its_own_state_in_is_nobodys_topic() {
+        for name in KAFKAS_OWN {
+            let spec = json!({"brokerRef": {"name": "kafka"}, "name": name, "managementPolicy": "Observe"});
+            let refused =
+                DesiredTopic::of(&Topic::new("t", serde_json::from_value(spec).unwrap())).unwrap_err();
+            assert_eq!(refused.reason, Reason::InvalidSpec);
+            assert!(refused.message.contains("Kafka's own"), "{}", refused.message);
+            assert!(NOT_KAFKAS_OWN.contains(&format!("'{name}'")), "admission does not refuse {name}");
+        }
+        for users in ["__debezium-heartbeat", "__consumer_offsets.dlq", "_consumer_offsets"] {
+            assert!(check_own_name(users).is_ok(), "{users}");
+        }
+    }
 
     #[test]
     fn names_follow_kafkas_rule() {

@@ -5,6 +5,8 @@
 //! online, and both of its counters are there and 0, twice, so far apart that the second look sees
 //! all that was there at the first.
 
+use super::desired::DesiredExchange;
+use super::exchange::is_another;
 use super::policy::{VhostPolicies, queue_policy_name};
 use super::{ObservedExchange, ObservedQueue};
 use crate::api::policy::{DeletionPolicy, ManagementPolicy};
@@ -223,20 +225,20 @@ pub struct Uses<'a> {
 }
 
 /// Decides for an Exchange. `DeleteIfUnused` keeps it while any binding leads from it or to it, or
-/// a policy sends messages to it; what queues' arguments say is not known here. `kind`: its type in
-/// the spec, which cannot be edited.
+/// a policy sends messages to it; what queues' arguments say is not known here. `edited`: the spec may
+/// ask for other arguments than those that the exchange was declared with.
 #[must_use]
 pub fn decide_exchange(
     input: &Input,
-    (name, kind): (&str, &str),
+    desired: &DesiredExchange,
+    edited: bool,
     observed: Option<&ObservedExchange>,
     uses: &Uses<'_>,
 ) -> Verdict {
     if let Some(verdict) = input.release(observed.is_some(), &EXCHANGE) {
         return verdict;
     }
-    // No exchange changes its type.
-    if observed.is_some_and(|observed| observed.kind != kind) {
+    if observed.is_some_and(|seen| is_another(desired, seen, edited)) {
         return Verdict::Release(
             "the exchange was replaced by another of the same name, which stays at the broker",
         );
@@ -253,7 +255,7 @@ pub fn decide_exchange(
     }
     let sends = |key: &str| key == "dead-letter-exchange" || key == "alternate-exchange";
     let user = policies.policies.iter().find(|policy| {
-        policy.definition.iter().any(|(key, value)| sends(key) && value.as_str() == Some(name))
+        policy.definition.iter().any(|(key, value)| sends(key) && value.as_str() == Some(&desired.name))
     });
     match user {
         Some(policy) => keep(format!("policy {:?} sends messages to the exchange", policy.name)),

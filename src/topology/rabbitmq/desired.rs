@@ -59,16 +59,23 @@ impl DesiredExchange {
                 return Err(invalid(format!("{of} cannot be its own alternate exchange")));
             }
         }
+        Ok(Self::unchecked(exchange))
+    }
+
+    /// What a CR says, right or wrong: for what only compares.
+    #[must_use]
+    pub fn unchecked(exchange: &Exchange) -> Self {
+        let spec = &exchange.spec;
         let settings = spec.alternate_exchange.iter().map(|name| (ALTERNATE.to_owned(), json!(name)));
-        Ok(Self {
-            name: name.to_owned(),
+        Self {
+            name: exchange.exchange_name().to_owned(),
             kind: spec.kind.clone(),
             durable: spec.durable,
             auto_delete: spec.auto_delete,
             internal: spec.internal,
             arguments: spec.arguments.clone(),
             settings: settings.collect(),
-        })
+        }
     }
 
     /// The exchange as policies see it.

@@ -89,8 +89,32 @@ pub fn plan_exchange(input: &ExchangeInput<'_>) -> Result<Plan, Rejection> {
     Ok(Plan { steps, gate, loss, expired, obstacles: settled.obstacles, unapplied: settled.unapplied, hash })
 }
 
+/// Whether another exchange is in the place of one that was the CR's: what differs is fixed when an exchange is declared, and
+/// nobody edited the spec since it was so. `edited`: somebody did, and may have asked for other arguments, which are all that
+/// can be edited.
+#[must_use]
+pub fn is_another(desired: &DesiredExchange, seen: &ObservedExchange, edited: bool) -> bool {
+    !fixed_fields(desired, seen).is_empty() || !edited && !arguments(desired, seen).is_empty()
+}
+
 /// Refuses what RabbitMQ cannot do to an existing exchange: change it.
 fn check_same(desired: &DesiredExchange, seen: &ObservedExchange) -> Result<(), Rejection> {
+    let differences = [fixed_fields(desired, seen), arguments(desired, seen)].concat();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(Rejection::new(
+        Reason::Immutable,
+        format!(
+            "exchange {:?}: {}; RabbitMQ fixes these when an exchange is declared: make another exchange and move its bindings, or set the spec to what is there",
+            desired.name,
+            differences.join("; ")
+        ),
+    ))
+}
+
+/// The differences in what no edit of a spec changes.
+fn fixed_fields(desired: &DesiredExchange, seen: &ObservedExchange) -> Vec<String> {
     let mut differences = Vec::new();
     if desired.kind != seen.kind {
         differences.push(format!("type is {} and the spec wants {}", seen.kind, desired.kind));
@@ -104,6 +128,12 @@ fn check_same(desired: &DesiredExchange, seen: &ObservedExchange) -> Result<(), 
             differences.push(format!("{field} is {is} and the spec wants {wanted}"));
         }
     }
+    differences
+}
+
+/// The differences in arguments. Those that the spec does not name are left alone.
+fn arguments(desired: &DesiredExchange, seen: &ObservedExchange) -> Vec<String> {
+    let mut differences = Vec::new();
     for (argument, wanted) in &desired.arguments {
         let is = seen.arguments.get(argument);
         if !is.is_some_and(|is| same(is, wanted)) {
@@ -111,15 +141,5 @@ fn check_same(desired: &DesiredExchange, seen: &ObservedExchange) -> Result<(), 
             differences.push(format!("argument {argument} is {is} and the spec wants {}", bare(wanted)));
         }
     }
-    if differences.is_empty() {
-        return Ok(());
-    }
-    Err(Rejection::new(
-        Reason::Immutable,
-        format!(
-            "exchange {:?}: {}; RabbitMQ fixes these when an exchange is declared: make another exchange and move its bindings, or set the spec to what is there",
-            desired.name,
-            differences.join("; ")
-        ),
-    ))
+    differences
 }

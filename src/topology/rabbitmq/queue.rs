@@ -32,6 +32,8 @@ use crate::topology::gate::{Question, Standing, gate};
 pub struct QueueMemory {
     /// Whether the CR owns the queue.
     pub owned: bool,
+    /// Whether the queue was ever seen or declared as the spec has it. One that was a companion's is owned before.
+    pub known: bool,
     /// The inline bindings that Spillway made, or was about to make.
     pub applied_bindings: Vec<BindingId>,
     /// A recreation was begun and its end was not written down: the bindings to make again.
@@ -70,6 +72,7 @@ pub struct QueueInput<'a> {
 /// Plans the steps from what was seen to what is wanted.
 pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
     let QueueInput { desired, observed, memory, management, adoption, drift, edited, approved, .. } = *input;
+    let replaced = is_replaced(input);
     let mut recreate = observed.map_or(Ok(false), |seen| must_recreate(desired, seen))?;
     let declaration = desired.declaration();
     let in_force = observed.map(|seen| seen.policy.as_deref().filter(|name| !name.is_empty()));
@@ -132,7 +135,10 @@ pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
         destructive: recreate,
         hash: &hash,
     });
-    let loss = (gone && !expired).then_some(Loss::Vanished);
+    let loss = match gone {
+        true if !expired => Some(Loss::Vanished),
+        _ => replaced.then_some(Loss::Replaced),
+    };
     Ok(Plan { steps, gate, loss, expired, obstacles: settled.obstacles, unapplied: settled.unapplied, hash })
 }
 
@@ -202,6 +208,27 @@ fn must_recreate(desired: &DesiredQueue, seen: &ObservedQueue) -> Result<bool, R
         "queue {name:?}: {}; RabbitMQ fixes these when a queue is declared: set onImmutableChange to RecreateIfEmpty, make another queue, or set the spec to what is there",
         differences.join("; ")
     ))
+}
+
+/// Whether another queue is in the place of the CR's own, which is gone with its messages.
+#[must_use]
+pub fn is_replaced(input: &QueueInput<'_>) -> bool {
+    let memory = input.memory;
+    let Some(seen) = input.observed.filter(|_| memory.owned && memory.pending.is_none()) else {
+        return false;
+    };
+    let another = is_another(input.desired, seen, input.edited) && (memory.known || !input.edited);
+    another && !expires(input)
+}
+
+/// Whether a queue that was the CR's is another one now: what differs is fixed when a queue is declared, and nobody edited
+/// the spec since it was so. `edited`: somebody did, and may have asked for it; but for another type nobody can ask, and
+/// exclusive or auto-delete queues Spillway neither declares nor takes over.
+#[must_use]
+pub fn is_another(desired: &DesiredQueue, seen: &ObservedQueue, edited: bool) -> bool {
+    let another_type = !seen.kind.is_empty() && seen.kind != desired.kind.as_str();
+    let another_kind = another_type || seen.exclusive || seen.auto_delete;
+    another_kind || !edited && !differences(desired, seen).is_empty()
 }
 
 /// Whether a queue can be the one whose declaration was begun and not answered: it has what was asked for, and nothing

@@ -117,7 +117,7 @@ impl Sample {
     fn topic_trouble(&self, topic: &str) -> Option<Trouble> {
         match self.topics.get(topic)? {
             Err(error) if error.code == ErrorCode::UnknownTopicOrPartition => {
-                Some(Trouble { reason: Reason::NotFound, message: format!("topic {topic:?} does not exist") })
+                Some(Trouble::new(Reason::NotFound, format!("topic {topic:?} does not exist"), ""))
             }
             Err(error) => Some(Trouble::of(&error.clone().into())),
             Ok(_) => {
@@ -126,7 +126,7 @@ impl Sample {
                 let first = words.first()?;
                 let message =
                     format!("failed to read the end of every partition of topic {topic:?}: {first}");
-                Some(Trouble { reason: Reason::Unknown, message })
+                Some(Trouble::new(Reason::Unknown, message, first))
             }
         }
     }

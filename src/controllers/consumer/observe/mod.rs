@@ -35,11 +35,27 @@ pub struct Trouble {
     pub reason: Reason,
     /// The condition's message.
     pub message: String,
+    /// What in it came from the broker, at its end.
+    outside: String,
 }
 
 impl Trouble {
     fn of(failure: &Failure) -> Self {
-        Self { reason: failure.reason(), message: failure.to_string() }
+        Self::new(failure.reason(), failure.to_string(), failure.outside())
+    }
+
+    fn new(reason: Reason, message: String, outside: &str) -> Self {
+        Self { reason, message, outside: outside.to_owned() }
+    }
+
+    /// The same with `hide` over the broker's words.
+    #[must_use]
+    pub fn hiding(self, hide: impl FnOnce(&str) -> String) -> Self {
+        let message = match self.message.strip_suffix(&self.outside) {
+            Some(own) if !self.outside.is_empty() => format!("{own}{}", hide(&self.outside)),
+            _ => self.message.clone(),
+        };
+        Self { message, ..self }
     }
 }
 

@@ -243,9 +243,9 @@ fn trouble(
     listed: &Listed,
 ) -> Option<Trouble> {
     let failed = |error: &RabbitError| Trouble::of(&Failure::from(error.clone()));
-    let missing = || Trouble {
-        reason: Reason::NotFound,
-        message: format!("queue {:?} does not exist in virtual host {:?}", queue.name, queue.vhost),
+    let missing = || {
+        let message = format!("queue {:?} does not exist in virtual host {:?}", queue.name, queue.vhost);
+        Trouble::new(Reason::NotFound, message, "")
     };
     let down = figures.and_then(|figures| {
         let state = figures.state.as_deref().unwrap_or("running");
@@ -255,7 +255,7 @@ fn trouble(
             (_, state) => format!("is {state}"),
         };
         let message = format!("queue {:?} in virtual host {:?} {words}", queue.name, queue.vhost);
-        Some(Trouble { reason: Reason::Unknown, message })
+        Some(Trouble::new(Reason::Unknown, message, ""))
     });
     match (depth, &listed.queues) {
         _ if down.is_some() => down,

@@ -1,5 +1,6 @@
 use super::super::policy::ObservedPolicy;
 use super::*;
+use crate::api::exchange::Exchange;
 use proptest::prelude::*;
 use serde_json::json;
 
@@ -157,10 +158,10 @@ fn a_policy_goes_with_a_queue_that_goes_and_stays_with_one_that_stays() {
 
 #[test]
 fn an_exchange_in_use_is_kept_and_so_is_one_that_may_be() {
-    let exchange = ObservedExchange { kind: "topic".into(), ..ObservedExchange::default() };
+    let (wanted, exchange) = (exchange(json!({"type": "topic"})), topic());
     let none = VhostPolicies::default();
     let unused = Uses { from: Some(0), to: Some(0), policies: Some(&none) };
-    let decide = |uses: &Uses<'_>| decide_exchange(&INPUT, ("x", "topic"), Some(&exchange), uses);
+    let decide = |uses: &Uses<'_>| decide_exchange(&INPUT, &wanted, false, Some(&exchange), uses);
     assert_eq!(decide(&unused), Verdict::Delete);
     let definition = [("dead-letter-exchange".to_owned(), json!("x"))].into();
     let sends = ObservedPolicy { name: "all".into(), definition, ..ObservedPolicy::default() };
@@ -176,18 +177,49 @@ fn an_exchange_in_use_is_kept_and_so_is_one_that_may_be() {
         assert!(matches!(decide(&used), Verdict::Keep(_)), "{used:?}");
     }
     let delete = Input { policy: DeletionPolicy::Delete, ..INPUT };
-    assert_eq!(decide_exchange(&delete, ("x", "topic"), Some(&exchange), &Uses::default()), Verdict::Delete);
+    assert_eq!(decide_exchange(&delete, &wanted, false, Some(&exchange), &Uses::default()), Verdict::Delete);
+}
+
+fn exchange(spec: serde_json::Value) -> DesiredExchange {
+    let mut spec = spec;
+    spec["brokerRef"] = json!({"name": "rabbit"});
+    DesiredExchange::of(&Exchange::new("x", serde_json::from_value(spec).unwrap())).unwrap()
+}
+
+fn topic() -> ObservedExchange {
+    ObservedExchange { kind: "topic".into(), durable: true, ..ObservedExchange::default() }
 }
 
 #[test]
-fn an_exchange_of_another_type_took_the_exchange_s_place_and_was_deleted() {
+fn an_exchange_that_somebody_declared_otherwise_in_the_exchange_s_place_was_deleted() {
     let none = VhostPolicies::default();
     let uses = Uses { from: Some(0), to: Some(0), policies: Some(&none) };
-    let another = ObservedExchange { kind: "fanout".into(), ..ObservedExchange::default() };
+    let wanted = exchange(json!({"type": "topic", "arguments": {"hash-header": "h"}}));
+    let arguments = |value: &str| [("hash-header".to_owned(), json!(value))].into();
+    let ours = ObservedExchange { arguments: arguments("h"), ..topic() };
     for policy in [DeletionPolicy::Delete, DeletionPolicy::DeleteIfEmpty] {
-        let decide = |kind| decide_exchange(&Input { policy, ..INPUT }, ("x", kind), Some(&another), &uses);
-        assert!(matches!(decide("topic"), Verdict::Release(why) if why.contains("replaced")));
-        assert_eq!(decide("fanout"), Verdict::Delete);
+        let decide = |seen: &ObservedExchange, edited| {
+            decide_exchange(&Input { policy, ..INPUT }, &wanted, edited, Some(seen), &uses)
+        };
+        assert_eq!(decide(&ours, false), Verdict::Delete);
+        for another in [
+            ObservedExchange { kind: "fanout".into(), ..ours.clone() },
+            ObservedExchange { durable: false, ..ours.clone() },
+            ObservedExchange { auto_delete: true, ..ours.clone() },
+            ObservedExchange { internal: true, ..ours.clone() },
+        ] {
+            for edited in [false, true] {
+                let verdict = decide(&another, edited);
+                assert!(matches!(verdict, Verdict::Release(why) if why.contains("replaced")), "{another:?}");
+            }
+        }
+        let other = ObservedExchange { arguments: arguments("i"), ..ours.clone() };
+        assert!(matches!(decide(&other, false), Verdict::Release(_)));
+        assert_eq!(decide(&other, true), Verdict::Delete, "an edit asks for what cannot be changed");
+        // What was adopted may have more.
+        let mut more = ours.clone();
+        more.arguments.insert("alternate-exchange".into(), json!("rest"));
+        assert_eq!(decide(&more, false), Verdict::Delete);
     }
 }
 

@@ -67,7 +67,7 @@ fn vhost(policies: &[ObservedPolicy]) -> VhostPolicies {
 }
 
 fn ours() -> QueueMemory {
-    QueueMemory { owned: true, ..QueueMemory::default() }
+    QueueMemory { owned: true, known: true, ..QueueMemory::default() }
 }
 
 fn bound(source: &str, key: &str) -> BindingId {

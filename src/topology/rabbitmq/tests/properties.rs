@@ -142,7 +142,7 @@ impl Case {
         }
         after.memory.owned = true;
         if done {
-            after.memory = QueueMemory { owned: true, ..QueueMemory::default() };
+            after.memory = QueueMemory { owned: true, known: true, ..QueueMemory::default() };
             after.memory.applied_bindings = self.desired.bindings.iter().cloned().collect();
         }
         after
@@ -172,7 +172,7 @@ fn case() -> impl Strategy<Value = Case> {
                 let bindings = if queue.is_some() { bindings } else { Vec::new() };
                 let mut model = Model { queue, bindings, policies: VhostPolicies { policies, operator } };
                 model.refresh();
-                let memory = QueueMemory { owned, applied_bindings: applied, pending };
+                let memory = QueueMemory { owned, known: owned, applied_bindings: applied, pending };
                 Case { desired, model, memory, claimed: claimed.into_iter().collect() }
             },
         )

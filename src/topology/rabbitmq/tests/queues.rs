@@ -1,6 +1,6 @@
 use super::*;
 use crate::api::conditions::Reason;
-use crate::topology::rabbitmq::queue::may_be_ours;
+use crate::topology::rabbitmq::queue::{is_another, is_replaced, may_be_ours};
 
 #[test]
 fn a_missing_queue_gets_its_policy_first_then_itself_then_its_bindings() {
@@ -367,4 +367,49 @@ fn what_others_made_otherwise_while_our_own_declaration_had_no_answer_is_not_our
         edit(&mut seen);
         assert!(!may_be_ours(&want, &seen), "{seen:?}");
     }
+}
+
+#[test]
+fn a_queue_that_was_declared_otherwise_in_the_place_of_ours_is_a_loss() {
+    let want = desired(json!({"singleActiveConsumer": true}));
+    let as_wanted = quorum(json!({"x-single-active-consumer": true}));
+    let world = |queue: &ObservedQueue| World::of(Some(queue.clone()), &[]);
+    assert!(!is_replaced(&world(&as_wanted).input(&want)));
+    let of_another_kind = [
+        seen("classic", json!({"x-single-active-consumer": true})),
+        ObservedQueue { exclusive: true, ..as_wanted.clone() },
+        ObservedQueue { auto_delete: true, ..as_wanted.clone() },
+    ];
+    let otherwise = [quorum(json!({})), ObservedQueue { durable: false, ..as_wanted.clone() }];
+    for queue in of_another_kind.iter().chain(&otherwise) {
+        let world = world(queue);
+        assert!(is_replaced(&world.input(&want)), "{queue:?}");
+        // The author may have asked for other settings; nobody can ask for another type.
+        let edited = QueueInput { edited: true, ..world.input(&want) };
+        assert_eq!(is_replaced(&edited), of_another_kind.contains(queue), "{queue:?}");
+        assert_eq!(is_another(&want, queue, true), of_another_kind.contains(queue), "{queue:?}");
+        for memory in [
+            QueueMemory::default(),
+            // What a companion had, and another type is wanted now.
+            QueueMemory { known: false, ..ours() },
+            QueueMemory { pending: Some(Vec::new()), ..ours() },
+        ] {
+            let input = QueueInput { memory: &memory, ..edited };
+            assert!(!is_replaced(&input), "{queue:?} {memory:?}");
+        }
+        let expiring = [policy("all", 1, json!({"expires": 1000}))];
+        assert!(!is_replaced(&World::of(Some(queue.clone()), &expiring).input(&want)), "it may have expired");
+    }
+    // Not asked: it may be ours.
+    assert!(!is_replaced(&world(&ObservedQueue { kind: String::new(), ..as_wanted }).input(&want)));
+}
+
+#[test]
+fn what_took_the_place_of_a_queue_that_may_be_made_anew_is_a_loss_before_that() {
+    let want = desired(json!({"singleActiveConsumer": true, "onImmutableChange": "RecreateIfEmpty"}));
+    let world = World::of(Some(quorum(json!({}))), &[]);
+    let plan = world.plan(&want);
+    assert_eq!((plan.loss, plan.gate), (Some(Loss::Replaced), Gate::Go));
+    let edited = plan_queue(&QueueInput { edited: true, ..world.input(&want) }).unwrap();
+    assert_eq!(edited.loss, None);
 }
