@@ -261,7 +261,8 @@ fn an_exchange_that_somebody_declared_otherwise_is_counted_and_not_the_exchanges
         mq.declare_fleeting_exchange("events").await;
         let told: Exchange = w.condition("events", "Ready", "False", "Immutable").await;
         assert!(told.message("Ready").contains("autoDelete is true"), "{}", told.summary());
-        assert_eq!((told.message("DataLost"), told.status.expect("a status").owned_since), ("", None));
+        assert_eq!(told.message("DataLost"), "");
+        assert_eq!(told.status.expect("a status").owned_since, None);
         let lost = w.operator().metric("spillway_objects_vanished_total{kind=\"Exchange\"}").await;
         assert_eq!(lost.map(f64::to_bits), Some(1f64.to_bits()));
         w.delete::<Exchange>("events").await;
