@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use kube::ResourceExt as _;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use super::objects::{Declared, Objects};
 use super::secrets::Secrets;
@@ -27,6 +27,9 @@ const TIMEOUT: Duration = Duration::from_secs(4);
 /// For how long the cluster's word about itself is good.
 const VERIFIED_FOR: Duration = Duration::from_secs(1);
 
+/// Steps that are sent to one RabbitMQ at once: as many as its client lets through.
+const STEPS: usize = 16;
+
 /// The way to one Broker.
 pub struct Link<C = Client> {
     /// `namespace/name`.
@@ -43,6 +46,8 @@ pub struct Link<C = Client> {
     pub client: C,
     /// When it was last asked who it is, and what came of that.
     said: Mutex<(Instant, Result<(), Rejection>)>,
+    /// Turns to send a step to RabbitMQ.
+    turns: Semaphore,
 }
 
 /// It said who it is just now.
@@ -55,6 +60,14 @@ impl Link {
     /// that another one behind the same address has none of it. One question serves all who ask within [`VERIFIED_FOR`].
     pub async fn verify(&self) -> Result<(), Rejection> {
         self.verify_within(VERIFIED_FOR).await
+    }
+
+    /// A turn to send a step to RabbitMQ, after the same question: a step that waited for others would be sent long after it.
+    pub async fn turn(&self) -> Result<Option<SemaphorePermit<'_>>, Rejection> {
+        // Nobody closes it.
+        let turn = self.turns.acquire().await.ok();
+        self.verify().await?;
+        Ok(turn)
     }
 
     /// The same, asked anew.
@@ -263,6 +276,7 @@ impl Links<()> {
             }
             let link = Link {
                 said: said(),
+                turns: Semaphore::new(STEPS),
                 key: broker.key(),
                 namespace: broker.object.namespace().unwrap_or_default(),
                 spec: broker.object.spec.clone(),
@@ -291,6 +305,7 @@ async fn open(broker: &Declared<Broker>, secrets: &Secrets) -> Result<Link, Reje
     same_cluster(&broker.object, &cluster_id).map_err(begin)?;
     Ok(Link {
         said: said(),
+        turns: Semaphore::new(STEPS),
         namespace,
         paused: paused(&broker.object),
         spec: broker.object.spec.clone(),

@@ -85,7 +85,7 @@ impl Site<'_> {
         change.still(shown)?;
         let client = self.rabbit.client.on(Lane::User);
         for step in &plan.steps {
-            self.link.verify().await?;
+            let _turn = self.link.turn().await?;
             apply::take(&client, self.vhost, step).await.map_err(rabbitmq_said)?;
         }
         if plan.steps.iter().all(shows_at_once) {
