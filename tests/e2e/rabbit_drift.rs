@@ -244,7 +244,7 @@ fn a_queue_that_an_application_declared_with_other_arguments_is_told_and_left_an
         mq.publish("", "orders", "precious").await;
         // The next sweep sees it.
         is_whole_again(w).await;
-        assert_eq!(mq.take("orders").await.as_deref(), Some("precious"));
+        w.amqp().await.until_ready("orders", 1).await;
         let owned = w.get::<Queue>("orders").await.status.expect("a status").owned_since;
         assert!(owned.is_some(), "it is the Queue's again");
     });
