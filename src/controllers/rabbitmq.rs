@@ -116,22 +116,7 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
         inherit(pass, status);
         let ours = if rounds > 0 { Ours::Here } else { remembered(pass, status) };
         let look = K::look(pass, &rabbit, since, ours, status).await;
-        let (plan, exists) = match look {
-            Ok(Look { plan: Err(rejection), replaced, .. }) => {
-                reconciler::no_plan::<K>(status);
-                if replaced {
-                    give_up(pass, &what, status).await?;
-                }
-                return Err(rejection.into());
-            }
-            Ok(Look { plan: Ok(plan), exists, .. }) => (plan, exists),
-            Err(failure) => {
-                if matches!(failure, Failure::Rejected(_)) {
-                    reconciler::no_plan::<K>(status);
-                }
-                return Err(failure);
-            }
-        };
+        let (plan, exists) = planned(pass, look, &what, status).await?;
         let known = ours.holds(exists);
         let uid = pass.object.uid().unwrap_or_default();
         pass.ctx.note(&uid, |notes| notes.saw_applied(!plan.unapplied));
@@ -216,6 +201,28 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
         K::finish(pass, &mut outcome, status).await?;
         return Ok(outcome);
     }
+}
+
+/// The plan that a look brought, and whether the object exists. Where there is none, none is shown; and what was replaced is
+/// told, for no step will tell it.
+async fn planned<K: Rabbit>(
+    pass: &Pass<'_, K>,
+    look: Result<Look, Failure>,
+    what: &str,
+    status: &mut K::Status,
+) -> Result<(Plan, bool), Failure> {
+    let (failure, replaced) = match look {
+        Ok(Look { plan: Ok(plan), exists, .. }) => return Ok((plan, exists)),
+        Ok(Look { plan: Err(rejection), replaced, .. }) => (rejection.into(), replaced),
+        Err(failure) => (failure, false),
+    };
+    if matches!(failure, Failure::Rejected(_)) {
+        reconciler::no_plan::<K>(status);
+    }
+    if replaced {
+        give_up(pass, what, status).await?;
+    }
+    Err(failure)
 }
 
 /// What a companion owned is this CR's that takes its place.

@@ -89,8 +89,11 @@ async fn compare<K: Rabbit>(
                         .iter()
                         .any(|reason| ready.reason == reason.as_str())
                 });
+                // A plan where there was none: somebody put it right.
+                let refused = ready.as_ref().is_some_and(|ready| ready.reason == Reason::Immutable.as_str());
                 let said = words(&plan.steps) == *K::plan_mut(&mut status).0
-                    && plan.obstacles.is_empty() != obstacle;
+                    && plan.obstacles.is_empty() != obstacle
+                    && !refused;
                 (plan.steps.is_empty() && plan.obstacles.is_empty(), said)
             }
             // What took its place has to be told, whatever is said already.

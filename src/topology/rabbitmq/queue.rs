@@ -135,10 +135,7 @@ pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
         destructive: recreate,
         hash: &hash,
     });
-    let loss = match gone {
-        true if !expired => Some(Loss::Vanished),
-        _ => replaced.then_some(Loss::Replaced),
-    };
+    let loss = if gone && !expired { Some(Loss::Vanished) } else { replaced.then_some(Loss::Replaced) };
     Ok(Plan { steps, gate, loss, expired, obstacles: settled.obstacles, unapplied: settled.unapplied, hash })
 }
 

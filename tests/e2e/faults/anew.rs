@@ -14,6 +14,12 @@ fn a_queue_is_made_anew_with_everybodys_bindings_whatever_happens_at_a_write() {
     };
     at_every_slow_write(
         &[Fault::Kill, Fault::Outage, Fault::ApiDown],
+        &[
+            "RabbitMq DELETE /api/queues/${VHOST}/orders",
+            "RabbitMq POST /api/bindings/${VHOST}/e/amq.headers/q/orders",
+            "RabbitMq POST /api/bindings/${VHOST}/e/amq.topic/q/orders",
+            "RabbitMq PUT /api/queues/${VHOST}/orders",
+        ],
         async |site| {
             rabbitmq(site).await;
             site.w.queue("orders", &spec("")).await;
@@ -43,6 +49,14 @@ fn settings_move_between_a_policy_and_arguments_whatever_happens_at_a_write() {
     };
     at_every_slow_write(
         &[Fault::Kill, Fault::Outage],
+        &[
+            "RabbitMq DELETE /api/policies/${VHOST}/spillway.q.fixed",
+            "RabbitMq DELETE /api/queues/${VHOST}/fixed?if-empty=true&if-unused=true",
+            "RabbitMq DELETE /api/queues/${VHOST}/freed?if-empty=true&if-unused=true",
+            "RabbitMq PUT /api/policies/${VHOST}/spillway.q.freed",
+            "RabbitMq PUT /api/queues/${VHOST}/fixed",
+            "RabbitMq PUT /api/queues/${VHOST}/freed",
+        ],
         async |site| {
             rabbitmq(site).await;
             for (name, via) in [("fixed", "Policy"), ("freed", "Arguments")] {

@@ -11,6 +11,10 @@ use crate::bed::Object as _;
 fn a_binding_of_its_own_is_swapped_for_another_key_and_arguments_whatever_happens_at_a_write() {
     at_every_write(
         &[Fault::Kill, Fault::Outage, Fault::ApiDown],
+        &[
+            "RabbitMq DELETE /api/bindings/${VHOST}/e/amq.headers/q/target/old~OXrFaw",
+            "RabbitMq POST /api/bindings/${VHOST}/e/amq.headers/q/target",
+        ],
         async |site| {
             rabbitmq(site).await;
             let mq = site.w.mq().await;
@@ -46,7 +50,12 @@ fn a_binding_of_its_own_is_swapped_for_another_key_and_arguments_whatever_happen
 #[test]
 fn a_binding_of_its_own_moves_to_another_queue_and_goes_whatever_happens_at_a_write() {
     at_every_write(
-        &[Fault::Kill, Fault::Outage],
+        &[Fault::Kill, Fault::Outage, Fault::ApiDown],
+        &[
+            "RabbitMq DELETE /api/bindings/${VHOST}/e/amq.topic/q/first/goes",
+            "RabbitMq DELETE /api/bindings/${VHOST}/e/amq.topic/q/first/moves",
+            "RabbitMq POST /api/bindings/${VHOST}/e/amq.topic/q/second",
+        ],
         async |site| {
             rabbitmq(site).await;
             let mq = site.w.mq().await;

@@ -4,12 +4,12 @@
 //!  count ─▶ the change without a fault: W writes
 //!  for N in 1..=W, and on until one run has no write N, each fault before and after it:
 //!      world ─▶ operator ─▶ what was before ─▶ the change ─▶ fault ─▶ end state, and it stays
+//!  for each write that every run has and no run met a fault at: once more, at the first one called so
 //! ```
 //!
 //! Who is killed before a write leaves what one leaves who is killed after the write before it, so a
 //! kill comes before the first write and after each.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,7 +19,8 @@ use kube::Api;
 use kube::api::{DeleteParams, ListParams};
 
 pub use super::fault::Fault;
-use super::fault::{Point, api_down, moments, outage, rule};
+use super::fault::{Place, Point, api_down, called, moments, outage, rule};
+use super::reached::{Reached, is_brokers};
 use super::turns::{Pace, Turn};
 use crate::bed::{Site, bare_world, until};
 
@@ -46,29 +47,33 @@ impl Ran {
 }
 
 /// Proves that a change comes to its end whatever happens at whichever write. `before` makes what is
-/// there before it, `change` asks for it, `end` waits for the end state and checks it.
+/// there before it, `change` asks for it, `end` waits for the end state and checks it. `steps`: writes to brokers
+/// that no run may lack; a fault happens at each of them, as at any other that each run has.
 pub fn at_every_write(
     faults: &[Fault],
+    steps: &[&str],
     before: impl AsyncFn(&Site) + Sync,
     change: impl AsyncFn(&Site) + Sync,
     end: impl AsyncFn(&Site) + Sync,
 ) {
-    walk(Pace::Works, faults, before, change, end);
+    walk(Pace::Works, faults, steps, before, change, end);
 }
 
 /// [`at_every_write`], of a change that mostly waits.
 pub fn at_every_slow_write(
     faults: &[Fault],
+    steps: &[&str],
     before: impl AsyncFn(&Site) + Sync,
     change: impl AsyncFn(&Site) + Sync,
     end: impl AsyncFn(&Site) + Sync,
 ) {
-    walk(Pace::Waits, faults, before, change, end);
+    walk(Pace::Waits, faults, steps, before, change, end);
 }
 
 fn walk(
     pace: Pace,
     faults: &[Fault],
+    steps: &[&str],
     before: impl AsyncFn(&Site) + Sync,
     change: impl AsyncFn(&Site) + Sync,
     end: impl AsyncFn(&Site) + Sync,
@@ -80,57 +85,76 @@ fn walk(
     for (number, write) in whole.writes.iter().enumerate() {
         println!("{name}: {:>2} {write}", number + 1);
     }
-    let of_brokers =
-        |at: usize| whole.writes.get(at - 1).is_some_and(|write| !write.starts_with("Kubernetes"));
-    let mut last = whole.writes.len() + 1;
-    let mut next = 1;
-    let mut hits = BTreeMap::new();
+    let of_brokers = |at: usize| whole.writes.get(at - 1).is_some_and(|write| is_brokers(write));
+    let mut reached = Reached::new(&whole.writes);
+    let (mut last, mut next, mut survived) = (whole.writes.len() + 1, 1, 0);
     // The order of writes may differ from run to run, and their number with it.
     while next <= last {
         let points: Vec<Point> = (next..=last)
             .flat_map(|at| faults.iter().map(move |fault| (at, *fault)))
             .flat_map(|(at, fault)| {
-                moments(at, fault, of_brokers(at)).iter().map(move |moment| (at, fault, *moment))
+                let moments = moments(at, fault, of_brokers(at)).iter();
+                moments.map(move |moment| (Place::Nth(at), fault, *moment))
             })
             .collect();
         next = last + 1;
-        let ran: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = points
-                .iter()
-                .map(|point| {
-                    let thread = std::thread::Builder::new().name(format!("{name} {point:?}"));
-                    let started = thread.spawn_scoped(scope, || run(Some(*point)));
-                    (*point, started.expect("a thread"))
-                })
-                .collect();
-            threads.into_iter().map(|(point, thread)| (point, thread.join())).collect()
-        });
-        let mut failed = Vec::new();
-        for (point, outcome) in ran {
-            match outcome {
-                Ok(ran) => {
-                    hits.insert(point, ran.hit);
-                    let repeats = ran.repeats(&whole);
-                    if point.1 == Fault::ApiDown && !repeats.is_empty() {
-                        println!("{name}: after a fault at {point:?} it wrote more than once: {repeats:?}");
-                        failed.push(point);
-                    }
-                }
-                Err(_) => failed.push(point),
-            }
+        let mut longer = false;
+        for (point, ran) in all(&name, points, &whole, &run) {
+            reached.note(&point, ran.hit, &ran.writes);
+            survived += usize::from(ran.hit);
+            longer |= ran.hit && point.0 == Place::Nth(last);
         }
-        assert!(
-            failed.is_empty(),
-            "{name}: the end state was not reached, or not at once, after a fault at {failed:?}"
-        );
-        if hits.iter().any(|((at, ..), hit)| *at == last && *hit) {
-            last += 1;
-        }
+        last += usize::from(longer);
         assert!(last < ENDLESS, "the operator writes on and on");
     }
-    let hits = hits.values().filter(|hit| **hit).count();
-    println!("{name}: {} writes, {hits} faults survived in {:?}", last - 1, begun.elapsed());
-    assert!(hits > 0, "no fault happened");
+    for (point, ran) in all(&name, reached.missed(faults), &whole, &run) {
+        reached.note(&point, ran.hit, &ran.writes);
+        survived += usize::from(ran.hit);
+    }
+    let missed = reached.missed(faults);
+    println!("{name}: {} writes, {survived} faults survived in {:?}", last - 1, begun.elapsed());
+    assert!(missed.is_empty(), "{name}: each run has these writes, and no fault happened there: {missed:?}");
+    let unknown: Vec<_> = steps.iter().filter(|step| !reached.is_step(step)).collect();
+    assert!(unknown.is_empty(), "{name}: not every run has {unknown:?}");
+}
+
+/// Runs with one fault each, side by side. All of them reach the end state.
+fn all(
+    name: &str,
+    points: Vec<Point>,
+    whole: &Ran,
+    run: &(impl Fn(Option<Point>) -> Ran + Sync),
+) -> Vec<(Point, Ran)> {
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = points
+            .into_iter()
+            .map(|point| {
+                let thread = std::thread::Builder::new().name(format!("{name} {point:?}"));
+                let at = point.clone();
+                (point, thread.spawn_scoped(scope, || run(Some(at))).expect("a thread"))
+            })
+            .collect();
+        threads.into_iter().map(|(point, thread)| (point, thread.join())).collect()
+    });
+    let (mut good, mut failed) = (Vec::new(), Vec::new());
+    for (point, outcome) in outcomes {
+        let Ok(ran) = outcome else {
+            failed.push(point);
+            continue;
+        };
+        let repeats = ran.repeats(whole);
+        if point.1 == Fault::ApiDown && !repeats.is_empty() {
+            println!("{name}: after a fault at {point:?} it wrote more than once: {repeats:?}");
+            failed.push(point);
+        } else {
+            good.push((point, ran));
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{name}: the end state was not reached, or not at once, after a fault at {failed:?}"
+    );
+    good
 }
 
 /// One run in a world of its own; None: without a fault.
@@ -151,12 +175,13 @@ fn one(
         let happened = Arc::new(AtomicBool::new(false));
         let away = Arc::new(AtomicBool::new(false));
         let (seen, down) = (happened.clone(), away.clone());
-        site.cut.arm(&victim, rule(at, seen, down));
+        let fault = at.as_ref().map(|(_, fault, _)| *fault);
+        site.cut.arm(&victim, rule(at, w.vhost.clone(), seen, down));
         change(&site).await;
         tokio::select! {
             () = site.cut.death() => {}
-            () = outage(&site, &away), if at.is_some_and(|(_, fault, _)| fault == Fault::Outage) => {}
-            () = api_down(&site, &away), if at.is_some_and(|(_, fault, _)| fault == Fault::ApiDown) => {}
+            () = outage(&site, &away), if fault == Some(Fault::Outage) => {}
+            () = api_down(&site, &away), if fault == Some(Fault::ApiDown) => {}
             () = async { end(&site).await; quiet(&site).await } => {}
         }
         ran.hit = happened.load(Ordering::Relaxed);
@@ -172,7 +197,7 @@ fn one(
         }
         // What was reached stays.
         end(&site).await;
-        ran.writes = site.cut.writes().iter().map(|write| write.replace(&w.vhost, "${VHOST}")).collect();
+        ran.writes = site.cut.writes().iter().map(|write| called(write, &w.vhost)).collect();
         for operator in w.operators() {
             assert!(!operator.text().contains("panicked at"), "{}", operator.tail());
         }

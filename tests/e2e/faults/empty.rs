@@ -10,6 +10,13 @@ use super::{kafka, queue, rabbitmq, sound, topic};
 fn what_is_empty_or_unused_goes_and_nothing_else_does_whatever_happens_at_a_write() {
     at_every_slow_write(
         &[Fault::Kill, Fault::Outage],
+        &[
+            "Kafka DeleteTopics",
+            "RabbitMq DELETE /api/exchanges/${VHOST}/unused?if-unused=true",
+            "RabbitMq DELETE /api/policies/${VHOST}/spillway.q.empty",
+            "RabbitMq DELETE /api/policies/${VHOST}/spillway.x.unused",
+            "RabbitMq DELETE /api/queues/${VHOST}/empty",
+        ],
         async |site| {
             kafka(site).await;
             rabbitmq(site).await;

@@ -15,6 +15,12 @@ fn spec(alternate: Option<&str>) -> String {
 fn exchanges_get_change_and_lose_their_policies_whatever_happens_at_a_write() {
     at_every_write(
         &[Fault::Kill, Fault::Outage, Fault::ApiDown],
+        &[
+            "RabbitMq DELETE /api/policies/${VHOST}/spillway.x.stripped",
+            "RabbitMq PUT /api/exchanges/${VHOST}/made",
+            "RabbitMq PUT /api/policies/${VHOST}/spillway.x.changed",
+            "RabbitMq PUT /api/policies/${VHOST}/spillway.x.made",
+        ],
         async |site| {
             rabbitmq(site).await;
             let mq = site.w.mq().await;

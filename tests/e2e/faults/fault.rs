@@ -33,8 +33,22 @@ pub enum Moment {
     After,
 }
 
-/// A write's number, and what happens at it.
-pub type Point = (usize, Fault, Moment);
+/// Which write it is.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The one with this number.
+    Nth(usize),
+    /// The first one that is called so, with `${VHOST}` for the world's own names.
+    First(String),
+}
+
+/// A write, and what happens at it.
+pub type Point = (Place, Fault, Moment);
+
+/// What a write is called, whatever the world is.
+pub fn called(write: &str, world: &str) -> String {
+    write.replace(world, "${VHOST}")
+}
 
 /// The moments at which a fault comes to a write.
 pub fn moments(at: usize, fault: Fault, of_broker: bool) -> &'static [Moment] {
@@ -46,22 +60,32 @@ pub fn moments(at: usize, fault: Fault, of_broker: bool) -> &'static [Moment] {
     }
 }
 
-/// What becomes of each request. `seen`: the fault has happened; `away`: who is away still is.
+/// What becomes of each request. `world`: what its names begin with; `seen`: the fault has happened; `away`: who is away still
+/// is.
 pub fn rule(
     at: Option<Point>,
+    world: String,
     seen: Arc<AtomicBool>,
     away: Arc<AtomicBool>,
 ) -> impl FnMut(&Request) -> Fate + Send + 'static {
     let mut turn = 0;
     move |request| {
         let kubernetes = request.side == Side::Kubernetes;
-        let Some((place, fault, moment)) = at else { return Fate::Pass };
+        let Some((place, fault, moment)) = &at else { return Fate::Pass };
+        let (fault, moment) = (*fault, *moment);
         if away.load(Ordering::Relaxed) && kubernetes == (fault == Fault::ApiDown) {
             turn += 1;
             let answers = kubernetes && request.number.is_some();
             return if answers { overloaded(turn) } else { Fate::DropBefore };
         }
-        if request.number != Some(place) || (fault == Fault::Outage && kubernetes) {
+        let here = match place {
+            Place::Nth(number) => request.number == Some(*number),
+            Place::First(name) => {
+                let what = format!("{:?} {}", request.side, request.what);
+                request.number.is_some() && !seen.load(Ordering::Relaxed) && called(&what, &world) == *name
+            }
+        };
+        if !here || (fault == Fault::Outage && kubernetes) {
             return Fate::Pass;
         }
         seen.store(true, Ordering::Relaxed);

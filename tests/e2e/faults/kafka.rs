@@ -9,7 +9,8 @@ use crate::bed::until;
 #[test]
 fn a_topic_with_companions_is_made_whatever_happens_at_a_write() {
     at_every_write(
-        &[Fault::Kill, Fault::Cut, Fault::Outage],
+        &[Fault::Kill, Fault::Cut, Fault::Outage, Fault::ApiDown],
+        &["Kafka CreateTopics"],
         kafka,
         async |site| {
             site.w
@@ -33,6 +34,7 @@ fn a_topic_with_companions_is_made_whatever_happens_at_a_write() {
 fn a_topic_grows_and_its_configs_change_whatever_happens_at_a_write() {
     at_every_write(
         &[Fault::Kill, Fault::Outage, Fault::ApiDown],
+        &["Kafka CreatePartitions", "Kafka IncrementalAlterConfigs"],
         async |site| {
             kafka(site).await;
             site.w
@@ -65,7 +67,8 @@ fn a_topic_grows_and_its_configs_change_whatever_happens_at_a_write() {
 #[test]
 fn a_topic_that_is_to_be_deleted_goes_whatever_happens_at_a_write() {
     at_every_write(
-        &[Fault::Kill, Fault::Cut, Fault::Outage],
+        &[Fault::Kill, Fault::Cut, Fault::Outage, Fault::ApiDown],
+        &["Kafka DeleteTopics"],
         async |site| {
             kafka(site).await;
             site.w.topic("orders", "partitions: 2\ndeletionPolicy: Delete\ndeadLetter: {}").await;
@@ -86,6 +89,8 @@ fn a_topic_that_is_to_be_deleted_goes_whatever_happens_at_a_write() {
 fn a_topic_deleted_while_it_is_made_goes_from_the_broker_whatever_happens_at_a_write() {
     at_every_write(
         &[Fault::Kill, Fault::Outage],
+        // When the deletion comes differs.
+        &[],
         kafka,
         async |site| {
             site.w.topic("orders", "partitions: 1\ndeletionPolicy: Delete").await;
@@ -109,6 +114,7 @@ fn a_topic_deleted_while_it_is_made_goes_from_the_broker_whatever_happens_at_a_w
 fn a_topic_is_handed_over_whatever_happens_at_a_write() {
     at_every_write(
         &[Fault::Kill, Fault::Outage, Fault::ApiDown],
+        &["Kafka CreatePartitions"],
         async |site| {
             kafka(site).await;
             site.w.topic("older", "name: ${PREFIX}orders\npartitions: 2\ndeletionPolicy: Delete").await;

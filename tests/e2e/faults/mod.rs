@@ -15,6 +15,7 @@ mod midway;
 mod midway_kafka;
 mod namespace;
 mod queue;
+mod reached;
 mod restored;
 mod seniority;
 mod trouble;

@@ -16,7 +16,15 @@ async fn inventory(site: &Site<'_>) -> (Vec<String>, Vec<String>) {
 #[test]
 fn a_queue_with_companions_policy_and_bindings_is_made_whatever_happens_at_a_write() {
     at_every_write(
-        &[Fault::Kill, Fault::Cut, Fault::Outage],
+        &[Fault::Kill, Fault::Cut, Fault::Outage, Fault::ApiDown],
+        &[
+            "RabbitMq POST /api/bindings/${VHOST}/e/amq.direct/q/orders",
+            "RabbitMq POST /api/bindings/${VHOST}/e/amq.topic/q/orders",
+            "RabbitMq PUT /api/policies/${VHOST}/spillway.q.orders",
+            "RabbitMq PUT /api/queues/${VHOST}/orders",
+            "RabbitMq PUT /api/queues/${VHOST}/orders.dlq",
+            "RabbitMq PUT /api/queues/${VHOST}/orders.retry.10s",
+        ],
         rabbitmq,
         async |site| {
             site.w
@@ -44,6 +52,10 @@ fn a_queue_with_companions_policy_and_bindings_is_made_whatever_happens_at_a_wri
 fn a_binding_is_swapped_without_a_gap_whatever_happens_at_a_write() {
     at_every_write(
         &[Fault::Kill, Fault::Outage, Fault::ApiDown],
+        &[
+            "RabbitMq DELETE /api/bindings/${VHOST}/e/amq.topic/q/orders/old.%23",
+            "RabbitMq POST /api/bindings/${VHOST}/e/amq.topic/q/orders",
+        ],
         async |site| {
             rabbitmq(site).await;
             site.w.queue("orders", "bindings: [{source: amq.topic, routingKey: old.#}, {source: amq.topic, routingKey: both}]").await;
@@ -65,6 +77,7 @@ fn a_binding_is_swapped_without_a_gap_whatever_happens_at_a_write() {
 fn a_policy_takes_over_with_the_keys_of_another_whatever_happens_at_a_write() {
     at_every_write(
         &[Fault::Kill, Fault::Outage, Fault::ApiDown],
+        &["RabbitMq PUT /api/policies/${VHOST}/spillway.q.orders"],
         async |site| {
             rabbitmq(site).await;
             let mq = site.w.mq().await;
@@ -88,6 +101,7 @@ fn a_policy_takes_over_with_the_keys_of_another_whatever_happens_at_a_write() {
 fn a_queue_loses_its_policy_whatever_happens_at_a_write() {
     at_every_write(
         &[Fault::Kill, Fault::Outage, Fault::ApiDown],
+        &["RabbitMq DELETE /api/policies/${VHOST}/spillway.q.orders"],
         async |site| {
             rabbitmq(site).await;
             site.w.queue("orders", "maxLength: 50\ndeadLetter: {}").await;
@@ -107,7 +121,11 @@ fn a_queue_loses_its_policy_whatever_happens_at_a_write() {
 #[test]
 fn a_queue_that_is_to_be_deleted_goes_with_its_policy_whatever_happens_at_a_write() {
     at_every_write(
-        &[Fault::Kill, Fault::Cut, Fault::Outage],
+        &[Fault::Kill, Fault::Cut, Fault::Outage, Fault::ApiDown],
+        &[
+            "RabbitMq DELETE /api/policies/${VHOST}/spillway.q.orders",
+            "RabbitMq DELETE /api/queues/${VHOST}/orders",
+        ],
         async |site| {
             rabbitmq(site).await;
             site.w.queue("orders", "deletionPolicy: Delete\nmaxLength: 9\ndeadLetter: {}\nbindings: [{source: amq.topic, routingKey: ours}]").await;
@@ -132,6 +150,8 @@ fn a_queue_that_is_to_be_deleted_goes_with_its_policy_whatever_happens_at_a_writ
 fn a_queue_deleted_while_it_is_made_goes_from_the_broker_whatever_happens_at_a_write() {
     at_every_write(
         &[Fault::Kill, Fault::Outage],
+        // When the deletion comes differs.
+        &[],
         rabbitmq,
         async |site| {
             site.w
@@ -163,6 +183,10 @@ fn a_queue_deleted_while_it_is_made_goes_from_the_broker_whatever_happens_at_a_w
 fn a_queue_is_handed_over_whatever_happens_at_a_write() {
     at_every_write(
         &[Fault::Kill, Fault::Outage, Fault::ApiDown],
+        &[
+            "RabbitMq POST /api/bindings/${VHOST}/e/amq.topic/q/orders",
+            "RabbitMq PUT /api/policies/${VHOST}/spillway.q.orders",
+        ],
         async |site| {
             rabbitmq(site).await;
             site.w.queue("older", "name: orders\ndeletionPolicy: Delete\nmaxLength: 9\nbindings: [{source: amq.topic, routingKey: a}]").await;

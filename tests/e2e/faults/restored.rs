@@ -12,6 +12,14 @@ use crate::bed::{ExtraKafka, Kafka, meanwhile};
 fn a_rabbitmq_that_was_accepted_gets_all_of_it_again_whatever_happens_at_a_write() {
     at_every_slow_write(
         &[Fault::Kill, Fault::Outage],
+        &[
+            "RabbitMq POST /api/bindings/${VHOST}/e/amq.topic/q/orders",
+            "RabbitMq POST /api/bindings/${VHOST}/e/events/q/orders",
+            "RabbitMq PUT /api/exchanges/${VHOST}/events",
+            "RabbitMq PUT /api/policies/${VHOST}/spillway.q.orders",
+            "RabbitMq PUT /api/policies/${VHOST}/spillway.x.events",
+            "RabbitMq PUT /api/queues/${VHOST}/orders",
+        ],
         async |site| {
             rabbitmq(site).await;
             let w = site.w;
@@ -64,6 +72,7 @@ fn a_kafka_that_was_accepted_gets_all_of_it_again_whatever_happens_at_a_write() 
     let extra = meanwhile(async || ExtraKafka::start().await);
     at_every_slow_write(
         &[Fault::Kill, Fault::Outage],
+        &["Kafka CreateTopics"],
         async |site| {
             kafka(site).await;
             let (w, other) = (site.w, Kafka::connect(extra.address()));
