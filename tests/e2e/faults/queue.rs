@@ -53,7 +53,7 @@ fn a_binding_is_swapped_without_a_gap_whatever_happens_at_a_write() {
     at_every_write(
         &[Fault::Kill, Fault::Outage, Fault::ApiDown],
         &[
-            "RabbitMq DELETE /api/bindings/${VHOST}/e/amq.topic/q/orders/old.%23",
+            "RabbitMq DELETE /api/bindings/${VHOST}/e/amq.topic/q/orders/old.%2523",
             "RabbitMq POST /api/bindings/${VHOST}/e/amq.topic/q/orders",
         ],
         async |site| {

@@ -143,7 +143,9 @@ async fn serve(
 fn counts(request: &Request<Incoming>) -> bool {
     let path = request.uri().path();
     let report = path.contains("/brokers/") && path.ends_with("/status");
-    let event = path.ends_with("/events") || path.contains("/events/");
+    // Exchanges may be called that, too.
+    let of_kubernetes = path.starts_with("/api/v1/") || path.starts_with("/apis/events.k8s.io/");
+    let event = of_kubernetes && (path.ends_with("/events") || path.contains("/events/"));
     let clockwork = path.contains("/apis/coordination.k8s.io/") || report || event;
     !matches!(*request.method(), Method::GET | Method::HEAD) && !clockwork
 }
