@@ -123,6 +123,10 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Again, Failure> {
         Some(result.is_ok()),
         result.as_ref().ok().and_then(|found| Some(found.swept.as_ref().ok()?.drifted == 0)),
     );
+    if ctx.brokers.get(&key.namespace, &key.name).is_none() {
+        // It went while this pass went on: its series are gone already, and would stay.
+        ctx.metrics.forget_object("Broker", &key.namespace, &key.name);
+    }
     Ok(again)
 }
 

@@ -240,6 +240,10 @@ pub fn decide(ctx: &Arc<Context>, registration: &Arc<Registration>, sample: &Sam
     let ready = conditions::is_true(&after.conditions, conditions::READY);
     let (namespace, name) = (&registration.target.namespace, registration.consumer.name_any());
     ctx.metrics.object("Consumer", namespace, &name, Some(ready), None);
+    if ctx.consumers.get(namespace, &name).is_none() {
+        // It went while it was looked at: its series are gone already, and would stay.
+        ctx.metrics.forget_consumer(namespace, &name);
+    }
     write(ctx, registration, seat, before, after);
 }
 

@@ -63,7 +63,8 @@ struct Poll {
     arrival: f64,
     partitions: u32,
     waiting: u32,
-    /// The part of `lag` that no commit of the interval touched.
+    /// Partitions with lag that no commit of the interval touched, and the lag of those that have stood for long.
+    standing: u32,
     stands: f64,
 }
 
@@ -72,11 +73,13 @@ impl Interval {
     fn ends(self, poll: &Poll, now: f64, poll_seconds: f64) -> Sample {
         /// Polls by whose arrivals the lag just after a commit may be overstated.
         const LATE: f64 = 2.0;
+        // One partition that stands while all others are done shows no full hands. Several may be next in turn.
+        let stands = if poll.standing == 1 { poll.stands } else { 0.0 };
         let slack = poll.progressed / 2.0 + poll.arrival * poll_seconds * LATE;
         Sample {
             messages: poll.progressed,
             seconds: now - self.since,
-            saturated: self.lag.min(poll.lag - poll.stands) > slack,
+            saturated: self.lag.min(poll.lag - stands) > slack,
         }
     }
 }
@@ -187,6 +190,8 @@ impl Members {
         divisor: f64,
         mut sink: impl FnMut(Sample),
     ) {
+        /// Seconds after which a partition that stands is more than next in turn.
+        const LONG: f64 = 10.0;
         if self.list.is_empty() {
             let mut poll = Poll::default();
             parts.iter().filter(|p| p.usable).for_each(|p| poll.add(p));
@@ -204,9 +209,10 @@ impl Members {
         for part in parts.iter().filter(|p| p.usable && !p.stuck) {
             if let Some(watch) = part.owner.and_then(|o| self.list.get_mut(o)) {
                 watch.now.add(part);
-                // What stands does not show that its member has its hands full.
-                if watch.interval.is_some_and(|interval| part.moved_at < interval.since) {
-                    watch.now.stands += part.lag;
+                if part.lag > 0.0 && watch.interval.is_some_and(|interval| part.moved_at < interval.since) {
+                    watch.now.standing += 1;
+                    let long = part.waiting_for(now) > LONG || part.inherited(now, f64::INFINITY) > 0.0;
+                    watch.now.stands += if long { part.lag } else { 0.0 };
                 }
             }
         }

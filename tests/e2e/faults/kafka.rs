@@ -9,7 +9,7 @@ use crate::bed::until;
 #[test]
 fn a_topic_with_companions_is_made_whatever_happens_at_a_write() {
     at_every_write(
-        &[Fault::Kill, Fault::Cut, Fault::Outage, Fault::ApiDown],
+        &[Fault::Kill, Fault::Cut, Fault::Outage],
         &["Kafka CreateTopics"],
         kafka,
         async |site| {

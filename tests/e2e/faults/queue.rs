@@ -16,7 +16,7 @@ async fn inventory(site: &Site<'_>) -> (Vec<String>, Vec<String>) {
 #[test]
 fn a_queue_with_companions_policy_and_bindings_is_made_whatever_happens_at_a_write() {
     at_every_write(
-        &[Fault::Kill, Fault::Cut, Fault::Outage, Fault::ApiDown],
+        &[Fault::Kill, Fault::Cut, Fault::Outage],
         &[
             "RabbitMq POST /api/bindings/${VHOST}/e/amq.direct/q/orders",
             "RabbitMq POST /api/bindings/${VHOST}/e/amq.topic/q/orders",
@@ -121,7 +121,7 @@ fn a_queue_loses_its_policy_whatever_happens_at_a_write() {
 #[test]
 fn a_queue_that_is_to_be_deleted_goes_with_its_policy_whatever_happens_at_a_write() {
     at_every_write(
-        &[Fault::Kill, Fault::Cut, Fault::Outage, Fault::ApiDown],
+        &[Fault::Kill, Fault::Cut, Fault::Outage],
         &[
             "RabbitMq DELETE /api/policies/${VHOST}/spillway.q.orders",
             "RabbitMq DELETE /api/queues/${VHOST}/orders",
