@@ -55,10 +55,11 @@ pub(super) fn backlog(
     let wait = config.poll_interval + timing.gap();
     let calm = if seeded && arrival.polls() < SETTLED { 1.0 } else { arrival.calm() };
     let mut sum = 0.0;
+    let group_stood = group.stood;
     for part in group.parts.iter_mut().filter(|p| p.usable) {
         let ordinary = part.slow.mean() * calm * wait;
         // A new leader does not know yet which partitions the last one had found to stand.
-        let found = if seeded && works { part.inherited(now, patience(timing)) } else { 0.0 };
+        let found = if group_stood && works { part.inherited(now, patience(timing)) } else { 0.0 };
         let stands = part.stuck || part.phantom;
         part.backlog = if stands { 0.0 } else { (part.lag - found - ordinary).max(0.0) };
         sum += part.backlog;

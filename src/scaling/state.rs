@@ -101,6 +101,7 @@ impl State {
             ConditionKind::BreakerOpen => self.guards.breaker.goes_on(now),
             ConditionKind::DownstreamBound => self.guards.downstream.goes_on(now, replicas),
             ConditionKind::ScaleConflict => self.guards.conflict.goes_on(now),
+            ConditionKind::StuckPartition | ConditionKind::AllStuck => self.group.stood = true,
             // What the others are about shows by itself.
             _ => {}
         }

@@ -30,6 +30,9 @@ pub(in crate::scaling) struct Group {
     unreadable: bool,
     /// Messages that an earlier leader knew to be none, until the first look.
     pub known_phantoms: Option<u64>,
+    /// An earlier leader found partitions that stood.
+    #[serde(default)]
+    pub stood: bool,
     /// An earlier leader knew the group.
     #[serde(default)]
     pub inherited: bool,

@@ -98,6 +98,8 @@ fn a_new_leader_asks_for_nothing_because_of_a_partition_that_stood_before() {
     assert!(has(&before, ConditionKind::StuckPartition), "{}", before.message);
     let count = world.spec;
     world.state = State::seeded(&before.status.learned.rounded());
+    world.state =
+        std::mem::take(&mut world.state).with_guard(ConditionKind::StuckPartition, count, world.now);
     // For as long as it takes to tell one that stands from one that was not worked on yet.
     for second in 0..60 {
         let decision = world.run(1, 20);
