@@ -15,6 +15,7 @@ const FORGET: f64 = 600.0;
 
 /// What is remembered of a group and its topics.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[allow(clippy::struct_excessive_bools)] // independent facts, not a state
 pub(in crate::scaling) struct Group {
     pub parts: Vec<Track>,
     pub members: Members,
