@@ -116,17 +116,8 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Again, Failure> {
         conditions::merge(&before.conditions, &verdicts, broker.metadata.generation, Timestamp::now());
     announce(ctx, broker, &before, &after);
     status::write(ctx, broker, &before, &after).await?;
-    ctx.metrics.object(
-        "Broker",
-        &key.namespace,
-        &key.name,
-        Some(result.is_ok()),
-        result.as_ref().ok().and_then(|found| Some(found.swept.as_ref().ok()?.drifted == 0)),
-    );
-    if ctx.brokers.get(&key.namespace, &key.name).is_none() {
-        // It went while this pass went on: its series are gone already, and would stay.
-        ctx.metrics.forget_object("Broker", &key.namespace, &key.name);
-    }
+    let in_sync = result.as_ref().ok().and_then(|found| Some(found.swept.as_ref().ok()?.drifted == 0));
+    ctx.serve_object(&ctx.brokers, ("Broker", broker), result.is_ok(), in_sync);
     Ok(again)
 }
 

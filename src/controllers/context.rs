@@ -281,6 +281,22 @@ impl Context {
         self.writers.available_permits() == 0
     }
 
+    /// Serves what was seen of an object. One that went while it was looked at has lost its series already, and new ones would
+    /// stay: so the cache is asked afterwards.
+    pub fn serve_object<K: Cached>(
+        &self,
+        cache: &Cache<K>,
+        (kind, object): (&'static str, &K),
+        ready: bool,
+        in_sync: Option<bool>,
+    ) {
+        let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+        self.metrics.object(kind, &namespace, &name, Some(ready), in_sync);
+        if cache.get(&namespace, &name).is_none() {
+            self.metrics.forget_object(kind, &namespace, &name);
+        }
+    }
+
     /// Works on the notes of an object.
     pub fn note<T>(&self, uid: &str, with: impl FnOnce(&mut Notes) -> T) -> T {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);

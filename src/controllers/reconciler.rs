@@ -303,20 +303,8 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Again, 
     }
     let (after, _) = K::conditions(&after);
     let ready = conditions::is_true(after, conditions::READY);
-    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
-    ctx.metrics.object(
-        K::KIND,
-        &namespace,
-        &name,
-        Some(ready),
-        conditions::find(after, conditions::IN_SYNC)
-            .filter(|c| c.status != "Unknown")
-            .map(|c| c.status == "True"),
-    );
-    if K::cache(ctx).get(&namespace, &name).is_none() {
-        // It went while this pass went on: its series are gone already, and would stay.
-        ctx.metrics.forget_object(K::KIND, &namespace, &name);
-    }
+    let in_sync = conditions::find(after, conditions::IN_SYNC).filter(|c| c.status != "Unknown");
+    ctx.serve_object(K::cache(ctx), (K::KIND, object), ready, in_sync.map(|c| c.status == "True"));
     let turned = ready != conditions::is_true(previous, conditions::READY);
     if turned {
         wake_owners::<K>(ctx, object);

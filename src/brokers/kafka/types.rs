@@ -183,6 +183,14 @@ pub struct GroupListing {
     pub protocol: String,
 }
 
+impl GroupListing {
+    /// Whether it may be no group of consumers: one that is listed so, and described as absent, is none.
+    #[must_use]
+    pub fn is_strange(&self) -> bool {
+        self.protocol.is_empty()
+    }
+}
+
 /// State of a consumer group.
 ///
 /// `Assigning` and `Reconciling` of the new consumer protocol (KIP-848) reach this client as `Unknown`:

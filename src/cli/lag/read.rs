@@ -219,7 +219,7 @@ async fn is_of_consumers(client: &KafkaClient, group: &str) -> Result<(), String
         return Ok(());
     }
     let listed = client.list_groups(TIMEOUT).await.map_err(|error| error.to_string())?;
-    let is_strange = listed.iter().any(|listed| listed.group == group && listed.protocol.is_empty());
+    let is_strange = listed.iter().any(|listed| listed.group == group && listed.is_strange());
     if is_strange {
         return Err(format!(
             "group {group:?} is a share group or a streams group: what it has done is not told"

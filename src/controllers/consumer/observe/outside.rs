@@ -174,11 +174,8 @@ impl Outside {
 
 /// Which of the absent groups are listed all the same, without the protocol of consumers.
 fn found(groups: &[GroupListing], absent: Vec<String>) -> Answer {
-    let strange: HashSet<&str> = groups
-        .iter()
-        .filter(|listed| listed.protocol.is_empty())
-        .map(|listed| listed.group.as_str())
-        .collect();
+    let strange: HashSet<&str> =
+        groups.iter().filter(|listed| listed.is_strange()).map(|listed| listed.group.as_str()).collect();
     absent
         .into_iter()
         .map(|group| {
