@@ -76,11 +76,7 @@ impl Failure {
     /// What it says, with `hide` over the words from outside.
     #[must_use]
     pub fn words(&self, hide: impl FnOnce(&str) -> String) -> String {
-        let (all, outside) = (self.to_string(), self.outside());
-        match all.strip_suffix(outside) {
-            Some(own) if !outside.is_empty() => format!("{own}{}", hide(outside)),
-            _ => all,
-        }
+        hiding(self.to_string(), self.outside(), hide)
     }
 
     /// Waiting for something.
@@ -184,6 +180,14 @@ fn refused(error: &KafkaError) -> bool {
             | ErrorCode::InvalidInput
             | ErrorCode::PolicyViolation
     )
+}
+
+/// The message with `hide` over the words from outside at its end.
+pub fn hiding(message: String, outside: &str, hide: impl FnOnce(&str) -> String) -> String {
+    match message.strip_suffix(outside) {
+        Some(own) if !outside.is_empty() => format!("{own}{}", hide(outside)),
+        _ => message,
+    }
 }
 
 #[cfg(test)]

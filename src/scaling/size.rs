@@ -5,7 +5,7 @@ use super::decision::Bound;
 use super::estimate::Data;
 use super::estimate::arrival::SLOW;
 use super::formula::{Demand, Need, backlog};
-use super::guards::probe::Outcome;
+use super::guards::probe::{Doubt, Outcome};
 use super::guards::{Scene, Verdict};
 use super::rules::{Limits, Ups, Wait, down, to_hold, up, worth_waiting};
 use super::state::State;
@@ -222,20 +222,22 @@ impl State {
         let ordinary = 2.0 * plan.arrival * (scene.timing.gap() + scene.config.poll_interval);
         // Where a static member has gone, its partitions wait for its session to end.
         let orphans = self.group.members.is_static() && self.moving(scene.config, scene.now);
-        if !known || orphans || self.rate.known().is_some() || plan.waiting < FEW + ordinary {
+        // Nor does a partition go sooner whose member has nothing else to do.
+        let waiting = plan.waiting - self.group.alone(scene.now, LOOK);
+        if !known || orphans || self.rate.known().is_some() || waiting < FEW + ordinary {
             self.sizing.compared = None;
             return 0;
         }
         verdict.bounds.push(Bound::Bootstrap);
         let now = scene.now;
-        let (at, before) = *self.sizing.compared.get_or_insert((now, plan.waiting));
+        let (at, before) = *self.sizing.compared.get_or_insert((now, waiting));
         if now - at < LOOK.max(2.0 * scene.timing.gap()) {
             return 0;
         }
-        self.sizing.compared = Some((now, plan.waiting));
+        self.sizing.compared = Some((now, waiting));
         let pause = scene.timing.cold_start(scene.config) + scene.timing.pause(scene.config);
         let recent = self.sizing.bootstrapped_at.is_some_and(|at| now - at < pause);
-        if plan.waiting < FALLING * before || recent || scene.timing.up.is_some() {
+        if waiting < FALLING * before || recent || scene.timing.up.is_some() {
             return 0;
         }
         self.sizing.bootstrapped_at = Some(now);
@@ -327,7 +329,8 @@ impl State {
             let hold = to_hold(most, plan.mean_need, self.sizing.regret.careful(now));
             if most > 0.0 { scene.fleet.size(hold, plan.limits.ceiling, config.over()) } else { floor.max(1) }
         };
-        let lower = size(self.sizing.needs.max());
+        let most = self.sizing.needs.max().max(plan.low_need);
+        let lower = size(most);
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         let peak = self.sizing.peaks.max() as u32;
         let down_to =
@@ -351,7 +354,12 @@ impl State {
         if next >= spec && spec > floor && !rest && free {
             let unproven = self.rate.age(now).unwrap_or(now - self.started_at.unwrap_or(now));
             let unproven = unproven.min(scene.timing.steady_for(now));
-            if self.guards.probe.due(scene, self.calm_for(now), unproven, self.rate.doubtful()) {
+            let why = match self.rate.doubtful() {
+                true => Doubt::Rate,
+                false if scene.fleet.size(most, plan.limits.ceiling, config.over()) < spec => Doubt::Room,
+                false => Doubt::None,
+            };
+            if self.guards.probe.due(scene, self.calm_for(now), unproven, why) {
                 next = scene.fleet.trial(spec).max(floor).max(least);
                 probing = next < spec;
             }

@@ -230,6 +230,14 @@ impl Group {
         Shape::Topics { counts: counts.into_iter().map(|(_, n)| n).collect(), range: self.members.by_topic() }
     }
 
+    /// Messages that wait in partitions that stand, each for so long the only one that its member has to work on.
+    pub fn alone(&self, now: f64, long: f64) -> f64 {
+        let alone = |p: &&Track| p.next_since.is_some_and(|since| now - since >= long);
+        let stands = |p: &&Track| p.usable && p.waiting_for(now) >= long;
+        let alone = self.parts.iter().filter(stands).filter(alone);
+        alone.map(|p| p.backlog).sum()
+    }
+
     /// Seconds for which the group has had no members, by its descriptions.
     pub fn empty_for(&self, now: f64) -> f64 {
         self.empty_since.map_or(0.0, |since| now - since)

@@ -54,6 +54,9 @@ pub(in crate::scaling) struct Track {
     pub new_owner: bool,
     pub stuck: bool,
     pub phantom: bool,
+    /// Since when its owner has had nothing else to do.
+    #[serde(default)]
+    pub next_since: Option<f64>,
     /// What waited when it was first seen, and when that was, until a commit moves: whether anybody works on it is not known.
     #[serde(default)]
     found: Option<(f64, f64)>,

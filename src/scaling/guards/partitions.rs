@@ -10,7 +10,7 @@ use super::{Scene, Verdict};
 
 /// Seconds without a commit before a partition with lag can be stuck, and the commit gaps it must span.
 const STUCK: (f64, f64) = (60.0, 5.0);
-/// The same where no commit was ever seen, or where its owner works on other partitions (it may just be next).
+/// The same where no commit was ever seen, or where its owner has other partitions to work on (it may just be next).
 const STUCK_UNSURE: f64 = 300.0;
 /// Seconds without any movement before a little lag is no message, and the commit gaps they must span.
 const PHANTOM: (f64, f64) = (60.0, 3.0);
@@ -20,6 +20,9 @@ const HELD: f64 = 60.0;
 const HOT: f64 = 30.0;
 /// A hot partition cools down at this share of what a member does.
 const COOL: f64 = 0.9;
+
+/// Polls and commits whose arrivals are no backlog of a partition, and messages that are none.
+const ORDINARY: (f64, f64) = (2.0, 5.0);
 
 /// Sets the flags of each partition. `good`: messages/s that one good consumer does, if measured.
 pub(in crate::scaling) fn flag(
@@ -45,7 +48,7 @@ pub(in crate::scaling) fn flag(
         part.above_since = hot.then(|| part.above_since.unwrap_or(now));
         part.hot = part.above_since.is_some_and(|since| now - since >= HOT);
     }
-    stuck(group, timing, now, ready);
+    stuck(group, config.poll_interval, timing, now, ready);
 }
 
 /// Seconds without a commit after which a partition with lag can be stuck.
@@ -53,7 +56,7 @@ pub(in crate::scaling) fn patience(timing: &Timing) -> f64 {
     timing.learned_gap().map_or(STUCK_UNSURE, |gap| STUCK.0.max(STUCK.1 * gap))
 }
 
-fn stuck(group: &mut Group, timing: &Timing, now: f64, ready: u32) {
+fn stuck(group: &mut Group, poll: f64, timing: &Timing, now: f64, ready: u32) {
     let lags = |p: &&mut Track| p.usable && p.lag > 0.0 && !p.phantom;
     let able = ready > 0 && timing.unstable_since.is_none();
     let patience = patience(timing);
@@ -69,16 +72,30 @@ fn stuck(group: &mut Group, timing: &Timing, now: f64, ready: u32) {
         }
     }
     let known = group.members.known();
+    let has_work = |p: &Track| {
+        let ordinary = ORDINARY.0 * (poll + timing.gap()) * p.slow.mean();
+        p.usable && p.waiting_for(now) <= patience && p.lag > ORDINARY.1 + ordinary
+    };
+    let mut work = vec![0u32; group.members.len()];
+    for part in group.parts.iter().filter(|p| has_work(p)) {
+        if let Some(of_owner) = part.owner.and_then(|o| work.get_mut(o)) {
+            *of_owner += 1;
+        }
+    }
     for part in group.parts.iter_mut().filter(lags) {
         let owner_moves = part.owner.and_then(|o| alive.get(o)).is_some_and(|&a| a);
-        let enough = if owner_moves { patience.max(STUCK_UNSURE) } else { patience };
+        let all = part.owner.and_then(|o| work.get(o));
+        let alone = all.is_some_and(|&all| all <= u32::from(has_work(part)));
+        part.next_since = if alone { part.next_since.or(Some(now)) } else { None };
+        let next_for = part.next_since.map_or(0.0, |since| now - since);
+        let enough = if owner_moves && next_for < patience { patience.max(STUCK_UNSURE) } else { patience };
         let assigned = !known || part.owner.is_some();
         let stands = able && assigned && waits(part) > enough;
         // A new owner does not make it better, only a commit does: else each change of members would ask for replicas.
         part.stuck = stands || part.stuck && ready > 0 && part.waiting_for(now) > patience;
     }
     for part in group.parts.iter_mut().filter(|p| p.lag <= 0.0 || p.phantom) {
-        part.stuck = false;
+        (part.stuck, part.next_since) = (false, None);
     }
 }
 

@@ -10,6 +10,8 @@ use super::Scene;
 /// Seconds without a saturated sample before a doubtful rate is probed, and the most that failures make of it.
 /// A rate that is as good as it ever was is probed after the latter: nothing suggests that it is wrong.
 const WAIT: (f64, f64) = (600.0, 21_600.0);
+/// Seconds before a size is tried that the formula calls enough, without the room that a step down asks for.
+const ROOM: f64 = 1_800.0;
 
 /// Seconds that a smaller size must last to have been right.
 const LASTING: f64 = 3_600.0;
@@ -43,6 +45,17 @@ struct Probe {
     #[serde(default)]
     from: u32,
     to: u32,
+}
+
+/// What speaks for a smaller size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::scaling) enum Doubt {
+    /// The rate may be too low.
+    Rate,
+    /// It is enough by the formula, but for the room that a step down asks for.
+    Room,
+    /// Nothing but the time that nothing was tried.
+    None,
 }
 
 /// What has come of a probe.
@@ -131,10 +144,13 @@ impl Memory {
         }
     }
 
-    /// Whether to take a class away now. `unproven_for`: seconds since a saturated sample, or since the start;
-    /// `doubtful`: the rate may be too low.
-    pub fn due(&self, scene: &Scene<'_>, calm_for: f64, unproven_for: f64, doubtful: bool) -> bool {
-        let wait = if doubtful { WAIT.0 } else { WAIT.1 };
+    /// Whether to take a class away now. `unproven_for`: seconds since a saturated sample, or since the start.
+    pub fn due(&self, scene: &Scene<'_>, calm_for: f64, unproven_for: f64, doubt: Doubt) -> bool {
+        let wait = match doubt {
+            Doubt::Rate => WAIT.0,
+            Doubt::Room => ROOM,
+            Doubt::None => WAIT.1,
+        };
         self.running.is_none()
             && calm_for >= scene.config.stabilization
             && unproven_for >= wait

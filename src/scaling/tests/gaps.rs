@@ -91,6 +91,21 @@ fn a_partition_that_stands_does_not_make_a_replica_look_slow() {
 }
 
 #[test]
+fn a_partition_that_stands_beside_ones_that_are_done_is_named_after_a_minute() {
+    let mut world = World::new(12, Config::default());
+    (world.spec, world.ready) = (4, 4);
+    world.run(200, 24);
+    world.frozen = Some(0);
+    let count = world.spec;
+    for second in 0..600 {
+        let decision = world.run(1, 24);
+        assert!(decision.replicas <= count, "{second} s: {}", decision.message);
+        let named = has(&decision, ConditionKind::StuckPartition);
+        assert!(named || second < 75, "{second} s: {}", decision.message);
+    }
+}
+
+#[test]
 fn a_new_leader_asks_for_nothing_because_of_a_partition_that_stood_before() {
     let mut world = settled(3, 20);
     world.frozen = Some(0);

@@ -257,3 +257,17 @@ fn static_members_are_not_measured_until_the_session_of_one_that_left_is_over() 
     });
     assert!(dynamic < 20 && (45..70).contains(&fixed), "{dynamic} s, {fixed} s");
 }
+
+#[test]
+fn after_a_flood_a_size_that_is_enough_but_for_its_room_is_tried_within_the_hour() {
+    // Need 6.5 of 12 partitions: six do it, and from below six is what there would be.
+    let mut world = World::new(12, Config::default());
+    (world.spec, world.ready) = (6, 6);
+    world.run(600, 52);
+    assert_eq!(world.spec, 6);
+    world.arrive(20_000);
+    world.run(60, 52);
+    assert_eq!(world.spec, 12);
+    world.run(3_600, 52);
+    assert_eq!(world.spec, 6);
+}

@@ -17,7 +17,7 @@ use super::environment;
 use super::registry::{Registration, Source};
 use crate::api::conditions::Reason;
 use crate::controllers::context::Context;
-use crate::controllers::failure::Failure;
+use crate::controllers::failure::{Failure, hiding};
 use crate::controllers::links::{Endpoint, Link};
 use crate::scaling::{DeadLetter, Observation, Target};
 
@@ -51,10 +51,7 @@ impl Trouble {
     /// The same with `hide` over the broker's words.
     #[must_use]
     pub fn hiding(self, hide: impl FnOnce(&str) -> String) -> Self {
-        let message = match self.message.strip_suffix(&self.outside) {
-            Some(own) if !self.outside.is_empty() => format!("{own}{}", hide(&self.outside)),
-            _ => self.message.clone(),
-        };
+        let message = hiding(self.message, &self.outside, hide);
         Self { message, ..self }
     }
 }
