@@ -35,6 +35,7 @@ tools_link() {
     kafka)
       kafka_tool kafka-topics org.apache.kafka.tools.TopicCommand
       kafka_tool kafka-configs kafka.admin.ConfigCommand
+      kafka_tool kafka-leader-election org.apache.kafka.tools.LeaderElectionCommand
       kafka_tool kafka-acls org.apache.kafka.tools.AclCommand
       kafka_tool kafka-consumer-groups org.apache.kafka.tools.consumer.group.ConsumerGroupCommand
       kafka_tool kafka-console-producer org.apache.kafka.tools.ConsoleProducer

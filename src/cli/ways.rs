@@ -28,7 +28,9 @@ impl Ways {
     /// The way to a Broker. `Err` says why there is none, for a person.
     pub async fn to(&mut self, cluster: &Cluster, namespace: &str, name: &str) -> Result<Way, String> {
         let key = (namespace.to_owned(), name.to_owned());
-        if let Some(known) = self.known.get(&key) {
+        let is_lost =
+            |way: &Result<Way, String>| matches!(way, Ok(Way::Kafka(client, _)) if client.is_lost());
+        if let Some(known) = self.known.get(&key).filter(|known| !is_lost(known)) {
             return known.clone();
         }
         let way = self.connect(cluster, namespace, name).await;

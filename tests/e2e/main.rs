@@ -14,6 +14,7 @@ mod bed;
 mod binding;
 mod broker;
 mod consumer;
+mod coordinators;
 mod deletion;
 mod drift;
 mod examples;

@@ -23,8 +23,10 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::connection::Connection;
-use super::coordinator::{Calls, Question, UnderWay};
-use super::error::{KafkaError, LOCAL_BAD_MSG, LOCAL_DESTROY, LOCAL_INVALID_ARG, LOCAL_TIMED_OUT, RawError};
+use super::coordinator::{Calls, PATIENCE, Question, UnderWay};
+use super::error::{
+    KafkaError, LOCAL_BAD_MSG, LOCAL_DESTROY, LOCAL_INVALID_ARG, LOCAL_TIMED_OUT, NOT_COORDINATOR, RawError,
+};
 use super::failover::Failover;
 use super::ffi::{Native, Outcomes, Reply};
 use super::settings::KafkaSettings;
@@ -294,8 +296,9 @@ impl KafkaClient {
             .begin(Question::Offsets, &[group])
             .ok_or_else(still_waiting)
             .and_then(|under_way| self.inner.native.committed_offsets(group, under_way));
-        let offsets = self.answer(reply, timeout).await.map_err(|error| error.of(operation()))?;
+        let offsets = self.told(group, self.answer(reply, timeout).await);
         Ok(offsets
+            .map_err(|error| error.of(operation()))?
             .into_iter()
             .map(|(partition, offset)| {
                 (partition, offset.map_err(|error| self.explained(error, operation())))
@@ -303,10 +306,27 @@ impl KafkaClient {
             .collect())
     }
 
-    /// Whether a call has waited for its coordinator for so long that another client should take over.
+    /// Whether calls to coordinators wait, or go to the wrong broker, for so much longer than `patience` that another
+    /// client should take over.
+    pub(super) fn is_stale(&self, patience: Duration) -> bool {
+        self.inner.calls.stale(patience, self.inner.connection.is_heard())
+    }
+
+    /// Whether calls to coordinators of groups wait for one that is gone, or go to a broker that is none (any more): only
+    /// another client finds the right one.
     #[must_use]
-    pub fn is_stale(&self) -> bool {
-        self.inner.calls.stale()
+    pub fn is_lost(&self) -> bool {
+        self.is_stale(PATIENCE)
+    }
+
+    /// Remembers whether a group's coordinator is one.
+    fn told<T>(&self, group: &str, answer: Result<T, RawError>) -> Result<T, RawError> {
+        match &answer {
+            Ok(_) => self.inner.calls.answered(group, true),
+            Err(error) if error.code == NOT_COORDINATOR => self.inner.calls.answered(group, false),
+            Err(_) => {}
+        }
+        answer
     }
 
     fn begin(&self, question: Question, groups: &[&String]) -> Result<UnderWay, RawError> {
@@ -347,7 +367,7 @@ impl KafkaClient {
             .and_then(|under_way| self.inner.native.describe_group(group, under_way));
         let answer = self.answer(reply, timeout).await;
         let described = answer.and_then(|mut outcomes| outcomes.pop().ok_or_else(no_outcome)?.1);
-        described.map_err(|error| self.explained(error, operation()))
+        self.told(group, described).map_err(|error| self.explained(error, operation()))
     }
 
     /// Deletes consumer groups with their committed offsets. Only groups without members can be deleted.

@@ -18,6 +18,8 @@ use super::ffi::Notice;
 const REFUSED_GRACE: Duration = Duration::from_secs(1);
 /// A client that got an answer this recently is not refused as such: one listener of several is at fault.
 const RECENT_ANSWER: Duration = Duration::from_secs(60);
+/// A cluster that answered this recently answers; Consumers ask each second, or each few.
+const HEARD: Duration = Duration::from_secs(5);
 /// Broken connections remembered, one per broker.
 const MAX_TROUBLES: usize = 16;
 /// Log lines let through per [`LOG_WINDOW`].
@@ -119,6 +121,11 @@ impl Connection {
     /// Whether a connection is broken and no call was answered since.
     pub fn is_broken(&self) -> bool {
         !self.state.borrow().troubles.is_empty()
+    }
+
+    /// Whether the cluster answers: it did a moment ago.
+    pub fn is_heard(&self) -> bool {
+        self.state.borrow().answered.is_some_and(|at| at.elapsed() < HEARD)
     }
 
     /// The error with the reason of the broken connection, if it came from one.

@@ -87,6 +87,8 @@ pub(super) const LOCAL_SSL: i32 = -181;
 pub(super) const LOCAL_TIMED_OUT: i32 = -185;
 /// What librdkafka calls a response that lacks what was asked for.
 pub(super) const LOCAL_BAD_MSG: i32 = -199;
+/// The broker that was asked does not coordinate the group (any more).
+pub(super) const NOT_COORDINATOR: i32 = 16;
 /// What librdkafka calls a handle that is going away.
 pub(super) const LOCAL_DESTROY: i32 = -197;
 

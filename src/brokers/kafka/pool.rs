@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::batch::{AdminBatcher, Observer};
 use super::client::KafkaClient;
+use super::coordinator::{PATIENCE, next_patience};
 use super::error::KafkaError;
 use super::settings::KafkaSettings;
 use crate::runtime::lease::Fence;
@@ -20,6 +21,23 @@ pub struct KafkaHandle {
     pub client: KafkaClient,
     /// For calls about one topic.
     pub batcher: AdminBatcher,
+    made: Instant,
+    patience: Duration,
+}
+
+impl KafkaHandle {
+    /// A new client and its batcher.
+    #[must_use]
+    pub fn new(client: KafkaClient, batcher: AdminBatcher) -> Self {
+        Self { client, batcher, made: Instant::now(), patience: PATIENCE }
+    }
+
+    /// Whether the client waits for a coordinator that it will not find, or asks the wrong one: the next
+    /// [`KafkaPool::get`] makes another.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.client.is_stale(self.patience)
+    }
 }
 
 /// The clients in use.
@@ -72,16 +90,20 @@ impl KafkaPool {
     ) -> Result<Arc<KafkaHandle>, KafkaError> {
         let fingerprint = settings.fingerprint();
         let mut entries = self.entries();
-        if let Some(entry) = entries
-            .get(key)
-            .filter(|entry| entry.fingerprint == fingerprint && !entry.handle.client.is_stale())
-        {
+        let before = entries.get(key).filter(|entry| entry.fingerprint == fingerprint);
+        if let Some(entry) = before.filter(|entry| !entry.handle.is_stale()) {
             return Ok(Arc::clone(&entry.handle));
         }
+        let patience = before.map_or(PATIENCE, |entry| {
+            tracing::info!(
+                "calls to a coordinator of groups wait, or go to the wrong broker: a new client takes over"
+            );
+            next_patience(entry.handle.patience, entry.handle.made.elapsed())
+        });
         entries.remove(key);
         let client = KafkaClient::connect(settings)?;
         let batcher = AdminBatcher::observed(&client, self.timeout, &self.fence, &observer());
-        let handle = Arc::new(KafkaHandle { client, batcher });
+        let handle = Arc::new(KafkaHandle { patience, ..KafkaHandle::new(client, batcher) });
         entries.insert(key.clone(), Entry { fingerprint, handle: Arc::clone(&handle) });
         Ok(handle)
     }

@@ -172,10 +172,22 @@ impl Kafka {
     }
 
     /// The broker that leads a partition, if one does.
-    pub fn leader(&self, topic: &str, partition: usize) -> Option<i32> {
+    pub fn leader(&self, topic: &str, partition: i32) -> Option<i32> {
         let metadata = self.metadata(Some(topic));
-        let leader = metadata.topics().first()?.partitions().get(partition)?.leader();
+        let partitions = metadata.topics().first()?.partitions();
+        let leader = partitions.iter().find(|is| is.id() == partition)?.leader();
         (leader >= 0).then_some(leader)
+    }
+
+    /// The broker that coordinates a group, if one does: who leads the partition that its offsets are in, by Java's hash
+    /// of its name.
+    pub fn coordinator(&self, group: &str) -> Option<i32> {
+        const OFFSETS: &str = "__consumer_offsets";
+        let metadata = self.metadata(Some(OFFSETS));
+        let partitions =
+            i32::try_from(metadata.topics().first()?.partitions().len()).ok().filter(|&n| n > 0)?;
+        let hash = group.encode_utf16().fold(0i32, |hash, c| hash.wrapping_mul(31).wrapping_add(c.into()));
+        self.leader(OFFSETS, (hash & i32::MAX) % partitions)
     }
 
     /// The offsets that a group committed, summed over the topic's partitions.

@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use kube::runtime::reflector::ObjectRef;
+
 use super::members::{Members, Signs, Told, Wanted};
 use super::offsets::{self, Ends, GroupOffsets, TopicEnds};
 use super::outside::Outside;
@@ -149,6 +151,10 @@ pub async fn read(
     tokio::join!(
         async {
             sample.committed = committed(ctx, (link, kafka), due).await;
+            if kafka.is_stale() {
+                // A pass of the Broker makes another client; nobody else would come for minutes.
+                ctx.wake_brokers.wake(&ObjectRef::new(&link.key.name).within(&link.key.namespace));
+            }
         },
         async {
             sample.groups = facts.members.read(ctx, &broker, &kafka.client, &intervals).await;
