@@ -2,7 +2,7 @@
 
 use spillway_operator::api::{Broker, Topic};
 
-use crate::bed::{Object as _, Proxy, required, until, world};
+use crate::bed::{ExtraKafka, Kafka, Object as _, Proxy, required, until, world};
 
 #[test]
 fn a_broker_is_ready_with_the_id_and_the_nodes_that_the_cluster_itself_tells() {
@@ -12,6 +12,33 @@ fn a_broker_is_ready_with_the_id_and_the_nodes_that_the_cluster_itself_tells() {
         let status = broker.status.expect("a status");
         assert_eq!(status.cluster_id.as_deref(), Some(id.as_str()));
         assert_eq!(status.nodes, i32::try_from(nodes).ok());
+    });
+}
+
+#[test]
+fn a_broker_counts_its_topics_and_those_that_nobody_declared() {
+    world(async |w| {
+        let extra = ExtraKafka::start().await;
+        let kafka = Kafka::connect(extra.address());
+        let before = kafka.topics();
+        kafka.create(&w.name("foreign"), 1, &[]).await;
+        w.broker_at(extra.address(), "resyncInterval: 5s\ndriftPolicy: Report").await;
+        w.topic("orders", "partitions: 1\nconfig: {retention.ms: 1000000}\ndeadLetter: {}").await;
+        w.topic("bills", "partitions: 1").await;
+        let counted = |managed, in_sync, drifted| {
+            let unmanaged = i32::try_from(before + 1).ok();
+            move |broker: &Broker| {
+                broker.status.as_ref().is_some_and(|status| {
+                    (status.managed, status.in_sync, status.drifted)
+                        == (Some(managed), Some(in_sync), Some(drifted))
+                        && status.unmanaged.as_ref().and_then(|unmanaged| unmanaged.topics) == unmanaged
+                })
+            }
+        };
+        w.until("kafka", "three Topics in step, one topic of nobody", counted(3, 3, 0)).await;
+        kafka.set_config(&w.name("orders"), &[("retention.ms", "2000000")]).await;
+        w.until("kafka", "one of them differs", counted(3, 2, 1)).await;
+        kafka.clean(&w.prefix).await;
     });
 }
 
@@ -193,6 +220,15 @@ fn tls_with_the_authority_of_a_secret_works_and_without_it_does_not() {
         })
         .await;
         assert!(strict.message("Ready").to_lowercase().contains("certificate"), "{}", strict.summary());
+
+        // Whoever says that it is not to be looked at is served.
+        w.apply(
+            &yaml
+                .replace("caSecretRef: {name: authority}", "insecureSkipVerify: true")
+                .replace("name: sasl", "name: blind"),
+        )
+        .await;
+        w.ready::<Broker>("blind").await;
     });
 }
 

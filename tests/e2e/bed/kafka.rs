@@ -104,6 +104,11 @@ impl Kafka {
         }
     }
 
+    /// Topics that are not Kafka's own.
+    pub fn topics(&self) -> usize {
+        self.metadata(None).topics().iter().filter(|topic| !topic.name().starts_with("__")).count()
+    }
+
     /// Deletes topics by hand.
     pub async fn delete(&self, names: &[&str]) {
         for (name, code) in self
