@@ -16,6 +16,7 @@ use crate::config::RunConfig;
 use crate::controllers::start::{self, Caches};
 use crate::runtime::aside::Aside;
 use crate::runtime::http::{Health, Server};
+use crate::runtime::lease::Fence;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::{lease, shutdown};
 
@@ -50,7 +51,7 @@ pub fn execute(config: RunConfig) -> Result<(), CliError> {
 async fn run(config: RunConfig, aside: &Aside) -> Result<(), CliError> {
     let stop = shutdown::on_signal().map_err(|error| CliError::new("listen for signals", error))?;
     let cluster = cluster().await?;
-    let client = Client::try_from(cluster.clone())
+    let client = lease::watching_client(cluster.clone())
         .map_err(|error| CliError::new("connect to the Kubernetes API server", error))?;
     let health = Health::new(HEARTBEAT);
     let metrics = Metrics::new();
@@ -97,7 +98,7 @@ async fn lead(
     }
     // With a client of its own: its connections are served by the thread that made it.
     let elector = aside
-        .within(|| Client::try_from(cluster.clone()))
+        .within(|| lease::fenced_client(cluster.clone(), Fence::open()))
         .map_err(|error| CliError::new("connect to the Kubernetes API server", error))?;
     let leadership = tokio::select! {
         () = stop.cancelled() => return Ok(()),

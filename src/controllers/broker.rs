@@ -73,7 +73,8 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Again, Failure> {
     let before = broker.status.clone().unwrap_or_default();
     let mut after = before.clone();
     after.observed_generation = broker.metadata.generation;
-    let result = look(ctx, broker, &key, &before).await;
+    let mut tried = None;
+    let result = look(ctx, broker, (&key, &before), &mut tried).await;
     let uid = broker.uid().unwrap_or_default();
     let failures = ctx.note(&uid, |notes| {
         let good = result.as_ref().is_ok_and(|found| found.swept.is_ok());
@@ -100,7 +101,12 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Again, Failure> {
             if reason == Reason::ClusterChanged {
                 verdicts.push(Verdict::new(conditions::CLUSTER_CHANGED, true, reason, message.clone()));
             }
-            let state = LinkState::Down { reason, message, cluster_id: before.cluster_id.clone() };
+            let unheard = reason == Reason::BrokerUnreachable;
+            let last = tried.filter(|_| unheard).and_then(|endpoint| {
+                let last = ctx.links.observable(&key).ok()?;
+                (last.endpoint.is(&endpoint) && last.spec == broker.spec).then_some(last)
+            });
+            let state = LinkState::Down { reason, message, cluster_id: before.cluster_id.clone(), last };
             if ctx.links.set(&key, state) {
                 ctx.wake_dependents(&key);
             }
@@ -126,15 +132,16 @@ fn may_hold(broker: &Broker) -> bool {
     broker.metadata.deletion_timestamp.is_none() || finalizer::is_on(broker)
 }
 
-/// Connects, checks who answers, and sweeps.
+/// Connects, checks who answers, and sweeps. `tried`: the clients that it was done with.
 async fn look(
     ctx: &Arc<Context>,
     broker: &Broker,
-    key: &BrokerKey,
-    before: &BrokerStatus,
+    (key, before): (&BrokerKey, &BrokerStatus),
+    tried: &mut Option<Endpoint>,
 ) -> Result<Found, Failure> {
     let uid = broker.uid().unwrap_or_default();
     let endpoint = connect(ctx, broker, key).await?;
+    *tried = Some(endpoint.clone());
     let cluster = who(ctx, key, &endpoint).await?;
     same_cluster(broker, before, &cluster)?;
     let link = Arc::new(Link {

@@ -27,7 +27,7 @@ pub enum Endpoint {
 
 impl Endpoint {
     /// Whether both are the same clients, and not only alike.
-    fn is(&self, other: &Self) -> bool {
+    pub fn is(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Kafka(a), Self::Kafka(b)) => Arc::ptr_eq(a, b),
             (Self::Rabbitmq(a), Self::Rabbitmq(b)) => Arc::ptr_eq(a, b),
@@ -98,6 +98,8 @@ pub enum LinkState {
         message: String,
         /// The cluster that it was last known to be.
         cluster_id: Option<String>,
+        /// The way to it while it answered, where nothing speaks against it but that it does not answer now.
+        last: Option<Arc<Link>>,
     },
 }
 
@@ -115,6 +117,17 @@ impl Links {
             }
             None => Err(Failure::waiting(Reason::Progressing, format!("Broker {key} is being connected to"))),
         }
+    }
+
+    /// The link for those who only read figures, and notice themselves what is not answered: also while the Broker does
+    /// not answer who it is. `RabbitMQ`'s management interface may be away while its queues are well, and Kafka's controller
+    /// while its partitions are.
+    pub fn observable(&self, key: &BrokerKey) -> Result<Arc<Link>, Failure> {
+        let last = match self.0.read().unwrap_or_else(PoisonError::into_inner).get(key) {
+            Some(LinkState::Down { last: Some(last), .. }) => Some(last.clone()),
+            _ => None,
+        };
+        last.map_or_else(|| self.get(key), Ok)
     }
 
     /// Whether the first look at a Broker is still under way: its end wakes all that live on it.

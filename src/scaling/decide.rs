@@ -97,7 +97,10 @@ impl State {
         self.guards.breaker.check(scene, verdict);
         let mu = self.rate.age(scene.now).and(self.rate.right_now(scene.now));
         let lagging = self.group.parts.iter().filter(|p| p.backlog > 0.0).count();
-        let everywhere = scene.seen.rabbitmq.is_some() || 2 * lagging >= self.group.parts.len();
+        let parts = self.group.parts.len();
+        // Most members must have something to do: who has a partition that is done brings nothing, whatever is downstream.
+        let members = (scene.spec.saturating_mul(scene.fleet.per_replica) as usize).min(parts);
+        let everywhere = scene.seen.rabbitmq.is_some() || 2 * lagging >= parts && 4 * lagging >= 3 * members;
         self.guards.downstream.follow(scene, changed, mu, (plan.waiting, everywhere));
         self.guards.downstream.check(scene, verdict);
         self.guards.prefetch.check(scene, verdict);

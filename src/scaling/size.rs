@@ -76,6 +76,10 @@ impl State {
         // What was shown to be enough is, whatever the formula makes of a rate that nobody was seen at work with.
         let behind = waiting / capacity.max(f64::MIN_POSITIVE);
         let enough = self.guards.probe.enough(config, self.arrival.for_up(), behind);
+        // Unless replicas were seen at work since, and that many of them cannot do it: they are slower now.
+        let since = self.rate.measured_at().is_some_and(|at| self.guards.probe.held_before(at));
+        let enough = enough
+            .filter(|&size| !since || self.arrival.mean() <= fleet.capacity(size) * self.rate.for_up(0.0));
         let enough = enough.map_or(f64::INFINITY, |size| fleet.capacity(size));
         let mut need = demand(mu, waiting).need(mu, f64::from(fleet.per_replica), config);
         need.replicas = need.replicas.min(enough);
@@ -123,7 +127,10 @@ impl State {
         let (signals, now) = (scene.signals, scene.now);
         let full = signals.data == Data::Full;
         let retries = scene.seen.retry.is_none_or(|r| r.lag == Some(0));
-        let idle = full && retries && !signals.lagging && signals.arrived <= 0.0 && !signals.hidden;
+        // A partition that stands, or a group that does, is left out of the need: its messages are there all the same.
+        let stands = self.group.parts.iter().any(|p| p.usable && p.lag > 0.0 && !p.phantom);
+        let idle =
+            full && retries && !signals.lagging && !stands && signals.arrived <= 0.0 && !signals.hidden;
         self.sizing.idle_since = idle.then(|| self.sizing.idle_since.unwrap_or(now));
         // Each partition's few messages of noise add up; one second of arrivals is none of it.
         let calm = full && plan.waiting <= SLACK * plan.capacity.min(plan.arrival.max(1.0));

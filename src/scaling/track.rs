@@ -111,6 +111,7 @@ impl State {
             self.per_replica = self.group.members.per_replica(seen.target.ready).or(self.per_replica);
         }
         if dt > 0.0 {
+            self.arrival.spans(self.rate.known(), config.target_delay);
             self.arrival.add(signals.arrived * dt, dt, signals.told);
             if seen.kafka.is_some() {
                 self.measure(config, seen, workers);

@@ -19,6 +19,12 @@ fn consumer_yaml(queue: &str, spec: &str) -> String {
     )
 }
 
+fn broker_yaml(management: &str, amqp: &str) -> String {
+    format!(
+        "apiVersion: spillway.dev/v1alpha1\nkind: Broker\nmetadata: {{name: rabbitmq}}\nspec:\n  resyncInterval: 5s\n  rabbitmq: {{managementUrl: '{management}', amqpUrl: '{amqp}', credentialsSecretRef: {{name: rabbitmq}}}}\n"
+    )
+}
+
 async fn consumer(w: &World, scaling: &str) -> Consumer {
     w.apply(&consumer_yaml("tasks", &format!("scaling: {{{scaling}, {QUICK}}}"))).await;
     w.ready::<Consumer>("tasks").await;
@@ -140,13 +146,8 @@ fn while_rabbitmq_is_away_the_replicas_stay_and_the_consumer_says_so() {
         amqp.open();
         w.mq().await;
         w.login("rabbitmq").await;
-        let broker = |management: &str, amqp: &str| {
-            format!(
-                "apiVersion: spillway.dev/v1alpha1\nkind: Broker\nmetadata: {{name: rabbitmq}}\nspec:\n  resyncInterval: 5s\n  rabbitmq: {{managementUrl: '{management}', amqpUrl: '{amqp}', credentialsSecretRef: {{name: rabbitmq}}}}\n"
-            )
-        };
         let proxied =
-            broker(&format!("http://{}", management.address()), &format!("amqp://{}", amqp.address()));
+            broker_yaml(&format!("http://{}", management.address()), &format!("amqp://{}", amqp.address()));
         w.apply(&proxied).await;
         w.ready::<Broker>("rabbitmq").await;
         w.mq().await.declare_queue("tasks", json!({"x-queue-type": "quorum"})).await;
@@ -167,9 +168,32 @@ fn while_rabbitmq_is_away_the_replicas_stay_and_the_consumer_says_so() {
         stays(&workload, &[3], Duration::from_secs(14), "unknown is not zero").await;
 
         // Back again, there is nothing to do: now the last one may go.
-        w.apply(&broker(&bed.management, &bed.amqp)).await;
+        w.apply(&broker_yaml(&bed.management, &bed.amqp)).await;
         w.ready::<Consumer>("tasks").await;
         workload.until_wanted(0, Duration::from_secs(90)).await;
+    });
+}
+
+#[test]
+fn a_flood_is_scaled_for_while_rabbitmqs_management_interface_is_away() {
+    world(async |w| {
+        let bed = RabbitAddress::of_the_bed();
+        let mut management = Proxy::closed(bed.management.split_once("://").expect("a URL").1);
+        management.open();
+        w.mq().await;
+        w.login("rabbitmq").await;
+        w.apply(&broker_yaml(&format!("http://{}", management.address()), &bed.amqp)).await;
+        w.ready::<Broker>("rabbitmq").await;
+        w.mq().await.declare_queue("tasks", json!({"x-queue-type": "quorum"})).await;
+        let workload = Workload::start_on_queue(w, "worker", 1, "tasks", 5, 50).await;
+        consumer(w, "maxReplicas: 6, ratePerReplica: '50', targetDelay: 2s").await;
+
+        drop(management);
+        w.condition::<Broker>("rabbitmq", "Ready", "False", "BrokerUnreachable").await;
+        w.amqp().await.flood("tasks", 1_500).await;
+        let flooded = Instant::now();
+        workload.until_wanted(6, Duration::from_secs(15)).await;
+        println!("6 replicas wanted {:?} after the spike", flooded.elapsed());
     });
 }
 

@@ -101,6 +101,28 @@ async fn what_amqp_refuses_is_told_apart() {
 }
 
 #[tokio::test]
+async fn a_thousand_queues_do_not_wait_one_after_the_other_for_a_port_that_says_nothing() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let amqp_url = Some(format!("amqp://{}", listener.local_addr().expect("bound")));
+    let taken = tokio::spawn(async move {
+        let mut taken = Vec::new();
+        while let Ok((connection, _)) = listener.accept().await {
+            taken.push(connection);
+        }
+    });
+    let settings = RabbitSettings { amqp_url, ..settings() };
+    let probe = AmqpProbe::connect(&settings).expect("valid").expect("it has an address");
+    let begun = std::time::Instant::now();
+    let limit = std::time::Duration::from_secs(4);
+    let asked = (0..1_000).map(|_| probe.depth_within("/", "q", limit));
+    let seen = futures::future::join_all(asked).await;
+    assert!(seen.iter().all(|depth| depth.as_ref().is_err_and(|error| error.kind == ErrorKind::Timeout)));
+    // One after the other, 64 at a time, they took a minute.
+    assert!(begun.elapsed() < 3 * limit, "{:?}", begun.elapsed());
+    taken.abort();
+}
+
+#[tokio::test]
 async fn another_connections_exclusive_queue_is_locked() {
     in_vhost(async |client, vhost| {
         let connection = stranger(&vhost).await;

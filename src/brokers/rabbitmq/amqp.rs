@@ -6,7 +6,7 @@
 //! lost.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lapin::options::QueueDeclareOptions;
@@ -24,6 +24,10 @@ use crate::brokers::tls;
 
 /// A probe takes no longer unless told otherwise, the connection included.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// A connection takes no longer to be made: less than a sweep gives a probe, so that all who wait for it hear of it.
+const OPENING: Duration = Duration::from_secs(3);
+/// A connection on which nothing was answered for so long, while somebody asked, is given up.
+const DEAF: Duration = Duration::from_secs(10);
 /// Probes under way at a time: each has a channel.
 const AT_ONCE: usize = 64;
 /// Channels kept open in each virtual host.
@@ -66,9 +70,62 @@ struct Vhost {
     /// Channels that nobody uses at the moment.
     channels: Mutex<Vec<Channel>>,
     used: Mutex<Instant>,
+    news: Mutex<News>,
+}
+
+/// What the last probes of a virtual host have shown.
+struct News {
+    /// When one was answered, or the connection was made.
+    answered: Instant,
+    /// When one failed for a reason that is not its queue's, and why.
+    failed: Option<(Instant, Trouble)>,
+}
+
+/// Why a probe has no answer.
+#[derive(Clone)]
+enum Trouble {
+    /// The broker's words, or lapin's.
+    Told(lapin::Error),
+    /// Nothing came for so long.
+    Late(Duration),
+}
+
+impl From<lapin::Error> for Trouble {
+    fn from(error: lapin::Error) -> Self {
+        Self::Told(error)
+    }
 }
 
 impl Vhost {
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What failed for others since somebody asked: it would be waited for in vain once more, for each of a thousand queues.
+    fn failed_since(&self, asked: Instant) -> Option<Trouble> {
+        self.news().failed.as_ref().filter(|(at, _)| *at >= asked).map(|(_, trouble)| trouble.clone())
+    }
+
+    fn fail(&self, trouble: &Trouble) {
+        self.news().failed = Some((Instant::now(), trouble.clone()));
+    }
+
+    /// A probe that was asked for at that time got no answer. One queue may be at fault, unless nobody got one.
+    fn late(&self, asked: Instant, limit: Duration) {
+        let deaf = {
+            let mut news = self.news();
+            if news.answered < asked {
+                news.failed = Some((Instant::now(), Trouble::Late(limit)));
+            }
+            news.answered.elapsed() > DEAF
+        };
+        // Else its channels would be used up one by one. Whoever makes a connection at the moment holds the lock.
+        if deaf && let Ok(mut connection) = self.connection.try_lock() {
+            *connection = None;
+            self.channels.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        }
+    }
+
     fn kept(&self) -> Option<Channel> {
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
         channels.retain(|channel| channel.status().connected());
@@ -162,51 +219,79 @@ impl AmqpProbe {
             let message = format!("a name has at least 1 and at most {NAME_BYTES} bytes");
             return Err(RabbitError::new(operation, ErrorKind::Invalid, message));
         }
+        let asked = Instant::now();
         let Ok(_turn) = self.shared.turns.acquire().await else {
             return Err(RabbitError::new(operation, ErrorKind::Timeout, "the client is going away"));
         };
-        match tokio::time::timeout(limit, self.probe(vhost, queue)).await {
-            Ok(Ok(depth)) => Ok(Some(depth)),
-            Ok(Err(error)) if code(&error) == Some(404) => Ok(None),
-            Ok(Err(error)) => Err(self.shared.explain(operation, vhost, &error)),
-            Err(_) => {
+        let place = self.shared.place(vhost);
+        let answer = match place.failed_since(asked) {
+            Some(trouble) => Err(trouble),
+            None => match tokio::time::timeout(limit, self.probe(&place, vhost, queue, asked)).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    place.late(asked, limit);
+                    Err(Trouble::Late(limit))
+                }
+            },
+        };
+        match answer {
+            Ok(depth) => Ok(Some(depth)),
+            Err(Trouble::Told(error)) if code(&error) == Some(404) => Ok(None),
+            Err(Trouble::Told(error)) => Err(self.shared.explain(operation, vhost, &error)),
+            Err(Trouble::Late(limit)) => {
                 let message = format!("no answer within {} ms", limit.as_millis());
                 Err(RabbitError::new(operation, ErrorKind::Timeout, message))
             }
         }
     }
 
-    async fn probe(&self, vhost: &str, queue: &str) -> lapin::Result<Depth> {
-        let place = self.shared.place(vhost);
+    async fn probe(&self, place: &Vhost, vhost: &str, queue: &str, asked: Instant) -> Result<Depth, Trouble> {
         if let Some(channel) = place.kept() {
-            match look(&place, channel, queue).await {
+            match look(place, channel, queue).await {
                 // It may have gone with its connection just as it was taken.
                 Err(error) if code(&error).is_none() => {}
-                answer => return answer,
+                answer => return Ok(answer?),
             }
         }
-        let channel = self.shared.connection(&place, vhost).await?.create_channel().await?;
-        look(&place, channel, queue).await
+        let channel = self.shared.connection(place, vhost, asked).await?.create_channel().await?;
+        Ok(look(place, channel, queue).await?)
     }
 }
 
 /// Asks on a channel, which is dropped, and so closed, unless it answers.
 async fn look(place: &Vhost, channel: Channel, queue: &str) -> lapin::Result<Depth> {
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let found = channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
+    let found = channel.queue_declare(queue.into(), passive, FieldTable::default()).await;
+    if found.as_ref().err().is_none_or(|error| code(error).is_some()) {
+        place.news().answered = Instant::now();
+    }
+    let found = found?;
     place.keep(channel).await;
     Ok(Depth { ready: found.message_count(), consumers: found.consumer_count() })
 }
 
 impl Shared {
     /// The connection of a virtual host; many who need it wait for one that makes it.
-    async fn connection(&self, place: &Vhost, vhost: &str) -> lapin::Result<Arc<Connection>> {
+    async fn connection(
+        &self,
+        place: &Vhost,
+        vhost: &str,
+        asked: Instant,
+    ) -> Result<Arc<Connection>, Trouble> {
         let mut kept = place.connection.lock().await;
         if let Some(connection) = kept.as_ref().filter(|connection| connection.status().connected()) {
             return Ok(Arc::clone(connection));
         }
         *kept = None;
-        let connection = Arc::new(self.open(vhost).await?);
+        if let Some(trouble) = place.failed_since(asked) {
+            return Err(trouble);
+        }
+        let opened = match tokio::time::timeout(OPENING, self.open(vhost)).await {
+            Ok(opened) => opened.map_err(Trouble::Told),
+            Err(_) => Err(Trouble::Late(OPENING)),
+        };
+        let connection = Arc::new(opened.inspect_err(|trouble| place.fail(trouble))?);
+        place.news().answered = Instant::now();
         *kept = Some(Arc::clone(&connection));
         Ok(connection)
     }
@@ -225,6 +310,7 @@ impl Shared {
             connection: tokio::sync::Mutex::new(None),
             channels: Mutex::default(),
             used: Mutex::new(Instant::now()),
+            news: Mutex::new(News { answered: Instant::now(), failed: None }),
         });
         vhosts.insert(vhost.to_owned(), Arc::clone(&place));
         place

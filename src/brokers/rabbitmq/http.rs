@@ -1,10 +1,10 @@
 //! One request to the management interface at a time: credentials, limits, and what an answer means.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CONNECTION, CONTENT_TYPE};
 use reqwest::{Method, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -44,6 +44,8 @@ pub(super) struct Http {
     all: Semaphore,
     resync: Semaphore,
     sent: AtomicU64,
+    /// The node that answered last is not well: behind one address there may be others, and a connection leads to one.
+    sick: AtomicBool,
 }
 
 /// What a call needs beside its address.
@@ -103,6 +105,7 @@ impl Http {
             all: Semaphore::new(IN_FLIGHT),
             resync: Semaphore::new(IN_FLIGHT_RESYNC),
             sent: AtomicU64::new(0),
+            sick: AtomicBool::new(false),
         }))
     }
 
@@ -126,6 +129,7 @@ impl Http {
         // On the heap: several of them are part of one look.
         let (_, body) = Box::pin(self.send(call, body, terms)).await?;
         serde_json::from_slice(&body).map_err(|error| {
+            self.sick.store(true, Ordering::Relaxed);
             // Its own words would show pieces of the answer.
             let message = format!(
                 "the answer is not the one of RabbitMQ's management interface ({:?} error in line {}, column {})",
@@ -173,6 +177,9 @@ impl Http {
             let body = FencedBody::new(body, self.fence.clone());
             request = request.header(CONTENT_TYPE, "application/json").body(reqwest::Body::wrap(body));
         }
+        if self.sick.load(Ordering::Relaxed) {
+            request = request.header(CONNECTION, "close");
+        }
         let _turn = self.turn(terms.lane).await.ok_or_else(|| {
             let message = format!("no turn came within {} seconds: the broker is too slow", TURN.as_secs());
             fail(ErrorKind::Timeout, message)
@@ -193,6 +200,7 @@ impl Http {
             (sent, _) => sent.map_err(broken)?,
         };
         let status = response.status();
+        self.sick.store(status.is_server_error(), Ordering::Relaxed);
         if status.is_success() {
             let body = read(&mut response, BODY_BYTES).await.map_err(broken)?;
             let body = body.ok_or_else(|| {

@@ -94,7 +94,7 @@ async fn sweep(
     facts: &mut Facts,
 ) {
     let begun = Instant::now();
-    let sample = match ctx.links.get(broker) {
+    let sample = match ctx.links.observable(broker) {
         Ok(link) => read(ctx, &link, due, facts).await,
         Err(failure) => Sample::nothing(&failure),
     };

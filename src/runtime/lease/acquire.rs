@@ -12,6 +12,7 @@ use kube::runtime::utils::{Backoff, StreamBackoff};
 use kube::runtime::watcher;
 
 use super::decide::{Decision, Observed, Reading};
+use super::hold::RESTORED;
 use super::request::{Failure, bounded, chain};
 use super::{Fence, LeaseError, LeaseSettings, record};
 
@@ -105,6 +106,10 @@ impl<'a> Candidate<'a> {
         let answer = self.bounded(self.api.get_opt(&self.settings.name)).await;
         self.next_look = self.now() + self.settings.retry_interval();
         match answer {
+            // What a watch brings may be late; what is read is as of now.
+            Ok(Some(lease)) if self.current.as_ref().is_some_and(|was| record::went_back(was, &lease)) => {
+                return Err(LeaseError::Restored { words: RESTORED });
+            }
             Ok(lease) => self.note(lease),
             Err(failure) if failure.is_refusal() && !self.answered => {
                 return Err(self.refused("read", &failure));

@@ -28,6 +28,11 @@ pub(super) fn start(api: Api<Lease>, settings: LeaseSettings, won: Won) -> Leade
     Leadership { fence: won.fence, lost, stop, task }
 }
 
+/// All that was read from the API server so far is of no use: what it says now is older, and watches wait for versions
+/// that are long in coming.
+pub(super) const RESTORED: &str =
+    "the API server's store went back in time (a restored backup?): starting over with what it says now";
+
 /// The Lease is not ours any more, and why.
 struct Lost(String);
 
@@ -106,6 +111,9 @@ impl Holder {
     async fn reread(&mut self) -> Result<bool, Lost> {
         let limit = self.remaining().min(self.settings.renew_interval());
         match bounded(limit, self.api.get_opt(&self.settings.name)).await {
+            Ok(Some(lease)) if record::went_back(&self.lease, &lease) => {
+                return Err(Lost(RESTORED.into()));
+            }
             Ok(Some(lease)) => {
                 let holder = record::read(&lease, self.settings.duration).holder;
                 if holder != self.settings.identity {

@@ -45,7 +45,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use body::Fenced as FencedBody;
-pub use client::fenced_client;
+pub use client::{fenced_client, watching_client};
 pub use fence::{Fence, Fenced};
 
 /// The duration that is used when nothing else is said.
@@ -136,6 +136,12 @@ pub enum LeaseError {
         name: String,
         /// The API server's words.
         message: String,
+    },
+    /// The Lease is an earlier version than it was.
+    #[error("{words}")]
+    Restored {
+        /// What it means.
+        words: &'static str,
     },
 }
 

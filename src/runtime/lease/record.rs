@@ -24,6 +24,13 @@ pub(super) fn read(lease: &Lease, default: Duration) -> Record {
     }
 }
 
+/// Whether `now` is an earlier version than `before`: the API server's store was restored from a backup. Versions of one
+/// object are numbers that grow, wherever the store is etcd or does as it does; of others nothing is said.
+pub(super) fn went_back(before: &Lease, now: &Lease) -> bool {
+    let version = |lease: &Lease| lease.metadata.resource_version.as_deref()?.parse::<u64>().ok();
+    matches!((version(before), version(now)), (Some(before), Some(now)) if now < before)
+}
+
 /// A Lease that we hold and that did not exist before.
 pub(super) fn created(settings: &LeaseSettings, now: Timestamp) -> Lease {
     let mut metadata = ObjectMeta {
@@ -97,6 +104,18 @@ mod tests {
         assert_eq!(spec.acquire_time, Some(MicroTime(at(10))));
         assert_eq!(spec.renew_time, Some(MicroTime(at(20))));
         assert_eq!(spec.lease_transitions, Some(0));
+    }
+
+    #[test]
+    fn a_version_that_is_lower_went_back_and_one_that_is_no_number_says_nothing() {
+        let lease = |version: &str| {
+            let mut lease = created(&settings("a"), at(10));
+            lease.metadata.resource_version = Some(version.into());
+            lease
+        };
+        assert!(went_back(&lease("10"), &lease("9")));
+        assert!(!went_back(&lease("9"), &lease("10")) && !went_back(&lease("9"), &lease("9")));
+        assert!(!went_back(&lease("b"), &lease("9")) && !went_back(&lease("9"), &lease("a")));
     }
 
     #[test]

@@ -14,12 +14,45 @@ const RECENT: usize = 8;
 /// The largest polls among them that are set aside when asking what normally arrives.
 const BURSTS: usize = 2;
 
+/// Messages of one replica that a lasting mean spans, at least: fewer are chance, and one more or less is a replica.
+const SPANNED: f64 = 4.0;
+
+/// A mean rate over some seconds, of polls that may see only some of what arrives.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct Mean {
+    now: Ewma,
+    /// As of when all arrivals were known last, where polls see only some of them.
+    known: Option<Ewma>,
+}
+
+impl Mean {
+    fn add(&mut self, messages: f64, dt: f64, told: Told, tau: f64) {
+        match told {
+            Told::All => {
+                self.now.add(messages / dt, dt, tau);
+                self.known = None;
+            }
+            Told::AtLeast => {
+                // What nobody has seen yet is taken to be as before.
+                let known = *self.known.get_or_insert(self.now);
+                self.now.add((messages / dt).max(known.cautious()), dt, tau);
+            }
+            Told::Settled(messages, seconds) => {
+                self.now = self.known.unwrap_or(self.now);
+                self.now.add(messages / seconds, seconds, tau);
+                self.known = Some(self.now);
+            }
+        }
+    }
+}
+
 /// λ of a whole Consumer.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(in crate::scaling) struct Arrival {
-    slow: Ewma,
-    /// The slow mean as of when all arrivals were known last, where polls see only some of them.
-    known: Option<Ewma>,
+    slow: Mean,
+    /// The same over as long as [`SPANNED`] messages take a replica, where that is longer; then also its span.
+    #[serde(default)]
+    slower: Option<(Mean, f64)>,
     /// (messages, seconds) of the last polls, newest last.
     recent: VecDeque<(f64, f64)>,
     /// (messages, seconds) of the last two times that counters told all.
@@ -32,21 +65,14 @@ impl Arrival {
         if !(messages.is_finite() && messages >= 0.0 && dt > 0.0) {
             return;
         }
+        self.slow.add(messages, dt, told, SLOW);
+        if let Some((slower, tau)) = &mut self.slower {
+            slower.add(messages, dt, told, *tau);
+        }
         match told {
-            Told::All => {
-                self.slow.add(messages / dt, dt, SLOW);
-                self.known = None;
-                self.settled.clear();
-            }
-            Told::AtLeast => {
-                // What nobody has seen yet is taken to be as before.
-                let known = *self.known.get_or_insert(self.slow);
-                self.slow.add((messages / dt).max(known.cautious()), dt, SLOW);
-            }
+            Told::All => self.settled.clear(),
+            Told::AtLeast => {}
             Told::Settled(messages, seconds) => {
-                self.slow = self.known.unwrap_or(self.slow);
-                self.slow.add(messages / seconds, seconds, SLOW);
-                self.known = Some(self.slow);
                 if self.settled.len() == 2 {
                     self.settled.pop_front();
                 }
@@ -59,19 +85,32 @@ impl Arrival {
         self.recent.push_back((messages, dt));
     }
 
+    /// A replica does `mu` messages/s, and a message may wait for `delay` seconds.
+    pub fn spans(&mut self, mu: Option<f64>, delay: f64) {
+        let tau = mu.map_or(SLOW, |mu| (SPANNED / mu).min(delay));
+        if tau <= SLOW {
+            self.slower = None;
+        } else {
+            self.slower.get_or_insert((Mean::default(), tau)).1 = tau;
+        }
+    }
+
     /// λ that a size must have air for: the slow mean, too low at first.
     pub fn lasting(&self) -> f64 {
-        self.slow.cautious()
+        match &self.slower {
+            Some((slower, _)) if slower.now.is_settled() => slower.now.mean(),
+            _ => self.slow.now.cautious(),
+        }
     }
 
     /// λ now: the slow mean, or what the last two polls both saw.
     pub fn for_up(&self) -> f64 {
-        self.sustained().max(self.slow.cautious())
+        self.sustained().max(self.slow.now.cautious())
     }
 
     /// λ now beside a backlog: without the bursts that the backlog already counts.
     pub fn ordinary(&self) -> f64 {
-        self.sustained().max(self.slow.cautious() * self.calm())
+        self.sustained().max(self.slow.now.cautious() * self.calm())
     }
 
     /// The last poll saw clearly more than the one before it: the end of a rise is not in sight.
@@ -100,13 +139,13 @@ impl Arrival {
 
     /// The slow mean.
     pub fn mean(&self) -> f64 {
-        self.slow.mean()
+        self.slow.now.mean()
     }
 
     /// Share of the slow mean, 0 to 1, that arrives in ordinary polls: the rest came in bursts. Tells the lag
     /// that waits between two commits anyway from a flood.
     pub fn calm(&self) -> f64 {
-        let mean = self.slow.mean();
+        let mean = self.slow.now.mean();
         if mean <= 0.0 {
             return 1.0;
         }

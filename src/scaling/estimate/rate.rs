@@ -98,7 +98,10 @@ impl Rate {
         if let Some(mean) = self.mean() {
             // Saturated work shows what can be done now: an older, higher floor is out of date.
             self.floor = self.floor.min(mean);
-            self.best = self.best.max(mean);
+            // A mean that is a part of what other code did shows nothing of this one.
+            if self.prior.is_none() || self.seconds >= PRIOR_WEIGHT {
+                self.best = self.best.max(mean);
+            }
             self.measured_at = Some(now);
         }
     }
@@ -182,6 +185,11 @@ impl Rate {
         if fresh { Some((self.moment.0 / self.moment.1).max(SLOWEST)) } else { self.known() }
     }
 
+    /// When a saturated member was last measured.
+    pub const fn measured_at(&self) -> Option<f64> {
+        self.measured_at
+    }
+
     /// Seconds since a saturated member was measured.
     pub fn age(&self, now: f64) -> Option<f64> {
         self.measured_at.map(|at| now - at)
@@ -202,6 +210,7 @@ impl Rate {
         if other_code {
             self.floor = 0.0;
             self.best = 0.0;
+            self.measured_at = None;
             self.recent = Ring::default();
         }
     }

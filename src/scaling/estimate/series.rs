@@ -24,6 +24,12 @@ impl Ewma {
         if self.weight > 0.0 { self.sum / self.weight } else { 0.0 }
     }
 
+    /// It has seen enough for its span.
+    pub fn is_settled(&self) -> bool {
+        const ENOUGH: f64 = 0.6;
+        self.weight > ENOUGH
+    }
+
     /// The mean as if it had been 0 before the first sample: too low at first, never too high.
     pub fn cautious(&self) -> f64 {
         self.sum
@@ -83,6 +89,14 @@ impl Ring {
 
     pub fn len(&self) -> usize {
         self.values.len()
+    }
+
+    /// The 90th percentile: of more than two samples never the largest, which may be the one time that a node was missing.
+    pub fn p90(&self) -> Option<f64> {
+        let n = self.values.len();
+        #[allow(clippy::cast_precision_loss)]
+        let largest_but_one = (n as f64 - 1.0) / n as f64;
+        self.quantile(if n > 2 { largest_but_one.min(0.9) } else { 1.0 })
     }
 
     /// The value below which a share `q` of the samples lies.

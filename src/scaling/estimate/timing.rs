@@ -63,6 +63,9 @@ pub(in crate::scaling) struct Up {
     pub from: u32,
     pub to: u32,
     pub ready_at: Option<f64>,
+    /// Replicas that were there before went meanwhile: what is waited for is not the new ones alone.
+    #[serde(default)]
+    pub hindered: bool,
 }
 
 impl Timing {
@@ -98,7 +101,7 @@ impl Timing {
 
     /// p90 of cold starts as learned. `None`: not yet.
     pub fn learned_cold_start(&self) -> Option<f64> {
-        self.cold.quantile(0.9)
+        self.cold.p90()
     }
 
     /// Seconds from a patch to a new replica's first commit.
@@ -108,7 +111,7 @@ impl Timing {
 
     /// p90 of rebalance pauses as learned. `None`: not yet.
     pub fn learned_pause(&self) -> Option<f64> {
-        self.pause.quantile(0.9)
+        self.pause.p90()
     }
 
     /// Seconds for which the group stands still when members change.
@@ -135,16 +138,16 @@ impl Timing {
         match before {
             Some(before) if spec > before => {
                 let from = self.up.map_or(before, |up| up.from.min(before));
-                self.up = Some(Up { at: now, from, to: spec, ready_at: None });
+                self.up = Some(Up { at: now, from, to: spec, ready_at: None, hindered: false });
             }
             Some(before) if spec < before => self.up = None,
             _ => {}
         }
-        if let Some(up) = &mut self.up
+        if let (Some(up), Some(ready)) = (&mut self.up, ready)
             && up.ready_at.is_none()
-            && ready.is_some_and(|r| r >= up.to)
         {
-            up.ready_at = Some(now);
+            up.hindered |= ready < up.from;
+            up.ready_at = (ready >= up.to).then_some(now);
         }
         if self.up.is_some_and(|up| now - up.at > ABANDONED) {
             self.up = None;
@@ -154,15 +157,19 @@ impl Timing {
     /// Ends a scale-up whose pods are ready: by the first commit of a new member, or, where there was no work
     /// to commit or members are not known, after a rebalance.
     pub fn work_seen(&mut self, now: f64, new_member_committed: bool, config: &Config) {
-        let Some(Up { at, ready_at: Some(ready_at), .. }) = self.up else {
+        let Some(Up { at, ready_at: Some(ready_at), hindered, .. }) = self.up else {
             return;
         };
-        if new_member_committed {
-            self.cold.push(now - at);
-            self.up = None;
+        let took = if new_member_committed {
+            now - at
         } else if now - ready_at > self.pause(config).max(self.gap()) {
-            self.cold.push(ready_at - at);
-            self.up = None;
+            ready_at - at
+        } else {
+            return;
+        };
+        self.up = None;
+        if !hindered {
+            self.cold.push(took);
         }
     }
 
@@ -218,5 +225,33 @@ impl Timing {
     /// Whether members are changing right now: rates measured now would be wrong.
     pub fn shuffling(&self) -> bool {
         self.shuffle_since.is_some() || self.unstable_since.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_start_on_a_full_cluster_is_not_how_long_starts_take() {
+        let mut timing = Timing::default();
+        let (config, mut now) = (Config::default(), 0.0);
+        for took in [20.0, 400.0, 22.0] {
+            timing.target(now, Some(1), 2, Some(1));
+            timing.target(now + took, Some(2), 2, Some(2));
+            timing.work_seen(now + took, true, &config);
+            now += 1_000.0;
+        }
+        assert!((timing.cold_start(&config) - 22.0).abs() < 1e-9, "{}", timing.cold_start(&config));
+    }
+
+    #[test]
+    fn a_start_amid_the_loss_of_others_says_nothing_of_starts() {
+        let mut timing = Timing::default();
+        timing.target(0.0, Some(3), 4, Some(3));
+        timing.target(5.0, Some(4), 4, Some(2));
+        timing.target(300.0, Some(4), 4, Some(4));
+        timing.work_seen(300.0, true, &Config::default());
+        assert_eq!((timing.up, timing.learned_cold_start()), (None, None));
     }
 }

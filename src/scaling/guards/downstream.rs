@@ -29,6 +29,8 @@ const CLEARLY: f64 = 0.9;
 const SLOWER: f64 = 0.8;
 /// Seconds of work that must wait at the end of a trial: only then were the new members busy.
 const BUSY: f64 = 2.0;
+/// Messages for each consumer that must wait then: one is in its hands, and where each takes a while, that is no backlog.
+const IN_HAND: f64 = 2.0;
 /// Seconds after which a scale-up that never settled says nothing.
 const ABANDON: f64 = 900.0;
 
@@ -87,8 +89,17 @@ impl Memory {
             }
             return;
         }
+        let consumers = f64::from(scene.ready.saturating_mul(scene.fleet.per_replica));
+        let in_hand = IN_HAND * consumers;
         if let (Some(before), Some(mu)) = (changed, mu) {
+            // Of several steps in a row, none has time to show what it brings: all of them are one.
+            let first = self.trial.filter(|trial| scene.spec > before && before >= trial.to);
             self.trial = (scene.spec > before && before > 0).then(|| {
+                if let Some(first) = first {
+                    let (old, new) = (scene.fleet.capacity(first.from), scene.fleet.capacity(scene.spec));
+                    let expected = first.each * (new - old);
+                    return Trial { at: scene.now, to: scene.spec, expected, settled: None, ..first };
+                }
                 let (old, new) = (scene.fleet.capacity(before), scene.fleet.capacity(scene.spec));
                 // A group that was idle until a moment ago could have done more than its pace shows.
                 let shown = self.busy_since.is_some_and(|since| scene.now - since > SHOWN * span);
@@ -108,9 +119,9 @@ impl Memory {
         if scene.dt > 0.0 {
             self.pace.add(scene.signals.departed / scene.dt, scene.dt, span);
         }
-        let behind = work.0 > BUSY * self.pace.mean();
+        let behind = work.0 > (BUSY * self.pace.mean()).max(in_hand);
         self.busy_since = behind.then(|| self.busy_since.unwrap_or(scene.now));
-        self.judge(scene, gap, work);
+        self.judge(scene, gap, (work.0 > in_hand).then_some(work.0), work.1);
         self.doubt(scene, gap, work.1);
     }
 
@@ -149,7 +160,8 @@ impl Memory {
         }
     }
 
-    fn judge(&mut self, scene: &Scene<'_>, gap: f64, (waiting, everywhere): (f64, bool)) {
+    /// `waiting`: messages beyond those in the consumers' hands, if there are any.
+    fn judge(&mut self, scene: &Scene<'_>, gap: f64, waiting: Option<f64>, everywhere: bool) {
         let Some(trial) = &mut self.trial else { return };
         let works = scene.timing.up.is_none() && !scene.timing.shuffling() && scene.ready >= trial.to;
         match &mut trial.settled {
@@ -164,13 +176,14 @@ impl Memory {
                 }
                 let after = *done / lasted;
                 let slower = !trial.shown && after < SLOWER * trial.before;
-                let busy = everywhere && waiting > BUSY * after && !slower;
+                let busy = everywhere && waiting.is_some_and(|waiting| waiting > BUSY * after) && !slower;
                 if busy && after - trial.before < GAIN * trial.expected {
                     let wait = backoff(RETRY, self.failures);
                     self.failures += 1;
                     // A jump over several classes may have been right up to one of them.
                     let useful = scene.fleet.class(ENOUGH * after / trial.each, trial.to);
-                    let replicas = trial.from.max(useful);
+                    // And not of the last, whatever rounding makes of it.
+                    let replicas = trial.from.max(useful.min(scene.fleet.class_below(trial.to)));
                     self.limit = (replicas < trial.to).then_some(Limit {
                         replicas,
                         until: scene.now + wait,

@@ -121,6 +121,11 @@ impl Memory {
         (self.is_alike(config, arrival) && behind <= late(config)).then_some(size)
     }
 
+    /// Whether the size that held did so before that time.
+    pub fn held_before(&self, at: f64) -> bool {
+        self.held_at.is_some_and(|held| held < at)
+    }
+
     /// The size that a failed probe gives back: it did what arrives, and does the little that was left undone meanwhile, too.
     pub fn given_back(&self, now: f64, config: &Config, arrival: f64) -> Option<u32> {
         let (at, size, before) = self.back?;
@@ -139,7 +144,7 @@ impl Memory {
         }
         match self.held_at {
             Some(at) if now - at < LASTING => self.fail(now),
-            Some(_) => (self.failures, self.held_at) = (0, None),
+            Some(_) => (self.failures, self.held_at, self.proven) = (0, None, None),
             None => {}
         }
     }

@@ -17,7 +17,7 @@ const UNSTABLE: f64 = 30.0;
 /// Seconds after which a group that does not come to rest may lose replicas: fewer members rest sooner.
 pub(in crate::scaling) const DOWN_ANYWAY: f64 = 600.0;
 
-/// Pods asked for and not ready long after they should be: no more of them.
+/// Pods asked for and not ready long after they should be: no more of them, if the next ones would fare no better.
 pub(in crate::scaling) fn pods(scene: &Scene<'_>, pending_since: Option<f64>, verdict: &mut Verdict) {
     let Some(since) = pending_since else { return };
     let lasted = scene.now - since;
@@ -25,9 +25,15 @@ pub(in crate::scaling) fn pods(scene: &Scene<'_>, pending_since: Option<f64>, ve
     if lasted <= starts * scene.timing.cold_start(scene.config) {
         return;
     }
-    verdict.no_up = true;
-    verdict.bounds.push(Bound::PodsNotReady);
     let missing = scene.spec - scene.ready;
+    let unschedulable = scene.seen.target.unschedulable.is_some_and(|n| n > 0);
+    // One pod of many that does not come up says nothing about the next ones. It does where no node has room, where most
+    // of them do not, or where the last step brought none.
+    let last_step = scene.timing.up.map_or(u32::MAX, |up| up.to - up.from);
+    if unschedulable || 2 * missing > scene.spec || missing >= last_step {
+        verdict.no_up = true;
+        verdict.bounds.push(Bound::PodsNotReady);
+    }
     let mut detail = format!("{missing} of {} not ready for {}", scene.spec, Lasting(lasted));
     if let Some(pods) = scene.seen.target.unschedulable.filter(|&n| n > 0) {
         // Writing to a String cannot fail.

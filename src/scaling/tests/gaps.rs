@@ -106,6 +106,24 @@ fn a_partition_that_stands_beside_ones_that_are_done_is_named_after_a_minute() {
 }
 
 #[test]
+fn what_stands_is_something_to_do_and_the_wait_for_zero_begins_after_it() {
+    let mut world = settled(1, 5);
+    (world.config.min_replicas, world.config.idle_after) = (0, 120.0);
+    world.rate = 0.0;
+    world.arrive(60);
+    world.run(600, 0);
+    assert_eq!(world.spec, 1);
+    world.rate = 100.0;
+    let mut at = None;
+    for second in 0..300 {
+        if world.run(1, 0).replicas == 0 {
+            at.get_or_insert(second);
+        }
+    }
+    assert!(at.is_some_and(|at| at >= 119), "{at:?}");
+}
+
+#[test]
 fn a_new_leader_asks_for_nothing_because_of_a_partition_that_stood_before() {
     let mut world = settled(3, 20);
     world.frozen = Some(0);

@@ -259,6 +259,62 @@ fn static_members_are_not_measured_until_the_session_of_one_that_left_is_over() 
 }
 
 #[test]
+fn replicas_that_come_one_step_after_the_other_and_bring_nothing_are_taken_back_together() {
+    let mut world = World::new(12, Config::default());
+    (world.rate, world.spec, world.ready) = (100.0, 2, 2);
+    world.run(300, 150);
+    world.shared = 200.0;
+    let mut most = 0;
+    for _ in 0..600 {
+        most = most.max(world.run(1, 240).replicas);
+    }
+    let decision = world.second();
+    assert!(has(&decision, ConditionKind::DownstreamBound), "{}", decision.message);
+    assert!(world.spec <= 3, "{most} at most: {}", decision.message);
+}
+
+#[test]
+fn messages_in_the_hands_of_slow_consumers_are_no_backlog_that_replicas_failed_to_do() {
+    let mut world = World::new(12, Config::default());
+    (world.rate, world.spec, world.ready) = (0.05, 6, 6);
+    for second in 0..1_800 {
+        if second % 10 % 4 == 0 {
+            world.ends[second / 3 % 12] += 1;
+        }
+        let decision = world.second();
+        assert!(!has(&decision, ConditionKind::DownstreamBound), "{}: {}", world.now, decision.message);
+    }
+    assert!(world.spec >= 6, "{}", world.spec);
+}
+
+#[test]
+fn one_pod_that_never_comes_up_does_not_stop_the_others_from_getting_more() {
+    let mut world = settled(4, 25);
+    // One of four crashes from now on, whoever else comes.
+    world.edit = |seen| seen.target.ready = seen.target.ready.map(|ready| ready.saturating_sub(1));
+    world.run(120, 25);
+    world.arrive(30_000);
+    let decision = world.run(60, 25);
+    assert!(world.spec > 4, "{}", decision.message);
+    let pods = named(&decision, ConditionKind::PodsNotReady).map(|is| is.detail.clone());
+    println!("{pods:?}");
+}
+
+#[test]
+fn what_other_code_did_is_no_measured_rate_and_a_smaller_size_is_tried_soon() {
+    let mut world = World::new(12, Config::default());
+    (world.spec, world.ready) = (6, 6);
+    world.arrive(6_000);
+    world.run(900, 45);
+    let before = world.spec;
+    // A deploy: three times as fast.
+    world.edit = |seen| seen.target.revision = "b".into();
+    world.rate = 30.0;
+    world.run(2_400, 45);
+    assert!(world.spec < before, "{} of {before}", world.spec);
+}
+
+#[test]
 fn after_a_flood_a_size_that_is_enough_but_for_its_room_is_tried_within_the_hour() {
     // Need 6.5 of 12 partitions: six do it, and from below six is what there would be.
     let mut world = World::new(12, Config::default());
@@ -270,4 +326,21 @@ fn after_a_flood_a_size_that_is_enough_but_for_its_room_is_tried_within_the_hour
     assert_eq!(world.spec, 12);
     world.run(3_600, 52);
     assert_eq!(world.spec, 6);
+}
+
+#[test]
+fn a_size_that_once_was_enough_is_not_once_its_replicas_are_seen_to_be_slower() {
+    let mut world = slowed();
+    world.rate = 10.0;
+    world.run(3_600, 30);
+    assert!(world.spec <= 6, "a trial has held");
+    // Each message costs three times as much, without a deploy.
+    world.rate = 3.0;
+    world.run(900, 30);
+    assert_eq!(world.spec, 12);
+    let mut fewer = 0;
+    for _ in 0..7_200 {
+        fewer += u32::from(world.run(1, 30).replicas < 12);
+    }
+    assert_eq!(fewer, 0);
 }

@@ -18,6 +18,8 @@ pub struct World {
     pub ready: u32,
     /// What each ready replica does, messages/s. Commits come with each second.
     pub rate: f64,
+    /// What all of them do together at most, messages/s: a downstream that they share.
+    pub shared: f64,
     /// Carry out patches; pods are then ready after `start` seconds.
     pub apply: bool,
     pub start: f64,
@@ -49,6 +51,7 @@ impl World {
             spec: 1,
             ready: 1,
             rate: 10.0,
+            shared: f64::INFINITY,
             apply: true,
             start: 3.0,
             shows_after: 0.0,
@@ -125,7 +128,7 @@ impl World {
         if members == 0 {
             return;
         }
-        self.done += self.rate * seconds;
+        self.done += self.rate.min(self.shared / members as f64) * seconds;
         let each = self.done.floor() as i64;
         self.done -= each as f64;
         for member in 0..members {

@@ -1,4 +1,4 @@
-//! Many questions at a time, and never too many: one for each group of a sweep.
+//! Many questions at a time, and never too many: one for each group, or queue, of a sweep.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 /// How many are asked at once.
 const AT_ONCE: usize = 64;
-/// After which time one that is not answered keeps no other back: what waits for one coordinator that is gone is not
-/// to hold up the groups of all others.
+/// After which time one that is not answered keeps no other back: what waits for one coordinator, or connection, that is
+/// gone is not to hold up all others.
 const SLOW: Duration = Duration::from_millis(250);
 
 /// Asks for each item; answers come in any order.

@@ -11,10 +11,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::StreamExt as _;
 use futures::future::join_all;
 
-use super::{Side, Trouble, side};
+use super::{Side, Trouble, crowd, side};
 use crate::api::conditions::Reason;
 use crate::brokers::rabbitmq::{Depth, QueueFigures, RabbitError, RabbitHandle};
 use crate::controllers::consumer::registry::{QueueName, Registration};
@@ -26,8 +25,6 @@ use crate::scaling::{Observation, RabbitMq, Retry};
 
 /// How long one request of a sweep may take.
 const TIMEOUT: Duration = Duration::from_secs(4);
-/// How many probes are under way at once.
-const PARALLEL: usize = 32;
 /// How often statistics are read where depths come by AMQP: often enough to see each of their moves.
 const LIST_EVERY: Duration = Duration::from_secs(2);
 /// Statistics are read for at most this share of the time: 1/20.
@@ -145,16 +142,13 @@ async fn probe(
     for (vhost, names) in names {
         queues.extend(names.iter().map(|name| QueueName { vhost: vhost.clone(), name: name.clone() }));
     }
-    futures::stream::iter(queues)
-        .map(async |queue| {
-            let asked = Instant::now();
-            let answer = amqp.depth_within(&queue.vhost, &queue.name, TIMEOUT).await;
-            ctx.metrics.broker_request(&broker, "PassiveDeclare", outcome(&answer), asked.elapsed());
-            (queue, answer)
-        })
-        .buffer_unordered(PARALLEL)
-        .collect()
-        .await
+    let answers = crowd::ask(queues, async |queue: QueueName| {
+        let asked = Instant::now();
+        let answer = amqp.depth_within(&queue.vhost, &queue.name, TIMEOUT).await;
+        ctx.metrics.broker_request(&broker, "PassiveDeclare", outcome(&answer), asked.elapsed());
+        (queue, answer)
+    });
+    answers.await.into_iter().collect()
 }
 
 /// Statistics of every virtual host whose turn it is.
