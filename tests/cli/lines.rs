@@ -35,6 +35,12 @@ fn a_wrong_flag_is_one_line_that_says_what_and_where() {
         (&["dlq", "show", "orders"], "dlq show: invalid value 'orders'"),
         (&["explain", "topic/orders"], "explain: invalid value 'topic/orders'"),
         (&["run", "--lease-seconds", "1"], "run: invalid value '1' for '--lease-seconds <SECONDS>'"),
+        (&["run", "--watch-namespace", ""], "the name of a namespace is empty"),
+        (
+            &["run", "--watch-namespace", "Shop"],
+            "run: invalid value 'Shop' for '--watch-namespace <NAMESPACE>'",
+        ),
+        (&["release", "--all", "-n", ""], "release: invalid value '' for '--namespace <NAMESPACE>'"),
         (
             &["run", "--http-address", "nowhere"],
             "run: invalid value 'nowhere' for '--http-address <ADDRESS>'",
