@@ -39,8 +39,8 @@ pub struct RunArgs {
     /// Who this process is, in the Lease and in events. Default: the host's name and the process id
     #[arg(long, env = "SPILLWAY_IDENTITY", value_name = "NAME")]
     pub identity: Option<String>,
-    /// Where /healthz, /readyz and /metrics are served
-    #[arg(long, env = "SPILLWAY_HTTP_ADDRESS", default_value = "0.0.0.0:8080", value_name = "ADDRESS")]
+    /// Where /healthz, /readyz and /metrics are served; [::] is every address, of IPv4 and of IPv6
+    #[arg(long, env = "SPILLWAY_HTTP_ADDRESS", default_value = "[::]:8080", value_name = "ADDRESS")]
     pub http_address: SocketAddr,
 }
 
