@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod offline;
 pub mod output;
 pub mod plan;
+pub mod reasons;
 pub mod refusal;
 pub mod release;
 pub mod replay;
@@ -83,6 +84,9 @@ pub enum Verb {
     /// Print a table of all metrics that `spillway run` serves
     #[command(hide = true)]
     Metrics,
+    /// Print a table of the reasons that conditions give, and what helps
+    #[command(hide = true)]
+    Reasons,
     /// Compare the autoscaler with others under named workloads, without a cluster
     Simulate(simulate::Args),
     /// Answer observations on standard input with decisions on standard output, a line each
@@ -135,6 +139,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CliError> {
         Verb::Crds(args) => crds::execute(&args)?,
         Verb::Fields(args) => fields::execute(&args)?,
         Verb::Metrics => metrics::execute()?,
+        Verb::Reasons => reasons::execute()?,
         Verb::Simulate(args) => simulate::execute(&args)?,
         Verb::Completion(args) => completion::execute(&args)?,
         Verb::Replay => replay::run(std::io::stdin().lock(), std::io::stdout().lock())
