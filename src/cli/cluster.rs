@@ -169,7 +169,8 @@ impl Cluster {
         Ok(false)
     }
 
-    /// What the Leases of operators say, by this machine's clock. `Err`: they may not be read.
+    /// What the Leases of operators say, by this machine's clock: who asks for a status is not to wait for a second look.
+    /// `Err`: they may not be read.
     pub async fn leaders(&self, args: &LeaseArgs) -> Result<Vec<Leader>, String> {
         let (leases, now) = (self.leases(args).await?, Timestamp::now());
         Ok(leases.iter().map(|lease| Leader::of(lease, now)).collect())
