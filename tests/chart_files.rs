@@ -82,7 +82,8 @@ fn schema(path: &str, node: &Value, found: &mut BTreeSet<String>) {
         if property.get("properties").is_none() || path == "resources" {
             found.insert(path);
         } else {
-            assert_eq!(property["additionalProperties"], false, "{path} takes what it does not know");
+            let closed = property["additionalProperties"] == false;
+            assert!(closed || path == "global", "{path} takes what it does not know");
             schema(&path, property, found);
         }
     }
@@ -97,9 +98,53 @@ fn every_value_has_a_comment_and_a_type() {
     assert_eq!(root["additionalProperties"], false);
     let mut typed = BTreeSet::new();
     schema("", &root, &mut typed);
-    // Helm's own, for charts that are part of another.
-    typed.remove("global");
     assert_eq!(values.into_iter().map(|(path, _)| path).collect::<BTreeSet<_>>(), typed);
+}
+
+#[test]
+fn only_alerts_that_exist_can_be_left_out() {
+    let root: Value = serde_json::from_str(&read(&format!("{CHART}/values.schema.json"))).expect("JSON");
+    let rules = &root["properties"]["metrics"]["properties"]["rules"]["properties"];
+    let alerts = yaml(&format!("{CHART}/files/alerts.yaml"));
+    let alerts = alerts["groups"].as_array().expect("groups").iter().flat_map(|group| {
+        let rules = group["rules"].as_array().expect("rules");
+        rules.iter().map(|rule| rule["alert"].clone())
+    });
+    assert_eq!(rules["disabled"]["items"]["enum"], alerts.collect::<Value>());
+}
+
+#[test]
+fn no_setting_can_be_given_twice() {
+    let refused = read(&format!("{CHART}/templates/_refused.tpl"));
+    let list = refused.split("define \"spillway.settings\"").nth(1).expect("the list");
+    let list = &list[list.find('[').expect("its begin") + 1..list.find(']').expect("its end")];
+    let listed: BTreeSet<_> = list.split(',').map(|name| name.trim().to_owned()).collect();
+    let command = Cli::command();
+    let run = command.find_subcommand("run").expect("spillway run");
+    let arguments = run.get_arguments().chain(command.get_arguments());
+    let settings = arguments.filter_map(|argument| {
+        let name = argument.get_env()?.to_str().expect("UTF-8").to_owned();
+        // The chart makes the flag of it.
+        let flag = name.trim_start_matches("SPILLWAY_").replace('_', "-").to_lowercase();
+        assert_eq!(argument.get_long(), Some(&*flag), "{name}");
+        Some(name)
+    });
+    assert_eq!(settings.collect::<BTreeSet<_>>(), listed);
+}
+
+#[test]
+fn the_chart_and_the_page_on_sizing_tell_the_same_memory() {
+    let (values, page) = (yaml(&format!("{CHART}/values.yaml")), read("docs/sizing.md"));
+    let memory = |which: &str| {
+        let quantity = values["resources"][which]["memory"].as_str().expect("a quantity");
+        quantity.replace("Mi", " MiB")
+    };
+    let told = format!("The chart asks for {} and sets a limit of {}", memory("requests"), memory("limits"));
+    assert!(page.contains(&told), "{told}");
+    let comment = read(&format!("{CHART}/values.yaml"));
+    for figure in ["88 to 104 MiB", "up to 117"] {
+        assert!(page.contains(figure) && comment.contains(figure), "{figure}");
+    }
 }
 
 /// Where the schema takes an object of whatever form, or a list of whatever.
@@ -108,7 +153,8 @@ fn free(path: &str, node: &Value, found: &mut Vec<String>) {
         node["type"] == kind || node["type"].as_array().is_some_and(|kinds| kinds.contains(&kind.into()))
     };
     if is("object") && !node["additionalProperties"].is_object() {
-        let closed = node["additionalProperties"] == false && node["properties"].is_object();
+        let known = ["properties", "patternProperties"].iter().any(|keys| node[*keys].is_object());
+        let closed = node["additionalProperties"] == false && known;
         found.extend((!closed).then(|| path.to_owned()));
     }
     if is("array") && !node["items"].is_object() {
@@ -125,7 +171,10 @@ fn free(path: &str, node: &Value, found: &mut Vec<String>) {
 #[test]
 fn no_value_takes_an_object_whose_keys_are_not_known() {
     let mut root: Value = serde_json::from_str(&read(&format!("{CHART}/values.schema.json"))).expect("JSON");
-    root["properties"].as_object_mut().expect("properties").remove("global");
+    // What Helm gives to all charts alike, and objects of any kind.
+    for path in ["global", "extraObjects"] {
+        root["properties"].as_object_mut().expect("properties").remove(path).expect(path);
+    }
     let mut found = Vec::new();
     free("", &root, &mut found);
     assert_eq!(found, [""; 0]);

@@ -10,7 +10,8 @@ use spillway_operator::cli::offline::schema::Schemas;
 
 /// All Markdown files that people read.
 fn pages() -> Vec<PathBuf> {
-    let mut found = vec![PathBuf::from("README.md"), "CHANGELOG.md".into(), "hack/README.md".into()];
+    let mut found =
+        ["README.md", "CHANGELOG.md", "SECURITY.md", "hack/README.md"].map(PathBuf::from).to_vec();
     for folder in ["docs", "charts", "manifests", "examples"] {
         collect(Path::new(folder), &mut found);
     }
@@ -90,6 +91,30 @@ fn every_link_leads_somewhere() {
         }
     }
     assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn the_versions_that_are_called_tested_are_those_of_the_test_bed() {
+    let (page, bed) = (read(Path::new("docs/install.md")), read(Path::new("hack/testbed.d/versions")));
+    let chart = read(Path::new("charts/spillway/Chart.yaml"));
+    let row = |name: &str| {
+        let row = page.lines().find(|line| line.starts_with(&format!("| {name} |")));
+        row.unwrap_or_else(|| panic!("{name} has no row"))
+    };
+    for (name, variable) in
+        [("Kubernetes", "K8S_VERSION="), ("Helm", "HELM_VERSION="), ("Kafka", "KAFKA_VERSION=")]
+    {
+        let pinned = bed.lines().find_map(|line| line.strip_prefix(variable)).expect(variable);
+        let version = pinned.split_whitespace().next().expect("a version");
+        assert!(row(name).starts_with(&format!("| {name} | {version}")), "{}: not {version}", row(name));
+    }
+    // Debian says which RabbitMQ it is, and the bed's comment says what Debian does.
+    let minor =
+        bed.split("has RabbitMQ ").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("one");
+    assert!(row("RabbitMQ").starts_with(&format!("| RabbitMQ | {minor}.")), "{}", row("RabbitMQ"));
+    let least =
+        chart.split("kubeVersion: \">=").nth(1).and_then(|rest| rest.split(".0-0").next()).expect("one");
+    assert!(row("Kubernetes").contains(&format!("| {least} and later")), "{}", row("Kubernetes"));
 }
 
 /// The pages as the book has them.

@@ -1,6 +1,6 @@
 //! The process's own HTTP server, over loopback.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use spillway_operator::runtime::http::{Health, Server};
@@ -73,6 +73,17 @@ async fn other_paths_and_methods_are_refused() {
         .ask("POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         .await;
     assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+}
+
+#[tokio::test]
+async fn every_address_is_of_both_families() {
+    let server = Server::bind((Ipv6Addr::UNSPECIFIED, 0).into()).await.unwrap();
+    let port = server.address().port();
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+    // Where the kernel has no IPv6, IPv4 is all there is.
+    if server.address().is_ipv6() && std::net::TcpListener::bind((Ipv6Addr::LOCALHOST, 0)).is_ok() {
+        TcpStream::connect((Ipv6Addr::LOCALHOST, port)).await.unwrap();
+    }
 }
 
 #[tokio::test]

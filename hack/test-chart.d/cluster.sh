@@ -164,7 +164,7 @@ ask() {
 pods_tell() {
   kubectl -n "$namespace" get pods -o wide
   kubectl -n "$namespace" describe pods | tail -n 15
-  kubectl -n "$namespace" logs deployment/spillway --tail=20
+  kubectl -n "$namespace" logs -l app.kubernetes.io/instance=spillway --prefix --tail=20
 }
 
 # A chart is upgraded under a leader and a standby, while somebody edits. The Lease would take longer to expire than any
@@ -358,7 +358,7 @@ ready_all() {
   kubectl -n "$namespace-b" wait --for=condition=Ready topics.spillway.dev --all --timeout=20s || status=1
   a wait --for=jsonpath='{.status.conditions[?(@.type=="Ready")].reason}'=Conflict topics.spillway.dev,queues.spillway.dev \
     -l expect=conflict --timeout=20s || status=1
-  ((status == 0)) || { kubectl get spillway -A -o wide; kubectl -n "$namespace" logs deployment/spillway --tail=20; return 1; }
+  ((status == 0)) || { kubectl get spillway -A -o wide; kubectl -n "$namespace" logs -l app.kubernetes.io/instance=spillway --prefix --tail=20; return 1; }
 }
 
 objects_change() {

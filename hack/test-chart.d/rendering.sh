@@ -43,7 +43,11 @@ $d.spec.revisionHistoryLimit == 5 and $d.spec.strategy.rollingUpdate.maxSurge ==
 $d.spec.selector.matchLabels["app.kubernetes.io/name"] == "topology-operator"
 $d.spec.template.metadata.labels["app.kubernetes.io/name"] == "topology-operator" and $b.selector == $d.spec.selector
 $b.minAvailable == "50%" and ($b | has("maxUnavailable") | not)
-$c.args == ["run", "--watch-namespace", "shop"]
+$c.args == ["run", "--newer-than-this-chart", "7"]
+$c.image | startswith("mirror.example:5000/proxy/spillway@sha256:")
+$d.metadata.labels["app.kubernetes.io/version"] == "1.2.3"
+$p.hostUsers == false
+$b.unhealthyPodEvictionPolicy == "IfHealthyBudget"
 $p.volumes[0].configMap.name == "ca" and $c.volumeMounts[0].mountPath == "/etc/ca"
 $p.hostAliases[0].hostnames == ["kafka-0.example"] and $p.dnsPolicy == "None" and $p.dnsConfig.nameservers == ["10.96.0.10"]
 $c.livenessProbe.failureThreshold == 5 and $c.livenessProbe.initialDelaySeconds == 5 and $c.livenessProbe.httpGet.path == "/healthz"

@@ -50,7 +50,7 @@ rights_are_exact() {
 }
 
 logs_say_nothing_is_forbidden() {
-  kubectl -n "$namespace" logs deployment/spillway --tail=-1 >"$scratch/log"
+  kubectl -n "$namespace" logs -l app.kubernetes.io/instance=spillway --tail=-1 >"$scratch/log"
   if grep -i forbidden "$scratch/log"; then return 1; fi
 }
 

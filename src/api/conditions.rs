@@ -23,10 +23,10 @@ pub const CLUSTER_CHANGED: &str = "ClusterChanged";
 pub const SCALING_ACTIVE: &str = "ScalingActive";
 
 macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+    ($($(#[doc = $doc:literal])+ $name:ident => $help:literal),+ $(,)?) => {
         /// Why a condition is as it is.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Reason { $($(#[$doc])* $name),+ }
+        pub enum Reason { $($(#[doc = $doc])+ $name),+ }
 
         impl Reason {
             /// Every reason there is.
@@ -37,97 +37,107 @@ macro_rules! reasons {
             pub const fn as_str(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name)),+ }
             }
+
+            /// What it means, in a sentence.
+            #[must_use]
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim()),+ }
+            }
+
+            /// What helps, as Markdown in docs/runbooks; empty where nothing is wrong.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$name => $help),+ }
+            }
         }
     };
 }
 
 reasons! {
     /// All is as declared.
-    InStep,
+    InStep => "",
     /// The cluster answers.
-    Connected,
+    Connected => "",
     /// Work is under way.
-    Progressing,
+    Progressing => "wait; if it stays, the operator's log",
     /// What differs is shown and not changed (Observe, drift policy Report, adoption).
-    Differs,
+    Differs => "what `status.plan` or the message shows: an edit, `managementPolicy`, or what `adoption` and `driftPolicy` allow",
     /// The broker's object is not there, and Observe does not make it.
-    NotFound,
+    NotFound => "make it, or `managementPolicy: Manage`; of a Consumer: the name of its topic or queue",
     /// The plan waits for the annotation that approves it.
-    ApprovalNeeded,
+    ApprovalNeeded => "read `status.plan`; if it is right, the annotation from the message",
     /// Frozen by an annotation.
-    Paused,
+    Paused => "take the annotation `spillway.dev/paused` off the object, or off its Broker",
     /// Another CR owns the broker's object, or it was there before and may not be adopted.
-    Conflict,
+    Conflict => "the message says which object owns it: delete one of the two, or let `adoption` allow it",
     /// The Broker that is named does not exist.
-    BrokerNotFound,
+    BrokerNotFound => "the name in `brokerRef`, or the Broker",
     /// The Broker does not allow this namespace.
-    NamespaceNotAllowed,
+    NamespaceNotAllowed => "the owner of the Broker widens `allowedNamespaces`",
     /// The Broker's rules do not permit this.
-    RuleViolated,
+    RuleViolated => "the owner of the Broker widens `rules`, or an edit of the object",
     /// The broker does not answer.
-    BrokerUnreachable,
+    BrokerUnreachable => "[SpillwayBrokerDown](broker-down.md)",
     /// The broker refuses the credentials.
-    AuthenticationFailed,
+    AuthenticationFailed => "the Secret that the Broker names; a change is seen at once",
     /// The credentials may not do this.
-    AuthorizationFailed,
+    AuthorizationFailed => "the [permissions](../operations/broker-permissions.md) of the Broker's user",
     /// A Secret is missing.
-    SecretNotFound,
+    SecretNotFound => "create it: it is seen at once",
     /// A Secret may not be read, or lacks a key.
-    SecretInvalid,
+    SecretInvalid => "the key that the message names; is the Secret's name in `rbac.secretNames`?",
     /// The settings cannot be used.
-    InvalidSettings,
+    InvalidSettings => "an edit of the Broker, or of what its Secret holds: an address or a certificate that cannot be read",
     /// Another Broker came first for this cluster and does not allow this namespace.
-    ClusterClaimed,
+    ClusterClaimed => "use the Broker that the message names, or have its owner allow this namespace",
     /// The cluster's id is not the one recorded.
-    ClusterChanged,
+    ClusterChanged => "make sure that it is meant, then the annotation from the message",
     /// Something in the spec cannot be.
-    InvalidSpec,
+    InvalidSpec => "an edit of the object",
     /// Kafka cannot remove partitions.
-    PartitionsShrink,
+    PartitionsShrink => "an edit of the object: partitions can only be added",
     /// Kafka's replication factor is changed by reassignment, which Spillway does not do.
-    ReassignmentUnsupported,
+    ReassignmentUnsupported => "Kafka's own tools, or an edit of the object",
     /// Two topic names that differ in `.` and `_` only collide in Kafka's metrics.
-    NameCollision,
+    NameCollision => "another name",
     /// The broker refused a change.
-    BrokerRefused,
+    BrokerRefused => "the broker's own words in the message: mostly an edit of the object",
     /// A change failed and is tried again.
-    Failed,
+    Failed => "the message ends with what the broker or the API server said; it is tried again by itself",
     /// A dead-letter or retry companion is not ready.
-    CompanionNotReady,
+    CompanionNotReady => "look at the companion, which the message names: `spillway status` lists it with its own reason",
     /// The broker's object was reverted too often: something else writes it, too.
-    Contended,
+    Contended => "find who else writes it: another operator, a script, an application",
     /// The object holds messages, and DeleteIfEmpty keeps it.
-    NotEmpty,
+    NotEmpty => "take the messages out, or edit `deletionPolicy`; a queue goes by itself once it is empty",
     /// The broker's object vanished and was made again, empty.
-    Vanished,
+    Vanished => "[SpillwayDataLost](data-lost.md)",
     /// The broker's object was replaced by another of the same name.
-    Replaced,
-    /// Nothing is lost, or it was acknowledged.
-    Acknowledged,
+    Replaced => "[SpillwayDataLost](data-lost.md)",
     /// The scale target does not exist.
-    TargetNotFound,
+    TargetNotFound => "the name in `scaleTargetRef`, or the workload",
     /// The Deployment could not be made from the template.
-    TemplateInvalid,
+    TemplateInvalid => "an edit of the template, in the API server's words; `forbidden`: `rbac.templates`",
     /// What is referenced does not exist yet.
-    DependencyNotReady,
+    DependencyNotReady => "make what the message waits for: a Queue, an Exchange, a virtual host",
     /// What is referenced is on another Broker or in another virtual host.
-    RefInvalid,
+    RefInvalid => "an edit of the reference",
     /// A setting differs that RabbitMQ fixes when the object is declared.
-    Immutable,
+    Immutable => "an edit back to what is there; or `onImmutableChange: RecreateIfEmpty` and an empty queue",
     /// A person's policy, or an operator policy, wins over Spillway's.
-    PolicyShadowed,
+    PolicyShadowed => "that policy, which the message names",
     /// An argument that the queue was declared with wins over, or limits, a setting.
-    ArgumentOverrides,
+    ArgumentOverrides => "the queue has to be declared anew without that argument (`onImmutableChange: RecreateIfEmpty`), or an edit",
     /// The queue has messages or consumers, so it is not recreated.
-    NotRecreated,
+    NotRecreated => "let consumers stop and the queue drain: it is looked at again by itself",
     /// Decisions are made and carried out.
-    Scaling,
+    Scaling => "",
     /// Decisions are made and not carried out.
-    DryRun,
+    DryRun => "`scaling.mode`, when you have seen enough",
     /// What is needed for a decision is not known.
-    Unknown,
+    Unknown => "the message says what cannot be read, and mostly why: [SpillwayBrokerDown](broker-down.md)",
     /// A scaling guard holds.
-    Guard,
+    Guard => "[SpillwayLagBehindTarget](lag-behind-target.md)",
 }
 
 /// Longest message in a condition, in bytes.
@@ -236,6 +246,15 @@ mod tests {
         assert_eq!(second[0].last_transition_time.0, at(10));
         assert_eq!(second[0].reason, "Failed");
         assert_eq!(third[0].last_transition_time.0, at(30));
+    }
+
+    #[test]
+    fn every_reason_has_a_sentence() {
+        for reason in Reason::ALL {
+            assert!(reason.meaning().ends_with('.') && !reason.help().contains('|'), "{reason:?}");
+        }
+        assert_eq!(Reason::InStep.meaning(), "All is as declared.");
+        assert_eq!(Reason::ALL.iter().filter(|reason| reason.help().is_empty()).count(), 3);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::runtime::lease::LABEL as LEASE_LABEL;
 #[derive(clap::Args, Clone, Debug)]
 pub struct NamespaceArgs {
     /// The namespace; default: the one of the kubeconfig's context
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_parser = crate::config::namespace, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
     /// All namespaces
     #[arg(short = 'A', long, conflicts_with = "namespace")]
@@ -169,8 +169,15 @@ impl Cluster {
         Ok(false)
     }
 
-    /// What the Leases of operators say. `Err`: they may not be read.
+    /// What the Leases of operators say, by this machine's clock: who asks for a status is not to wait for a second look.
+    /// `Err`: they may not be read.
     pub async fn leaders(&self, args: &LeaseArgs) -> Result<Vec<Leader>, String> {
+        let (leases, now) = (self.leases(args).await?, Timestamp::now());
+        Ok(leases.iter().map(|lease| Leader::of(lease, now)).collect())
+    }
+
+    /// The Leases of operators. `Err`: they may not be read.
+    pub async fn leases(&self, args: &LeaseArgs) -> Result<Vec<Lease>, String> {
         let api: Api<Lease> = match &args.lease_namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
@@ -182,9 +189,7 @@ impl Cluster {
             let labelled = ListParams::default().labels(&format!("{key}={value}"));
             api.list(&labelled).await.map(|list| list.items)
         };
-        let leases: Vec<Lease> = leases.map_err(|error| words(&error))?;
-        let now = Timestamp::now();
-        Ok(leases.iter().map(|lease| Leader::of(lease, now)).collect())
+        leases.map_err(|error| words(&error))
     }
 
     /// A Broker with its Secrets. `Err` says why it is of no use, for a person.

@@ -35,7 +35,7 @@ pub struct Args {
     #[arg(value_name = "KIND/NAME", value_parser = consumer_name)]
     pub object: String,
     /// The namespace; default: the one of the kubeconfig's context
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_parser = crate::config::namespace, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
     /// How to print: json and yaml give the figures as they are in the Consumer
     #[arg(short, long, value_enum, default_value_t, value_name = "FORMAT")]

@@ -1,5 +1,7 @@
 //! Which operators lead: the Leases that they hold, wherever they are.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt as _;
@@ -11,7 +13,7 @@ use crate::api::own_annotation::WATCHES;
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct LeaseArgs {
     /// The namespace that operators run in, and hold their Leases in; default: all namespaces
-    #[arg(long, value_name = "NAMESPACE")]
+    #[arg(long, value_parser = crate::config::namespace, value_name = "NAMESPACE")]
     pub lease_namespace: Option<String>,
     /// This Lease only; default: all that carry Spillway's label
     #[arg(long, value_name = "NAME", requires = "lease_namespace")]
@@ -78,6 +80,36 @@ impl Leader {
     }
 }
 
+/// The longest that a Lease may hold without being renewed (`--lease-seconds`).
+const LONGEST: u64 = 300;
+
+/// How long a Lease holds without being renewed. Nobody whose Lease was not renewed for that long leads.
+#[must_use]
+pub fn lasts(lease: &Lease) -> Duration {
+    let said = lease.spec.as_ref().and_then(|spec| spec.lease_duration_seconds).unwrap_or_default();
+    Duration::from_secs(u64::try_from(said).unwrap_or_default().clamp(1, LONGEST))
+}
+
+/// Of the Leases that are held, those that were written since they were `before`. No clock is asked: that of whoever renews
+/// may differ from ours.
+#[must_use]
+pub fn written_since<'a>(before: &[Lease], now: &'a [Lease]) -> Vec<&'a Lease> {
+    let told = |lease: &Lease| {
+        let spec = lease.spec.clone().unwrap_or_default();
+        (spec.holder_identity, spec.renew_time, spec.acquire_time)
+    };
+    let same = |a: &Lease, b: &Lease| {
+        (a.namespace(), a.name_any(), told(a)) == (b.namespace(), b.name_any(), told(b))
+    };
+    now.iter().filter(|lease| is_held(lease) && !before.iter().any(|one| same(one, lease))).collect()
+}
+
+/// Whether somebody's name is in it, who may be gone.
+#[must_use]
+pub fn is_held(lease: &Lease) -> bool {
+    lease.spec.as_ref().and_then(|spec| spec.holder_identity.as_deref()).is_some_and(|name| !name.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,5 +138,33 @@ mod tests {
         for all in [None, Some("*")] {
             assert!(lease(all).watches(Some("other")), "{all:?}");
         }
+    }
+
+    fn held(holder: &str, second: &str) -> Lease {
+        serde_json::from_value(json!({
+            "metadata": {"namespace": "ops", "name": "spillway"},
+            "spec": {"holderIdentity": holder, "leaseDurationSeconds": 15,
+                "renewTime": format!("1970-01-01T00:16:{second}.000000Z")},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_lease_that_is_renewed_is_told_by_a_second_look_and_not_by_a_clock() {
+        let before = [held("pod", "33")];
+        assert!(written_since(&before, &before).is_empty());
+        assert_eq!(written_since(&before, &[held("pod", "38")]).len(), 1);
+        assert_eq!(written_since(&before, &[held("other", "33")]).len(), 1);
+        assert!(written_since(&before, &[held("", "39")]).is_empty(), "it was let go");
+        assert_eq!(written_since(&[], &before).len(), 1, "somebody began to lead");
+    }
+
+    #[test]
+    fn no_lease_is_waited_for_longer_than_one_may_last() {
+        let of = |seconds: i32| {
+            let spec = json!({"spec": {"leaseDurationSeconds": seconds}});
+            lasts(&serde_json::from_value(spec).unwrap()).as_secs()
+        };
+        assert_eq!([of(15), of(0), of(-1), of(i32::MAX)], [15, 1, 1, 300]);
     }
 }

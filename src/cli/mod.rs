@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod offline;
 pub mod output;
 pub mod plan;
+pub mod reasons;
 pub mod refusal;
 pub mod release;
 pub mod replay;
@@ -34,10 +35,17 @@ use crate::runtime::telemetry::{self, LogFormat};
 #[derive(Parser, Debug)]
 #[command(name = "spillway", version, about, propagate_version = true)]
 pub struct Cli {
-    /// What to log: error, warn, info, debug, trace, or a filter such as `spillway_operator=debug`
-    #[arg(long, env = "SPILLWAY_LOG", default_value = "info", global = true, value_name = "FILTER")]
+    /// What `run` logs: off, error, warn, info, debug, trace, or a filter such as `info,spillway_operator=debug`
+    #[arg(
+        long,
+        env = "SPILLWAY_LOG",
+        default_value = "info",
+        global = true,
+        value_parser = telemetry::filter,
+        value_name = "FILTER"
+    )]
     pub log: String,
-    /// How to log
+    /// How `run` logs
     #[arg(long, env = "SPILLWAY_LOG_FORMAT", default_value = "text", global = true, value_name = "FORMAT")]
     pub log_format: LogFormat,
     /// What to do
@@ -76,6 +84,9 @@ pub enum Verb {
     /// Print a table of all metrics that `spillway run` serves
     #[command(hide = true)]
     Metrics,
+    /// Print a table of the reasons that conditions give, and what helps
+    #[command(hide = true)]
+    Reasons,
     /// Compare the autoscaler with others under named workloads, without a cluster
     Simulate(simulate::Args),
     /// Answer observations on standard input with decisions on standard output, a line each
@@ -102,6 +113,18 @@ pub(crate) fn closed_is_fine(error: std::io::Error) -> std::io::Result<()> {
     if error.kind() == std::io::ErrorKind::BrokenPipe { Ok(()) } else { Err(error) }
 }
 
+/// Runs the operator. Who collects JSON gets the error that ends it as JSON, too.
+fn run_and_tell(args: RunArgs, format: LogFormat) -> Result<ExitCode, CliError> {
+    match run::execute(args.into()) {
+        Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(error) if format == LogFormat::Json && tracing::enabled!(tracing::Level::ERROR) => {
+            tracing::error!(error = refusal::one_line(&error.0), "ended");
+            Ok(ExitCode::FAILURE)
+        }
+        Err(error) => Err(error),
+    }
+}
+
 /// Runs the verb. The exit code says more than success only for `plan`, `apply`, `status` and `release`.
 pub fn execute(cli: Cli) -> Result<ExitCode, CliError> {
     match cli.verb {
@@ -116,6 +139,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CliError> {
         Verb::Crds(args) => crds::execute(&args)?,
         Verb::Fields(args) => fields::execute(&args)?,
         Verb::Metrics => metrics::execute()?,
+        Verb::Reasons => reasons::execute()?,
         Verb::Simulate(args) => simulate::execute(&args)?,
         Verb::Completion(args) => completion::execute(&args)?,
         Verb::Replay => replay::run(std::io::stdin().lock(), std::io::stdout().lock())
@@ -124,7 +148,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CliError> {
         Verb::Run(args) => {
             telemetry::init(cli.log_format, &cli.log)
                 .map_err(|error| CliError::new("start logging", error))?;
-            run::execute(args.into())?;
+            return run_and_tell(args, cli.log_format);
         }
     }
     Ok(ExitCode::SUCCESS)

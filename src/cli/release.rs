@@ -2,7 +2,10 @@
 //! operator runs. Nothing is changed at the brokers.
 
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::ResourceExt as _;
 use kube::api::{ApiResource, DynamicObject};
 use serde::Serialize;
@@ -10,11 +13,14 @@ use serde::Serialize;
 use super::CliError;
 use super::cluster::{Cluster, kinds};
 use super::columns::columns;
-use super::leases::{Leader, LeaseArgs};
+use super::leases::{Leader, LeaseArgs, is_held, lasts, written_since};
 use super::offline::block_on;
 use super::output::{Format, NO_PLACE, agreed, can_ask, print, say};
 use super::plan::PENDING;
 use crate::api::FINALIZER;
+
+/// How often a Lease is looked at until it is known whether somebody renews it.
+const AGAIN: Duration = Duration::from_millis(500);
 
 const EXAMPLES: &str = "\
 Examples:
@@ -24,7 +30,8 @@ Examples:
   spillway release --all --yes -o json | jq '.objects[] | select(.released | not)'
 
 An object that was deleted before, and only waited for its finalizer, is gone at once; what it stands for stays at the
-broker. Refused while an operator leads that watches the namespace: it would put the finalizers back.
+broker. Refused while an operator leads that watches the namespace: it would put the finalizers back. One that went
+without letting its Lease go is waited for until the Lease has expired.
 Exit code: 0 released, 2 the answer was no, 1 error.";
 
 /// The arguments of `spillway release`.
@@ -35,7 +42,7 @@ pub struct Args {
     #[arg(long, required = true)]
     pub all: bool,
     /// Only those of one namespace
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_parser = crate::config::namespace, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
     /// Go ahead without asking
     #[arg(short, long)]
@@ -159,23 +166,61 @@ fn table(held: &[Held], wide: bool) -> String {
     columns(&rows)
 }
 
-/// Refuses while an operator would undo the work, and where nobody can know.
+/// Refuses while an operator would undo the work, and where nobody can know. Whether a Lease is still renewed is seen by
+/// looking again, as its times are by the operator's clock.
 async fn nobody_leads(cluster: &Cluster, args: &Args) -> Result<(), CliError> {
-    let leaders = cluster.leaders(&args.leases).await.map_err(|why| {
-        CliError(format!(
-            "failed to release: whether an operator leads is not known: failed to read Leases: {why}; --lease-namespace names the namespace that it runs in, and --force goes ahead"
-        ))
-    })?;
-    let leading: Vec<_> = leaders
-        .iter()
-        .filter(|leader| leader.leads && leader.watches(args.namespace.as_deref()))
-        .map(Leader::in_words)
-        .collect();
-    if leading.is_empty() {
-        return Ok(());
+    let namespace = args.namespace.as_deref();
+    let mut first = leases(cluster, args).await?;
+    if let (true, Some(place)) = (first.is_empty(), &args.leases.lease_namespace) {
+        return Err(not_known(&format!(
+            "there is no Lease of Spillway's in namespace {place}; leave --lease-namespace out to look everywhere"
+        )));
     }
-    Err(CliError(format!(
-        "failed to release: an operator leads ({}) and would put the finalizers back; scale it to 0 and wait until its Lease is let go",
-        leading.join("; ")
-    )))
+    let ours = |lease: &Lease| is_held(lease) && of(lease).watches(namespace);
+    first.retain(ours);
+    let Some(most) = first.iter().map(lasts).max() else { return Ok(()) };
+    let held: Vec<_> = first.iter().map(place).collect();
+    eprintln!("spillway: {}; looking for {} s whether that is renewed", held.join("; "), most.as_secs());
+    let began = Instant::now();
+    while began.elapsed() <= most {
+        tokio::time::sleep(AGAIN).await;
+        let mut now = leases(cluster, args).await?;
+        now.retain(ours);
+        let leading: Vec<_> = written_since(&first, &now).into_iter().map(place).collect();
+        if !leading.is_empty() {
+            return Err(CliError(format!(
+                "failed to release: an operator leads ({}) and would put the finalizers back; scale it to 0 and wait until its Lease is let go",
+                leading.join("; ")
+            )));
+        }
+        if now.is_empty() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+async fn leases(cluster: &Cluster, args: &Args) -> Result<Vec<Lease>, CliError> {
+    let read = cluster.leases(&args.leases).await;
+    read.map_err(|why| {
+        not_known(&format!(
+            "failed to read Leases: {why}; --lease-namespace names the namespace that it runs in"
+        ))
+    })
+}
+
+fn not_known(why: &str) -> CliError {
+    CliError(format!(
+        "failed to release: whether an operator leads is not known: {why}, and --force goes ahead"
+    ))
+}
+
+/// What a Lease says but for its times.
+fn of(lease: &Lease) -> Leader {
+    Leader::of(lease, Timestamp::UNIX_EPOCH)
+}
+
+fn place(lease: &Lease) -> String {
+    let Leader { namespace, lease, holder, .. } = of(lease);
+    format!("{} holds Lease {namespace}/{lease}", holder.unwrap_or_default())
 }

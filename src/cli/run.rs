@@ -27,7 +27,7 @@ Examples:
   spillway run --watch-namespace shop --watch-namespace bills
   SPILLWAY_LOG_FORMAT=json spillway run --lease-namespace spillway-system
 
-Every flag is an environment variable, too, and a value of the chart. Of several processes with the same Lease one works,
+Every flag is an environment variable, too, and a value of the chart but for --lease-namespace and --identity. Of several processes with the same Lease one works,
 and the others stand by. SIGTERM ends it in good order. Exit code: 0 stopped, 1 error, or the Lease was lost.";
 
 /// How old the heartbeat of a loop may be before the process counts as hung.

@@ -8,6 +8,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{Layer as _, fmt, registry};
 
+/// The levels, of which each holds those before it.
+const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum LogFormat {
@@ -57,12 +60,25 @@ fn may_be_said(of: &Metadata<'_>) -> bool {
     *of.level() < Level::TRACE || of.target().starts_with("spillway")
 }
 
+/// Whether a filter can be used, as a parser of arguments says it.
+pub fn filter(filter: &str) -> Result<String, String> {
+    match parse(filter) {
+        Ok(_) => Ok(filter.into()),
+        Err(TelemetryError::Filter { reason, .. }) => Err(reason),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// Not one that also looks into spans: that costs more than the lines do.
 fn parse(filter: &str) -> Result<Targets, TelemetryError> {
-    filter.parse().map_err(|error: tracing_subscriber::filter::ParseError| TelemetryError::Filter {
-        filter: filter.into(),
-        reason: error.to_string(),
-    })
+    let wrong = |reason| TelemetryError::Filter { filter: filter.into(), reason };
+    // A word alone that is no level would be a part of the program by that name: nothing else would be logged.
+    for word in filter.split(',').filter(|part| !part.contains('=')) {
+        if !LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word)) {
+            return Err(wrong(format!("\"{word}\" is no level: {} are", LEVELS.join(", "))));
+        }
+    }
+    filter.parse().map_err(|error: tracing_subscriber::filter::ParseError| wrong(error.to_string()))
 }
 
 #[cfg(test)]
@@ -104,6 +120,18 @@ mod tests {
     fn a_level_and_a_list_of_targets_are_filters() {
         assert!(parse("info").is_ok());
         assert!(parse("warn,spillway_operator::scaling=debug,kube=info").is_ok());
+    }
+
+    #[test]
+    fn a_word_alone_that_is_no_level_is_refused() {
+        for words in ["warning", "verbose", "spillway_operator", "info,", "", "info,kube", " info"] {
+            let error = parse(words).unwrap_err().to_string();
+            assert!(
+                error.contains("is no level: off, error, warn, info, debug, trace are"),
+                "{words:?}: {error}"
+            );
+        }
+        assert!(parse("WARN").is_ok() && parse("off,kube=warn").is_ok());
     }
 
     #[test]

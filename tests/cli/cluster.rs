@@ -137,6 +137,37 @@ fn release_asks_and_an_answer_that_is_no_yes_releases_nothing() {
     assert_eq!(cluster.writes().len(), 1, "{:?}", cluster.writes());
 }
 
+fn lease(renewed: &str) -> Value {
+    object(
+        "Lease",
+        "spillway",
+        &json!({"apiVersion": "coordination.k8s.io/v1", "spec": {
+            "holderIdentity": "gone", "leaseDurationSeconds": 1, "renewTime": renewed,
+        }}),
+    )
+}
+
+#[test]
+fn release_refuses_where_the_lease_that_is_named_is_not_there() {
+    let mut held = topic();
+    held["metadata"]["finalizers"] = json!(["spillway.dev/topology"]);
+    let cluster = Cluster::new(vec![held]);
+    let named = ["release", "--all", "--yes", "--lease-namespace", "typo"];
+    cluster.ran(&named).exits(1).says("there is no Lease of Spillway's in namespace typo");
+    assert_eq!(cluster.writes(), [""; 0]);
+    cluster.ran(&[&named[..], &["--force"]].concat()).exits(0).says("Released 1 of 1");
+}
+
+#[test]
+fn release_waits_for_a_lease_that_nobody_renews_whatever_the_clocks_say() {
+    for renewed in ["1990-01-01T00:00:00.000000Z", "2990-01-01T00:00:00.000000Z"] {
+        let mut held = topic();
+        held["metadata"]["finalizers"] = json!(["spillway.dev/topology"]);
+        let said = Cluster::new(vec![held, lease(renewed)]).ran(&["release", "--all", "--yes"]).exits(0);
+        said.says("gone holds Lease shop/spillway; looking for 1 s").says("Released 1 of 1");
+    }
+}
+
 #[test]
 fn what_is_released_is_a_table_for_people_and_json_or_yaml_for_programs() {
     let held = |kind: &str, name: &str, since: Option<&str>| {

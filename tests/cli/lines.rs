@@ -36,6 +36,16 @@ fn a_wrong_flag_is_one_line_that_says_what_and_where() {
         (&["explain", "topic/orders"], "explain: invalid value 'topic/orders'"),
         (&["run", "--lease-seconds", "1"], "run: invalid value '1' for '--lease-seconds <SECONDS>'"),
         (
+            &["status", "--log", "warning"],
+            "status: invalid value 'warning' for '--log <FILTER>': \"warning\" is no level",
+        ),
+        (&["run", "--watch-namespace", ""], "the name of a namespace is empty"),
+        (
+            &["run", "--watch-namespace", "Shop"],
+            "run: invalid value 'Shop' for '--watch-namespace <NAMESPACE>'",
+        ),
+        (&["release", "--all", "-n", ""], "release: invalid value '' for '--namespace <NAMESPACE>'"),
+        (
             &["run", "--http-address", "nowhere"],
             "run: invalid value 'nowhere' for '--http-address <ADDRESS>'",
         ),
@@ -74,6 +84,21 @@ fn a_kubeconfig_or_an_api_server_that_is_not_there_is_one_line() {
     }
     let variables = [("KUBECONFIG", "/no/such/file"), ("KUBERNETES_SERVICE_HOST", ""), BACKTRACE];
     let said = spillway_with(&["run", "--http-address", "127.0.0.1:0"], &variables, None);
+    one_line(&said, "failed to find a Kubernetes API server");
+}
+
+#[test]
+fn who_collects_json_gets_the_error_that_ends_the_operator_as_json() {
+    let variables = [("KUBECONFIG", "/no/such/file"), ("KUBERNETES_SERVICE_HOST", ""), BACKTRACE];
+    let run = ["run", "--http-address", "127.0.0.1:0", "--log-format", "json"];
+    let said = spillway_with(&run, &variables, None);
+    let line: Value =
+        serde_json::from_str(&said.err).unwrap_or_else(|error| panic!("{error}: {}", said.all()));
+    assert_eq!((said.code, &line["level"], &line["message"]), (1, &"ERROR".into(), &"ended".into()));
+    let error = line["error"].as_str().expect("words");
+    assert!(error.starts_with("failed to find a Kubernetes API server"), "{error}");
+    // Nobody is left without a word.
+    let said = spillway_with(&[&run[..], &["--log", "off"]].concat(), &variables, None);
     one_line(&said, "failed to find a Kubernetes API server");
 }
 

@@ -18,10 +18,10 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- define "spillway.labels" -}}
 {{- $own := dict
   "helm.sh/chart" (printf "%s-%s" .Chart.Name (replace "+" "_" .Chart.Version))
-  "app.kubernetes.io/version" (.Values.image.tag | default .Chart.AppVersion | replace "@" "_" | trunc 63 | trimSuffix "-")
+  "app.kubernetes.io/version" (.Values.image.tag | default .Chart.AppVersion | replace "@" "_" | trunc 63 | trimAll "-_.")
   "app.kubernetes.io/managed-by" .Release.Service
   "app.kubernetes.io/part-of" "spillway" -}}
-{{- toYaml (merge (fromYaml (include "spillway.selector" .)) $own .Values.commonLabels) -}}
+{{- toYaml (merge (fromYaml (include "spillway.selector" .)) $own (default dict .Values.commonLabels)) -}}
 {{- end }}
 
 {{- define "spillway.serviceAccountName" -}}
@@ -36,9 +36,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- default (include "spillway.fullname" .) .Values.leaseName -}}
 {{- end }}
 
+{{/* A registry of all charts' stands in the place of the image's own: of what is before the first slash, if that is a host. */}}
 {{- define "spillway.image" -}}
+{{- $repository := .Values.image.repository -}}
+{{- with (.Values.global).imageRegistry -}}
+{{- $repository = printf "%s/%s" . (regexReplaceAll "^(localhost|[^/]*[.:][^/]*)/" $repository "") -}}
+{{- end -}}
 {{- with .Values.image -}}
-{{- if .digest }}{{ .repository }}@{{ .digest }}{{ else }}{{ .repository }}:{{ default $.Chart.AppVersion .tag }}{{ end -}}
+{{- if .digest }}{{ $repository }}@{{ .digest }}{{ else }}{{ $repository }}:{{ default $.Chart.AppVersion .tag }}{{ end -}}
 {{- end -}}
 {{- end }}
 

@@ -59,7 +59,7 @@ pub struct ShowArgs {
     #[arg(value_name = "KIND/NAME", value_parser = place::parse)]
     pub object: (place::Kind, String),
     /// The namespace; default: the one of the kubeconfig's context
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_parser = crate::config::namespace, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
     /// How many messages at most
     #[arg(short, long, default_value_t = 10, value_name = "COUNT", value_parser = clap::value_parser!(u16).range(1..=1_000))]

@@ -59,7 +59,7 @@ pub struct Args {
     #[arg(long, value_name = "FOLDER")]
     pub secrets: Option<PathBuf>,
     /// The namespace of the manifests. Default: the Broker's
-    #[arg(short, long, value_name = "NAMESPACE")]
+    #[arg(short, long, value_parser = crate::config::namespace, value_name = "NAMESPACE")]
     pub namespace: Option<String>,
     /// Only this virtual host (RabbitMQ); may be given several times. Default: all that the user may use
     #[arg(long, value_name = "VHOST")]

@@ -48,7 +48,7 @@ pub struct SourceArgs {
     #[arg(short = 'f', long = "filename", required = true, value_name = "PATH")]
     pub files: Vec<String>,
     /// The namespace of objects that name none
-    #[arg(short, long, default_value = "default", value_name = "NAMESPACE")]
+    #[arg(short, long, default_value = "default", value_parser = crate::config::namespace, value_name = "NAMESPACE")]
     pub namespace: String,
     /// A folder with Secrets that are not in the input: NAME/KEY or NAMESPACE/NAME/KEY, as Kubernetes mounts them
     #[arg(long, value_name = "FOLDER")]

@@ -209,7 +209,7 @@ mod tests {
         let not = |reason| condition("Ready", "False", reason);
         assert_eq!(of(std::slice::from_ref(&ready)).state, State::Ready);
         assert_eq!(of(&[ready.clone(), condition("DataLost", "True", "Vanished")]).state, State::DataLost);
-        assert_eq!(of(&[ready.clone(), condition("DataLost", "False", "Acknowledged")]).state, State::Ready);
+        assert_eq!(of(&[ready.clone(), condition("DataLost", "False", "Vanished")]).state, State::Ready);
         assert_eq!(
             of(&[not("BrokerRefused"), condition("Stalled", "True", "BrokerRefused")]).state,
             State::Stalled

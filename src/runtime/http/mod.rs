@@ -4,7 +4,7 @@ mod health;
 
 use std::convert::Infallible;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,10 +49,16 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens on `address`; with port 0 on a free one.
+    /// Listens on `address`; with port 0 on a free one. `[::]` takes IPv4, too, and means it alone where there is no IPv6.
     pub async fn bind(address: SocketAddr) -> Result<Self, BindError> {
         let failed = |source| BindError { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = match TcpListener::bind(address).await {
+            Ok(listener) => listener,
+            Err(error) => match without_ipv6(address, &error) {
+                Some(instead) => TcpListener::bind(instead).await.map_err(failed)?,
+                None => return Err(failed(error)),
+            },
+        };
         let address = listener.local_addr().map_err(failed)?;
         tracing::info!(%address, "listening for health and metrics");
         Ok(Self { listener, address })
@@ -95,6 +101,13 @@ impl Server {
         let (stream, _) = self.listener.accept().await?;
         Ok((stream, place))
     }
+}
+
+/// Where to listen instead when IPv6 was asked for and the kernel does not have it.
+fn without_ipv6(address: SocketAddr, error: &io::Error) -> Option<SocketAddr> {
+    let every = address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let ours = matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied);
+    (every && !ours).then(|| (Ipv4Addr::UNSPECIFIED, address.port()).into())
 }
 
 async fn serve(stream: TcpStream, site: Site, stop: CancellationToken) {
@@ -158,4 +171,27 @@ fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Ful
     let kind = header::HeaderValue::from_static(kind);
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_kernel_without_ipv6_makes_every_address_those_of_ipv4() {
+        let instead = |address: &str, code| {
+            without_ipv6(address.parse().unwrap(), &io::Error::from_raw_os_error(code))
+                .map(|address| address.to_string())
+        };
+        // No such family, and no such address: IPv6 is compiled out, or switched off.
+        for code in [97, 99] {
+            assert_eq!(instead("[::]:8080", code).as_deref(), Some("0.0.0.0:8080"));
+            assert_eq!(instead("[::1]:8080", code), None);
+            assert_eq!(instead("0.0.0.0:8080", code), None);
+        }
+        // No right to the port, and a port that is taken.
+        for code in [13, 98] {
+            assert_eq!(instead("[::]:8080", code), None);
+        }
+    }
 }

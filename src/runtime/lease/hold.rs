@@ -158,7 +158,7 @@ impl Holder {
 
     async fn give_back(self) {
         self.fence.close();
-        let limit = self.settings.duration / 5;
+        let limit = (self.settings.duration / 5).min(std::time::Duration::from_secs(3));
         let lease = record::released(self.lease.clone(), Timestamp::now());
         match self.replace(limit, &lease).await {
             Ok(_) => tracing::info!(lease = self.settings.name, "released the leader Lease"),
