@@ -23,7 +23,7 @@ fn a_broker_counts_its_topics_and_those_that_nobody_declared() {
         let before = kafka.topics();
         kafka.create(&w.name("foreign"), 1, &[]).await;
         w.broker_at(extra.address(), "resyncInterval: 5s\ndriftPolicy: Report").await;
-        w.topic("orders", "partitions: 1\nconfig: {retention.ms: 1000000}\ndeadLetter: {}").await;
+        w.topic("orders", "partitions: 1\nconfig: {retention.ms: '1000000'}\ndeadLetter: {}").await;
         w.topic("bills", "partitions: 1").await;
         let counted = |managed, in_sync, drifted| {
             let unmanaged = i32::try_from(before + 1).ok();

@@ -224,15 +224,14 @@ impl AmqpProbe {
             return Err(RabbitError::new(operation, ErrorKind::Timeout, "the client is going away"));
         };
         let place = self.shared.place(vhost);
-        let answer = match place.failed_since(asked) {
-            Some(trouble) => Err(trouble),
-            None => match tokio::time::timeout(limit, self.probe(&place, vhost, queue, asked)).await {
-                Ok(answer) => answer,
-                Err(_) => {
-                    place.late(asked, limit);
-                    Err(Trouble::Late(limit))
-                }
-            },
+        let answer = if let Some(trouble) = place.failed_since(asked) {
+            Err(trouble)
+        } else {
+            let probe = tokio::time::timeout(limit, self.probe(&place, vhost, queue, asked));
+            probe.await.unwrap_or_else(|_| {
+                place.late(asked, limit);
+                Err(Trouble::Late(limit))
+            })
         };
         match answer {
             Ok(depth) => Ok(Some(depth)),
