@@ -15,7 +15,7 @@ use super::context::{BrokerKey, Context};
 use super::dependents::KINDS;
 use super::failure::Failure;
 use super::guard::{self, labels, oldest_broker};
-use super::links::{Endpoint, Link, LinkState};
+use super::links::{Endpoint, Link, LinkState, Unanswered, Verified};
 use super::passes::Again;
 use super::rabbitmq::PolicyCache;
 use super::reconciler::annotated;
@@ -151,7 +151,7 @@ async fn look(
         spec: broker.spec.clone(),
         cluster_id: cluster.id.clone(),
         paused: annotated(broker, annotation::PAUSED),
-        verified: tokio::sync::Mutex::new(Instant::now()),
+        verified: tokio::sync::Mutex::new(Verified { at: Instant::now(), failed: None }),
         policies: PolicyCache::default(),
         looked: Looked::default(),
         endpoint,
@@ -255,15 +255,29 @@ fn same_cluster(broker: &Broker, before: &BrokerStatus, cluster: &Cluster) -> Re
 
 /// Asks the cluster who it is, unless it said so within [`VERIFIED_FOR`]: before anything is made,
 /// changed or deleted, so that another cluster behind the same address has none of it. One request
-/// serves all who ask at once.
+/// serves all who ask at once, also where it has no answer: hundreds would wait for it one after the other.
 pub async fn verify(ctx: &Context, link: &Link) -> Result<(), Failure> {
+    let asked = Instant::now();
     let mut verified = link.verified.lock().await;
-    if verified.elapsed() < VERIFIED_FOR {
+    if verified.at.elapsed() < VERIFIED_FOR {
         return Ok(());
     }
-    let id = match &link.endpoint {
-        Endpoint::Kafka(kafka) => kafka.client.describe_cluster(TIMEOUT).await?.cluster_id,
-        Endpoint::Rabbitmq(rabbit) => rabbit.client.cluster_id().await?,
+    if let Some((_, why)) = verified.failed.as_ref().filter(|(at, _)| *at >= asked) {
+        return Err(why.clone().into());
+    }
+    let answer = match &link.endpoint {
+        Endpoint::Kafka(kafka) => {
+            let cluster = kafka.client.describe_cluster(TIMEOUT).await;
+            cluster.map(|cluster| cluster.cluster_id).map_err(Unanswered::Kafka)
+        }
+        Endpoint::Rabbitmq(rabbit) => rabbit.client.cluster_id().await.map_err(Unanswered::Rabbitmq),
+    };
+    let id = match answer {
+        Ok(id) => id,
+        Err(why) => {
+            verified.failed = Some((Instant::now(), why.clone()));
+            return Err(why.into());
+        }
     };
     if id != link.cluster_id {
         ctx.wake_brokers.wake(&ObjectRef::new(&link.key.name).within(&link.key.namespace));
@@ -277,7 +291,7 @@ pub async fn verify(ctx: &Context, link: &Link) -> Result<(), Failure> {
             ),
         ));
     }
-    *verified = Instant::now();
+    verified.at = Instant::now();
     Ok(())
 }
 

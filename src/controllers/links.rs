@@ -12,8 +12,8 @@ use super::rabbitmq::PolicyCache;
 use super::sweep::Looked;
 use crate::api::BrokerSpec;
 use crate::api::conditions::Reason;
-use crate::brokers::kafka::KafkaHandle;
-use crate::brokers::rabbitmq::RabbitHandle;
+use crate::brokers::kafka::{KafkaError, KafkaHandle};
+use crate::brokers::rabbitmq::{RabbitError, RabbitHandle};
 use crate::topology::Rejection;
 
 /// The clients of one broker.
@@ -36,6 +36,32 @@ impl Endpoint {
     }
 }
 
+/// When a cluster last said who it is, and when it last did not.
+pub struct Verified {
+    /// It did.
+    pub at: Instant,
+    /// It did not, and why.
+    pub failed: Option<(Instant, Unanswered)>,
+}
+
+/// Why a cluster did not say who it is.
+#[derive(Clone)]
+pub enum Unanswered {
+    /// Kafka.
+    Kafka(KafkaError),
+    /// RabbitMQ.
+    Rabbitmq(RabbitError),
+}
+
+impl From<Unanswered> for Failure {
+    fn from(unanswered: Unanswered) -> Self {
+        match unanswered {
+            Unanswered::Kafka(error) => error.into(),
+            Unanswered::Rabbitmq(error) => error.into(),
+        }
+    }
+}
+
 /// A broker that answers.
 pub struct Link {
     /// The Broker's namespace and name.
@@ -50,8 +76,8 @@ pub struct Link {
     pub cluster_id: String,
     /// Whether the Broker is paused.
     pub paused: bool,
-    /// When the cluster last said who it is.
-    pub verified: tokio::sync::Mutex<Instant>,
+    /// What the cluster last said of who it is.
+    pub verified: tokio::sync::Mutex<Verified>,
     /// RabbitMQ's policies, as last seen.
     pub policies: PolicyCache,
     /// Kafka's topics, as the sweep of this link saw them.

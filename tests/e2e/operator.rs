@@ -246,12 +246,18 @@ fn what_a_killed_leader_left_is_finished_by_the_standby_once_and_nothing_else_is
         assert_eq!(creations > 0, at_kafka.len() < topics.len() * 2, "{at_kafka:?}, {standbys:#?}");
         let strange: Vec<_> = standbys.iter().filter(|write| !is_expected(write)).collect();
         assert!(strange.is_empty(), "{strange:#?}");
-        // The API server's side: each companion was made once, by whichever of the two.
+        // The API server's side: each companion was made once, by whichever of the two. Of what the first had on its way when it
+        // died, the audit log may say nothing.
         let mut made = audit.creations(&w.namespace, "spillway", "topics");
         made.sort();
-        let mut companions: Vec<_> = topics.iter().map(|name| format!("{name}.dlq")).collect();
-        companions.sort();
-        assert_eq!(made, companions);
+        let mut once = made.clone();
+        once.dedup();
+        assert_eq!(made, once);
+        let companions: Vec<_> = topics.iter().map(|name| format!("{name}.dlq")).collect();
+        assert!(
+            made.iter().all(|name| companions.contains(name)) && made.len() + 1 >= companions.len(),
+            "{made:?}"
+        );
         assert_eq!(second.metric("spillway_leader").await, Some(1.0));
     });
 }

@@ -260,7 +260,8 @@ fn an_operator_is_found_whatever_its_lease_is_called_and_release_waits_for_it() 
         assert_eq!(code, Some(0), "{printed}{error}");
         assert!(printed.starts_with("Operator: ") && printed.contains(&held), "{printed}");
         let refused = spillway(w, &["release", "--all", "--yes"]).await.expect_err("an operator leads");
-        assert!(refused.contains("an operator leads") && refused.contains(&held), "{refused}");
+        let seen = format!(" holds Lease {}/shop-spillway)", w.namespace);
+        assert!(refused.contains("an operator leads") && refused.contains(&seen), "{refused}");
 
         let elsewhere = w.another_namespace("elsewhere", json!({})).await;
         let (code, printed, _) = ran(&w.at(&elsewhere), &["status"]).await;

@@ -187,6 +187,14 @@ fn mishaps() -> Vec<Workload> {
             .events(&[(0.0, Event::Downstream(400.0))]),
     );
     list.push(
+        // It comes by and by: no single step up shows that none of them brings anything.
+        Workload::new("downstream cap, ramp", hour, |t| {
+            100.0 + 500.0 * ((t - 600.0) / 900.0).clamp(0.0, 1.0)
+        })
+        .peak_end(1_800.0)
+        .events(&[(0.0, Event::Downstream(400.0))]),
+    );
+    list.push(
         Workload::new("zipf skew", hour, |t| if t > 600.0 { 450.0 } else { 100.0 })
             .with(|d| d.weights = (1..=12).map(|i| 1.0 / f64::from(i)).collect()),
     );
