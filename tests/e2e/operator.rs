@@ -235,7 +235,11 @@ fn what_a_killed_leader_left_is_finished_by_the_standby_once_and_nothing_else_is
         // The brokers' side: nobody wrote until it led, and then what was left, each once.
         let since_death = site.cut.writes_since(killed + ON_THE_WAY);
         let standbys = site.cut.writes_since(took);
-        assert_eq!(since_death[..since_death.len().saturating_sub(standbys.len())], [""; 0], "written by nobody");
+        assert_eq!(
+            since_death[..since_death.len().saturating_sub(standbys.len())],
+            [""; 0],
+            "written by nobody"
+        );
         let left: Vec<_> = all.iter().filter(|name| !landed.contains(name)).cloned().collect();
         assert_eq!(names(&standbys, "PUT /api/queues/"), left);
         let bound = standbys.iter().filter(|write| write.starts_with("RabbitMq POST /api/bindings/"));
@@ -306,7 +310,11 @@ fn a_leader_that_was_frozen_in_the_middle_of_its_work_finds_itself_fenced_and_en
         w.ready::<Queue>("work").await;
         let between = site.cut.writes_since(frozen + ON_THE_WAY);
         let standbys = site.cut.writes_since(took);
-        assert_eq!(between[..between.len().saturating_sub(standbys.len())], [""; 0], "written with no leader");
+        assert_eq!(
+            between[..between.len().saturating_sub(standbys.len())],
+            [""; 0],
+            "written with no leader"
+        );
         assert!(bound(&standbys) > 2, "nothing was left that could tempt the first one: {standbys:?}");
         // That of the moment in which it froze may be sent twice.
         let made = bound(&site.cut.writes());
