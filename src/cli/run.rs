@@ -18,7 +18,7 @@ use crate::runtime::aside::Aside;
 use crate::runtime::http::{Health, Server};
 use crate::runtime::lease::Fence;
 use crate::runtime::metrics::Metrics;
-use crate::runtime::{lease, shutdown};
+use crate::runtime::{client, lease, shutdown};
 
 /// What `--help` shows of `spillway run`.
 pub const EXAMPLES: &str = "\
@@ -27,8 +27,9 @@ Examples:
   spillway run --watch-namespace shop --watch-namespace bills
   SPILLWAY_LOG_FORMAT=json spillway run --lease-namespace spillway-system
 
-Every flag is an environment variable, too, and a value of the chart but for --lease-namespace and --identity. Of several processes with the same Lease one works,
-and the others stand by. SIGTERM ends it in good order. Exit code: 0 stopped, 1 error, or the Lease was lost.";
+Every flag is an environment variable, too, and, but for --lease-namespace and --identity, a value of the chart. Of several
+processes with the same Lease one works, and the others stand by. SIGTERM ends it in good order. Exit code: 0 stopped, 1
+error, or the Lease was lost.";
 
 /// How old the heartbeat of a loop may be before the process counts as hung.
 const HEARTBEAT: Duration = Duration::from_secs(120);
@@ -51,7 +52,7 @@ pub fn execute(config: RunConfig) -> Result<(), CliError> {
 async fn run(config: RunConfig, aside: &Aside) -> Result<(), CliError> {
     let stop = shutdown::on_signal().map_err(|error| CliError::new("listen for signals", error))?;
     let cluster = cluster().await?;
-    let client = lease::watching_client(cluster.clone())
+    let client = client::watching(cluster.clone())
         .map_err(|error| CliError::new("connect to the Kubernetes API server", error))?;
     let health = Health::new(HEARTBEAT);
     let metrics = Metrics::new();
@@ -98,7 +99,7 @@ async fn lead(
     }
     // With a client of its own: its connections are served by the thread that made it.
     let elector = aside
-        .within(|| lease::fenced_client(cluster.clone(), Fence::open()))
+        .within(|| client::fenced(cluster.clone(), Fence::open()))
         .map_err(|error| CliError::new("connect to the Kubernetes API server", error))?;
     let leadership = tokio::select! {
         () = stop.cancelled() => return Ok(()),
@@ -109,7 +110,7 @@ async fn lead(
     metrics.leader(true);
     tracing::info!(identity = config.identity, "leading");
     let working = CancellationToken::new();
-    let writer = lease::fenced_client(cluster, leadership.fence.clone())
+    let writer = client::fenced(cluster, leadership.fence.clone())
         .map_err(|error| CliError::new("connect to the Kubernetes API server", error))?;
     let work = start::run(
         writer,

@@ -15,7 +15,7 @@ use super::context::{BrokerKey, Context};
 use super::dependents::KINDS;
 use super::failure::Failure;
 use super::guard::{self, labels, oldest_broker};
-use super::links::{Endpoint, Link, LinkState, Unanswered, Verified};
+use super::links::{Endpoint, Link, LinkState, Unanswered};
 use super::passes::Again;
 use super::rabbitmq::PolicyCache;
 use super::reconciler::annotated;
@@ -25,6 +25,7 @@ use crate::api::broker::Unmanaged;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{Broker, BrokerStatus, annotation};
 use crate::brokers::kafka::{BrokerKey as PoolKey, Observer};
+use crate::brokers::slot::Slot;
 use crate::topology::access::{self, Asking};
 use crate::topology::seniority;
 
@@ -142,6 +143,7 @@ async fn look(
     let uid = broker.uid().unwrap_or_default();
     let endpoint = connect(ctx, broker, key).await?;
     *tried = Some(endpoint.clone());
+    let asked = Instant::now();
     let cluster = who(ctx, key, &endpoint).await?;
     same_cluster(broker, before, &cluster)?;
     let link = Arc::new(Link {
@@ -151,11 +153,12 @@ async fn look(
         spec: broker.spec.clone(),
         cluster_id: cluster.id.clone(),
         paused: annotated(broker, annotation::PAUSED),
-        verified: tokio::sync::Mutex::new(Verified { at: Instant::now(), failed: None }),
+        verified: Slot::default(),
         policies: PolicyCache::default(),
         looked: Looked::default(),
         endpoint,
     });
+    link.verified.put(asked, cluster.id.clone());
     claimed(ctx, &link).await?;
     if ctx.links.set(key, LinkState::Up(link.clone())) {
         // Others of the same cluster have a new rival, or a new heir.
@@ -257,29 +260,17 @@ fn same_cluster(broker: &Broker, before: &BrokerStatus, cluster: &Cluster) -> Re
 /// changed or deleted, so that another cluster behind the same address has none of it. One request
 /// serves all who ask at once, also where it has no answer: hundreds would wait for it one after the other.
 pub async fn verify(ctx: &Context, link: &Link) -> Result<(), Failure> {
-    let asked = Instant::now();
-    let mut verified = link.verified.lock().await;
-    if verified.at.elapsed() < VERIFIED_FOR {
-        return Ok(());
-    }
-    if let Some((_, why)) = verified.failed.as_ref().filter(|(at, _)| *at >= asked) {
-        return Err(why.clone().into());
-    }
-    let answer = match &link.endpoint {
+    let now = Instant::now();
+    let young = now.checked_sub(VERIFIED_FOR).unwrap_or(now);
+    let told = link.verified.get(young, async || match &link.endpoint {
         Endpoint::Kafka(kafka) => {
             let cluster = kafka.client.describe_cluster(TIMEOUT).await;
             cluster.map(|cluster| cluster.cluster_id).map_err(Unanswered::Kafka)
         }
         Endpoint::Rabbitmq(rabbit) => rabbit.client.cluster_id().await.map_err(Unanswered::Rabbitmq),
-    };
-    let id = match answer {
-        Ok(id) => id,
-        Err(why) => {
-            verified.failed = Some((Instant::now(), why.clone()));
-            return Err(why.into());
-        }
-    };
-    if id != link.cluster_id {
+    });
+    let id = told.await?;
+    if *id != link.cluster_id {
         ctx.wake_brokers.wake(&ObjectRef::new(&link.key.name).within(&link.key.namespace));
         return Err(Failure::waiting(
             Reason::ClusterChanged,
@@ -291,7 +282,6 @@ pub async fn verify(ctx: &Context, link: &Link) -> Result<(), Failure> {
             ),
         ));
     }
-    verified.at = Instant::now();
     Ok(())
 }
 

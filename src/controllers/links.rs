@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
 
 use jiff::Timestamp;
 
@@ -14,6 +13,7 @@ use crate::api::BrokerSpec;
 use crate::api::conditions::Reason;
 use crate::brokers::kafka::{KafkaError, KafkaHandle};
 use crate::brokers::rabbitmq::{RabbitError, RabbitHandle};
+use crate::brokers::slot::Slot;
 use crate::topology::Rejection;
 
 /// The clients of one broker.
@@ -34,14 +34,6 @@ impl Endpoint {
             _ => false,
         }
     }
-}
-
-/// When a cluster last said who it is, and when it last did not.
-pub struct Verified {
-    /// It did.
-    pub at: Instant,
-    /// It did not, and why.
-    pub failed: Option<(Instant, Unanswered)>,
 }
 
 /// Why a cluster did not say who it is.
@@ -76,8 +68,8 @@ pub struct Link {
     pub cluster_id: String,
     /// Whether the Broker is paused.
     pub paused: bool,
-    /// What the cluster last said of who it is.
-    pub verified: tokio::sync::Mutex<Verified>,
+    /// The cluster's id, as it was last told.
+    pub verified: Slot<String, Unanswered>,
     /// RabbitMQ's policies, as last seen.
     pub policies: PolicyCache,
     /// Kafka's topics, as the sweep of this link saw them.

@@ -7,6 +7,7 @@
 //! ```
 //!
 //! * [`lease`] one leader among the processes, and a fence that closes by itself
+//! * [`client`] clients of the API server
 //! * [`aside`] a thread of its own for the Lease
 //! * [`http`] `/healthz`, `/readyz`, `/metrics`
 //! * [`metrics`] every metric there is
@@ -14,6 +15,7 @@
 //! * [`telemetry`] logs
 
 pub mod aside;
+pub mod client;
 pub mod http;
 pub mod lease;
 pub mod metrics;

@@ -10,12 +10,15 @@ use crate::bed::{Kafka, ThreeKafkas, Workload, World, until_within, world};
 /// The cluster gives a broker up after 9 s (`broker.session.timeout.ms`).
 const SOON: Duration = Duration::from_secs(25);
 
-/// One replica of a group that has read all there is.
-async fn at_rest(w: &World, kafka: &Kafka) -> Workload {
+/// Three brokers, and one replica of a group that has read all there is.
+async fn at_rest(w: &World) -> (ThreeKafkas, Kafka, Workload) {
+    let three = ThreeKafkas::start().await;
+    let kafka = Kafka::connect(&three.addresses());
+    w.broker_at(&three.addresses(), "").await;
     w.topic("orders", "partitions: 3\nreplicationFactor: 3").await;
     w.ready::<Topic>("orders").await;
     let (group, topic) = (w.name("group"), w.name("orders"));
-    let workload = Workload::start_at(kafka, w, "worker", 1, &group, &topic, 20).await;
+    let workload = Workload::start_at(&kafka, w, "worker", 1, &group, &topic, 20).await;
     w.consumer(
         "orders",
         "scaleTargetRef: {name: worker}\nscaling: {ratePerReplica: '20', targetDelay: 2s, tuning: {coldStart: 2s, rebalance: 500ms}}",
@@ -24,7 +27,7 @@ async fn at_rest(w: &World, kafka: &Kafka) -> Workload {
     w.ready::<Consumer>("orders").await;
     kafka.produce(&topic, 0, 10).await;
     kafka.until_committed(&group, &topic, 3, 10).await;
-    workload
+    (three, kafka, workload)
 }
 
 /// A flood is seen and scaled for.
@@ -39,10 +42,7 @@ async fn scales(w: &World, kafka: &Kafka, workload: &Workload) {
 #[test]
 fn a_group_whose_coordinator_died_for_good_is_read_from_its_next_one() {
     world(async |w| {
-        let three = ThreeKafkas::start().await;
-        let kafka = Kafka::connect(&three.addresses());
-        w.broker_at(&three.addresses(), "").await;
-        let workload = at_rest(w, &kafka).await;
+        let (three, kafka, workload) = at_rest(w).await;
         let dead = kafka.coordinator(&w.name("group")).expect("a coordinator");
         three.kill(dead);
         scales(w, &kafka, &workload).await;
@@ -54,10 +54,7 @@ fn a_group_whose_coordinator_died_for_good_is_read_from_its_next_one() {
 #[test]
 fn a_group_whose_coordinator_moved_to_another_live_broker_is_read_there() {
     world(async |w| {
-        let three = ThreeKafkas::start().await;
-        let kafka = Kafka::connect(&three.addresses());
-        w.broker_at(&three.addresses(), "").await;
-        let workload = at_rest(w, &kafka).await;
+        let (three, kafka, workload) = at_rest(w).await;
         let group = w.name("group");
         elect(&three.addresses());
         let first = kafka.coordinator(&group).expect("a coordinator");

@@ -23,7 +23,7 @@ use futures::future::join_all;
 use tokio::time::Instant;
 
 use super::connection::Connection;
-use super::coordinator::{Calls, PATIENCE, Question, UnderWay};
+use super::coordinator::{Calls, PATIENCE, Question, UnderWay, next_patience};
 use super::error::{
     KafkaError, LOCAL_BAD_MSG, LOCAL_DESTROY, LOCAL_INVALID_ARG, LOCAL_TIMED_OUT, NOT_COORDINATOR, RawError,
 };
@@ -64,6 +64,9 @@ struct Inner {
     connection: Arc<Connection>,
     calls: Calls,
     failover: Failover,
+    made: Instant,
+    /// How long a call to a coordinator may wait while the cluster answers others.
+    patience: Duration,
 }
 
 impl Drop for Inner {
@@ -85,6 +88,18 @@ impl KafkaClient {
     /// # Errors
     /// Settings that librdkafka refuses, such as a certificate it cannot read.
     pub fn connect(settings: &KafkaSettings) -> Result<Self, KafkaError> {
+        Self::start(settings, PATIENCE)
+    }
+
+    /// As [`Self::connect`], in the place of one that [is lost](Self::is_lost); more patient than that one, if it was lost soon.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub fn instead_of(&self, settings: &KafkaSettings) -> Result<Self, KafkaError> {
+        Self::start(settings, next_patience(self.inner.patience, self.inner.made.elapsed()))
+    }
+
+    fn start(settings: &KafkaSettings, patience: Duration) -> Result<Self, KafkaError> {
         const OPERATION: &str = "set up the Kafka client";
         if settings.bootstrap_servers.is_empty() {
             return Err(KafkaError::invalid_input(OPERATION, "no bootstrap servers given"));
@@ -99,6 +114,8 @@ impl KafkaClient {
                 connection,
                 calls: Calls::default(),
                 failover: Failover::default(),
+                made: Instant::now(),
+                patience,
             }),
         })
     }
@@ -306,17 +323,11 @@ impl KafkaClient {
             .collect())
     }
 
-    /// Whether calls to coordinators wait, or go to the wrong broker, for so much longer than `patience` that another
-    /// client should take over.
-    pub(super) fn is_stale(&self, patience: Duration) -> bool {
-        self.inner.calls.stale(patience, self.inner.connection.is_heard())
-    }
-
     /// Whether calls to coordinators of groups wait for one that is gone, or go to a broker that is none (any more): only
-    /// another client finds the right one.
+    /// another client ([`Self::instead_of`]) finds the right one.
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.is_stale(PATIENCE)
+        self.inner.calls.lost(self.inner.patience, self.inner.connection.is_heard())
     }
 
     /// Remembers whether a group's coordinator is one.

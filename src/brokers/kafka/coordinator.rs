@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// What librdkafka is told: just under the longest that it takes (an hour).
 pub(super) const NATIVE_TIMEOUT: Duration = Duration::from_secs(3_590);
 /// How long a call may wait until its client is given up, whatever the reason.
-pub(super) const LONGEST: Duration = Duration::from_secs(600);
+const LONGEST: Duration = Duration::from_secs(600);
 /// The same while the cluster answers other calls: longer than it takes to give up a broker that died, and to find its
 /// groups another coordinator (9 s: `broker.session.timeout.ms`).
 pub(super) const PATIENCE: Duration = Duration::from_secs(12);
@@ -95,11 +95,11 @@ impl Calls {
     }
 
     /// Whether the client is better replaced. `heard`: the cluster answers other calls.
-    pub fn stale(&self, patience: Duration, heard: bool) -> bool {
+    pub fn lost(&self, patience: Duration, heard: bool) -> bool {
         let calls = self.lock();
         let limit = if heard { patience } else { LONGEST };
-        calls.under_way.values().any(|since| since.elapsed() > limit)
-            || calls.misled.values().any(|since| since.elapsed() > patience / MISLED)
+        calls.under_way.values().any(|since| since.elapsed() >= limit)
+            || calls.misled.values().any(|since| since.elapsed() >= patience / MISLED)
     }
 }
 
@@ -117,20 +117,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_client_that_waits_for_nobody_or_asks_the_wrong_one_is_stale() {
+    fn a_client_that_waits_for_nobody_or_asks_the_wrong_one_is_lost() {
         let (calls, short, long) = (Calls::default(), Duration::ZERO, Duration::from_secs(600));
-        assert!(!calls.stale(short, true));
+        assert!(!calls.lost(short, true));
         let waits = calls.begin(Question::Offsets, &["a"]).unwrap();
-        std::thread::sleep(Duration::from_millis(2));
-        assert!(calls.stale(short, true) && !calls.stale(long, true));
-        assert!(!calls.stale(short, false), "nobody answers: no client would be better");
+        assert!(calls.lost(short, true) && !calls.lost(long, true));
+        assert!(!calls.lost(short, false), "nobody answers: no client would be better");
         drop(waits);
-        assert!(!calls.stale(short, true));
+        assert!(!calls.lost(short, true));
         calls.answered("a", false);
-        std::thread::sleep(Duration::from_millis(2));
-        assert!(calls.stale(short, true) && !calls.stale(long, true));
+        assert!(calls.lost(short, true) && !calls.lost(long, true));
         calls.answered("a", true);
-        assert!(!calls.stale(short, true));
+        assert!(!calls.lost(short, true));
     }
 
     #[test]

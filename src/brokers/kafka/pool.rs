@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::batch::{AdminBatcher, Observer};
 use super::client::KafkaClient;
-use super::coordinator::{PATIENCE, next_patience};
 use super::error::KafkaError;
 use super::settings::KafkaSettings;
 use crate::runtime::lease::Fence;
@@ -21,23 +20,6 @@ pub struct KafkaHandle {
     pub client: KafkaClient,
     /// For calls about one topic.
     pub batcher: AdminBatcher,
-    made: Instant,
-    patience: Duration,
-}
-
-impl KafkaHandle {
-    /// A new client and its batcher.
-    #[must_use]
-    pub fn new(client: KafkaClient, batcher: AdminBatcher) -> Self {
-        Self { client, batcher, made: Instant::now(), patience: PATIENCE }
-    }
-
-    /// Whether the client waits for a coordinator that it will not find, or asks the wrong one: the next
-    /// [`KafkaPool::get`] makes another.
-    #[must_use]
-    pub fn is_stale(&self) -> bool {
-        self.client.is_stale(self.patience)
-    }
 }
 
 /// The clients in use.
@@ -91,19 +73,22 @@ impl KafkaPool {
         let fingerprint = settings.fingerprint();
         let mut entries = self.entries();
         let before = entries.get(key).filter(|entry| entry.fingerprint == fingerprint);
-        if let Some(entry) = before.filter(|entry| !entry.handle.is_stale()) {
+        if let Some(entry) = before.filter(|entry| !entry.handle.client.is_lost()) {
             return Ok(Arc::clone(&entry.handle));
         }
-        let patience = before.map_or(PATIENCE, |entry| {
-            tracing::info!(
-                "calls to a coordinator of groups wait, or go to the wrong broker: a new client takes over"
-            );
-            next_patience(entry.handle.patience, entry.handle.made.elapsed())
-        });
+        let client = match before {
+            Some(entry) => {
+                tracing::info!(
+                    "calls to a coordinator of groups wait, or go to the wrong broker: a new client takes over"
+                );
+                entry.handle.client.instead_of(settings)
+            }
+            None => KafkaClient::connect(settings),
+        };
         entries.remove(key);
-        let client = KafkaClient::connect(settings)?;
+        let client = client?;
         let batcher = AdminBatcher::observed(&client, self.timeout, &self.fence, &observer());
-        let handle = Arc::new(KafkaHandle { patience, ..KafkaHandle::new(client, batcher) });
+        let handle = Arc::new(KafkaHandle { client, batcher });
         entries.insert(key.clone(), Entry { fingerprint, handle: Arc::clone(&handle) });
         Ok(handle)
     }

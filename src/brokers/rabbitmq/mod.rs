@@ -20,7 +20,6 @@ pub mod pool;
 mod reason;
 pub mod rhythm;
 pub mod settings;
-mod slot;
 mod transport;
 pub mod types;
 

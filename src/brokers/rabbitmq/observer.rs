@@ -21,9 +21,12 @@ use std::time::Instant;
 
 use super::client::RabbitClient;
 use super::error::RabbitError;
-use super::slot::{KEEP, Slot};
 use super::types::{BindingInfo, ExchangeInfo, Policy, QueueInfo, QueueStatistics, Target, VhostPolicies};
 use crate::brokers::lane::Lane;
+use crate::brokers::slot::{self, KEEP};
+
+/// The place of an answer of RabbitMQ's.
+type Slot<T> = slot::Slot<T, RabbitError>;
 
 /// From how many who ask in one virtual host on a listing serves them, at least.
 const MANY: usize = 16;

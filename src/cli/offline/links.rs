@@ -336,7 +336,7 @@ fn client(spec: &BrokerSpec, namespace: &str, secrets: &Secrets) -> Result<Clien
         let client = KafkaClient::connect(&settings)
             .map_err(|error| Rejection::new(Reason::InvalidSettings, error.to_string()))?;
         let batcher = AdminBatcher::new(&client, apply::kafka::TIMEOUT);
-        return Ok(Client::Kafka(Arc::new(KafkaHandle::new(client, batcher))));
+        return Ok(Client::Kafka(Arc::new(KafkaHandle { client, batcher })));
     }
     if let Some(connection) = &spec.rabbitmq {
         let settings = settings::rabbitmq(connection, namespace, secrets)?;

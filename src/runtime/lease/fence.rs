@@ -66,7 +66,7 @@ impl Fence {
     }
 
     /// Closes the fence now.
-    pub(super) fn close(&self) {
+    pub(in crate::runtime) fn close(&self) {
         if let Some(deadline) = &self.0 {
             deadline.closes.store(0, Ordering::Release);
         }

@@ -12,7 +12,7 @@
 //! # Guarantees
 //!
 //! No write *begins* in two processes at a time, whatever the difference between their clocks, as
-//! long as each asks the fence right before it. [`fenced_client`] and RabbitMQ's client ask as a request's
+//! long as each asks the fence right before it. The API server's [`client`](super::client::fenced) and RabbitMQ's client ask as a request's
 //! body goes onto the wire, Kafka's batches as they leave. A write that was sent before the fence
 //! closed has a fifth of the duration to land.
 //!
@@ -30,7 +30,6 @@
 
 mod acquire;
 mod body;
-mod client;
 pub mod decide;
 mod fence;
 mod hold;
@@ -45,7 +44,6 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use body::Fenced as FencedBody;
-pub use client::{fenced_client, watching_client};
 pub use fence::{Fence, Fenced};
 
 /// The duration that is used when nothing else is said.

@@ -151,7 +151,7 @@ pub async fn read(
     tokio::join!(
         async {
             sample.committed = committed(ctx, (link, kafka), due).await;
-            if kafka.is_stale() {
+            if kafka.client.is_lost() {
                 // A pass of the Broker makes another client; nobody else would come for minutes.
                 ctx.wake_brokers.wake(&ObjectRef::new(&link.key.name).within(&link.key.namespace));
             }

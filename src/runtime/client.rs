@@ -12,8 +12,7 @@ use kube::{Client, Config, Error};
 use tower::retry::RetryLayer;
 use tower::{BoxError, ServiceBuilder};
 
-use super::body::Fenced;
-use super::fence::Fence;
+use super::lease::{Fence, FencedBody};
 
 /// How long the API server may take to begin its answer to a write.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -32,7 +31,7 @@ const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 /// What the configuration says about TLS or credentials cannot be used.
-pub fn fenced_client(config: Config, fence: Fence) -> Result<Client, Error> {
+pub fn fenced(config: Config, fence: Fence) -> Result<Client, Error> {
     client(config, fence, ANSWER)
 }
 
@@ -40,7 +39,7 @@ pub fn fenced_client(config: Config, fence: Fence) -> Result<Client, Error> {
 ///
 /// # Errors
 /// What the configuration says about TLS or credentials cannot be used.
-pub fn watching_client(config: Config) -> Result<Client, Error> {
+pub fn watching(config: Config) -> Result<Client, Error> {
     client(config, Fence::open(), LISTED)
 }
 
@@ -55,7 +54,7 @@ fn client(config: Config, fence: Fence, answer: Duration) -> Result<Client, Erro
     #[cfg(target_os = "linux")]
     tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
     let tls = config.rustls_https_connector_with_connector(tcp)?;
-    let http = legacy::Client::builder(TokioExecutor::new()).build::<_, Fenced<Body>>(tls);
+    let http = legacy::Client::builder(TokioExecutor::new()).build::<_, FencedBody<Body>>(tls);
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
         .layer(RetryLayer::new(RetryPolicy::server_retry()))
@@ -63,7 +62,7 @@ fn client(config: Config, fence: Fence, answer: Duration) -> Result<Client, Erro
         .layer(config.extra_headers_layer()?)
         .map_err(BoxError::from)
         .timeout(answer)
-        .map_request(move |request: Request<Body>| request.map(|body| Fenced::new(body, fence.clone())))
+        .map_request(move |request: Request<Body>| request.map(|body| FencedBody::new(body, fence.clone())))
         .service(http);
     Ok(Client::new(service, config.default_namespace))
 }
@@ -100,7 +99,7 @@ mod tests {
         let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = server.local_addr().expect("bound");
         let config = Config::new(format!("http://{address}").parse().expect("a URI"));
-        let client = fenced_client(config, fence.clone()).expect("no TLS in it");
+        let client = fenced(config, fence.clone()).expect("no TLS in it");
         let post = Request::post("/apis").body(b"{}".to_vec()).expect("a request");
         fence.close();
         let (sent, came) = tokio::join!(client.send(post.map(Body::from)), async {

@@ -3,31 +3,29 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::error::RabbitError;
-
 /// How long an answer is kept, from when it was there: one that took long is no less an answer.
-pub(super) const KEEP: Duration = Duration::from_secs(10);
+pub const KEEP: Duration = Duration::from_secs(10);
 
 /// The place of one answer.
-pub(super) struct Slot<T> {
-    last: Mutex<Option<Answer<T>>>,
+pub struct Slot<T, E> {
+    last: Mutex<Option<Answer<T, E>>>,
     turn: tokio::sync::Mutex<()>,
 }
 
-struct Answer<T> {
+struct Answer<T, E> {
     /// When the request began: what happened after is not in it.
     begun: Instant,
     ended: Instant,
-    outcome: Result<Arc<T>, RabbitError>,
+    outcome: Result<Arc<T>, E>,
 }
 
-impl<T> Default for Slot<T> {
+impl<T, E> Default for Slot<T, E> {
     fn default() -> Self {
         Self { last: Mutex::new(None), turn: tokio::sync::Mutex::new(()) }
     }
 }
 
-impl<T> Slot<T> {
+impl<T, E: Clone> Slot<T, E> {
     /// The answer that is kept, if its request began at or after `not_before`.
     pub fn kept(&self, not_before: Instant) -> Option<Arc<T>> {
         let last = self.last();
@@ -41,8 +39,8 @@ impl<T> Slot<T> {
     pub async fn get(
         &self,
         not_before: Instant,
-        fetch: impl AsyncFnOnce() -> Result<T, RabbitError>,
-    ) -> Result<Arc<T>, RabbitError> {
+        fetch: impl AsyncFnOnce() -> Result<T, E>,
+    ) -> Result<Arc<T>, E> {
         if let Some(kept) = self.kept(not_before) {
             return Ok(kept);
         }
@@ -75,13 +73,13 @@ impl<T> Slot<T> {
         last.is_none()
     }
 
-    fn failed(&self, came: Instant) -> Option<RabbitError> {
+    fn failed(&self, came: Instant) -> Option<E> {
         let last = self.last();
         let answer = last.as_ref().filter(|answer| answer.ended >= came)?;
         answer.outcome.as_ref().err().cloned()
     }
 
-    fn last(&self) -> MutexGuard<'_, Option<Answer<T>>> {
+    fn last(&self) -> MutexGuard<'_, Option<Answer<T, E>>> {
         self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -92,12 +90,9 @@ mod tests {
 
     use futures::future::join_all;
 
-    use super::super::error::ErrorKind;
     use super::*;
 
-    fn boom() -> RabbitError {
-        RabbitError::new("list queues", ErrorKind::Unavailable, "boom")
-    }
+    type Slot<T> = super::Slot<T, &'static str>;
 
     #[tokio::test]
     async fn all_who_wait_share_one_answer() {
@@ -141,11 +136,11 @@ mod tests {
             slot.get(before, async || {
                 asked.fetch_add(1, Ordering::Relaxed);
                 tokio::task::yield_now().await;
-                Err(boom())
+                Err("boom")
             })
         }))
         .await;
-        assert!(answers.iter().all(|answer| answer.as_ref().err() == Some(&boom())));
+        assert!(answers.iter().all(|answer| answer.as_ref().err() == Some(&"boom")));
         assert_eq!(asked.load(Ordering::Relaxed), 1);
         assert_eq!(slot.get(before, async || Ok(7)).await.as_deref(), Ok(&7));
     }
@@ -156,7 +151,7 @@ mod tests {
         let before = Instant::now();
         let given_up = tokio::time::timeout(
             Duration::from_millis(5),
-            slot.get(before, async || std::future::pending::<Result<u32, RabbitError>>().await),
+            slot.get(before, async || std::future::pending::<Result<u32, &'static str>>().await),
         );
         assert!(given_up.await.is_err());
         assert_eq!(slot.get(before, async || Ok(1)).await.as_deref(), Ok(&1));
