@@ -285,7 +285,11 @@ impl Kafka {
             self.delete(&topics).await;
         }
         let consumer: BaseConsumer = config(&self.servers).create().expect("a consumer");
-        let groups = consumer.fetch_group_list(None, TIMEOUT).expect("groups");
+        // A broker that was just started may still be reading who coordinates what.
+        let groups = until("the groups are listed", async || {
+            consumer.fetch_group_list(None, TIMEOUT).map_err(|error| error.to_string())
+        })
+        .await;
         let groups: Vec<_> =
             groups.groups().iter().map(GroupInfo::name).filter(|name| name.starts_with(prefix)).collect();
         if !groups.is_empty() {
