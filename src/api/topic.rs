@@ -181,9 +181,12 @@ pub struct TopicStatus {
     #[schemars(length(max = 128))]
     pub applied_config_keys: Vec<String>,
     /// What was about to be done when this was written, where a crash in between would matter:
-    /// `create` means that a topic of this name that appears is Spillway's own.
+    /// `create` means that a topic of this name that appears, just as the spec asks for it, is Spillway's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending: Option<String>,
+    /// The id of the Kafka cluster that `pending` is about: it says nothing of another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_cluster_id: Option<String>,
     /// What is still to be done, in words; empty when the broker is in step.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 256))]

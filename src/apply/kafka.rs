@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::brokers::kafka::{
-    Isolation, KafkaClient, KafkaError, KafkaHandle, Lane, NewTopic, ObservedTopic as Seen, OffsetQuery,
-    OffsetSpec, TopicConfigChange,
+    ErrorCode, Isolation, KafkaClient, KafkaError, KafkaHandle, Lane, NewTopic, ObservedTopic as Seen,
+    OffsetQuery, OffsetSpec, TopicConfigChange,
 };
 use crate::topology::kafka::{ObservedTopic, Step, deletion};
 
@@ -44,6 +44,17 @@ pub async fn observe(
 ) -> Result<Option<ObservedTopic>, KafkaError> {
     let described = kafka.batcher.describe_topic(name.to_owned(), lane);
     Ok(unless_away(kafka, name, described).await?.map(seen))
+}
+
+/// Whether the controller has a topic of this name, which a broker that lags behind it may not know. One that may not be
+/// asked knows none.
+pub async fn controller_knows(kafka: &KafkaHandle, name: &str, lane: Lane) -> Result<bool, KafkaError> {
+    let topic = new_topic(name, None, None, &BTreeMap::new());
+    match kafka.batcher.rehearse_creation(topic, lane).await {
+        Err(error) if error.code == ErrorCode::TopicAlreadyExists => Ok(true),
+        Err(error) if error.is_unreachable() => Err(error),
+        _ => Ok(false),
+    }
 }
 
 /// Waits for what is asked about a topic, but not for a cluster that is known to be out of reach.

@@ -293,7 +293,7 @@ impl Rabbit for Queue {
         }
         let recreates = plan.steps.iter().any(|step| matches!(step, Step::DeleteQueue { .. }));
         if recreates {
-            may_recreate(pass).await?;
+            may_recreate(pass).await.inspect_err(|refused| forget_untouched(refused, pass, plan, status))?;
             sources_outlive(pass, plan).await?;
         }
         remember(pass, plan, recreates, status).await
@@ -506,6 +506,22 @@ async fn may_recreate(pass: &Pass<'_, Queue>) -> Result<(), Failure> {
         }
         Removal::Keep(why) => Err(Rejection::new(Reason::NotRecreated, why).into()),
         Removal::Release(why) => Err(Rejection::new(Reason::NotRecreated, why).into()),
+    }
+}
+
+/// A queue that was about to be made anew before a crash, was not touched, and now may not be: what becomes of it from here
+/// on is not Spillway's doing. Bindings that are not declared and that it would have lost tell that it is that queue.
+fn forget_untouched(refused: &Failure, pass: &Pass<'_, Queue>, plan: &Plan, status: &mut QueueStatus) {
+    let Some(pending) = &status.pending else { return };
+    let bound = plan.steps.iter().find_map(|step| match step {
+        Step::DeleteQueue { bindings, .. } => Some(bindings),
+        _ => None,
+    });
+    let own = desired(pass).map(|desired| desired.bindings).unwrap_or_default();
+    let lose: Vec<_> = pending.recreate.iter().map(BindingId::from).collect();
+    let untouched = bound.is_some_and(|bound| planner::queue::is_untouched(&lose, &own, bound));
+    if untouched && matches!(refused, Failure::Rejected(_)) {
+        status.pending = None;
     }
 }
 

@@ -253,7 +253,7 @@ fn compare(
         return (false, true);
     };
     let policies = Policies::resolve(topic.spec.policies(), link.spec.defaults);
-    let memory = remembered(status);
+    let memory = remembered(status, &link.cluster_id);
     let plan = crate::topology::kafka::plan(&crate::topology::kafka::Input {
         desired,
         observed,
@@ -267,7 +267,7 @@ fn compare(
     let own_pass_is_coming = status.observed_generation != topic.metadata.generation
         || topic.metadata.deletion_timestamp.is_some();
     let ready = conditions::is_true(&status.conditions, conditions::READY);
-    let lost = Lost::of(&desired.name, &memory, observed);
+    let lost = Lost::of(desired, &memory, observed);
     let said = lost.as_ref().is_none_or(|lost| lost.is_said(&status.conditions));
     let (matches, known) = match plan {
         Ok(plan) => {

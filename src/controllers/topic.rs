@@ -1,5 +1,6 @@
 //! Topics: what the generic pass needs to know of Kafka.
 
+mod collision;
 pub mod loss;
 mod steps;
 
@@ -49,6 +50,10 @@ impl TopologyKind for Topic {
 
     fn identity(&self) -> String {
         self.topic_name().to_owned()
+    }
+
+    fn keys(&self) -> Vec<String> {
+        std::iter::once(self.identity()).chain(collision::key(self.topic_name())).collect()
     }
 
     fn policies(&self) -> PolicyDefaults {
@@ -101,7 +106,7 @@ impl TopologyKind for Topic {
         {
             status.topic_id = Some(id.clone());
         }
-        let memory = remembered(status);
+        let memory = remembered(status, &pass.link.cluster_id);
         let mut observed = match swept(pass, &desired, &memory).await {
             Some(observed) => Some(observed),
             None => apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?,
@@ -112,7 +117,13 @@ impl TopologyKind for Topic {
             observed = apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?;
             planned = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
         }
-        let loss = loss::Lost::of(&desired.name, &memory, observed.as_ref());
+        if steps::is_missed(&desired, &memory, observed.as_ref(), planned.as_ref().ok(), status) {
+            tokio::time::sleep(steps::MISSED_FOR).await;
+            observed = apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?;
+            planned = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
+        }
+        let loss = loss::Lost::of(&desired, &memory, observed.as_ref());
+        let unsaid = status.conditions.clone();
         if let Some(lost) = &loss {
             lost.note(pass.object.meta().generation, status);
         }
@@ -136,6 +147,10 @@ impl TopologyKind for Topic {
         if let Some(outcome) = gate::hold(pass, &planned)? {
             return Ok(outcome);
         }
+        if observed.is_none() {
+            let implied = companions.all.iter().map(wanted::Companion::topic);
+            collision::check(pass, std::iter::once(desired.name.as_str()).chain(implied))?;
+        }
 
         // Where messages go when they fail comes before where they come from.
         let all: Vec<_> = companions
@@ -146,17 +161,20 @@ impl TopologyKind for Topic {
         // One step before which nothing is written is refused or done as a whole.
         let many = plan.steps.len() > 1 || !all.is_empty();
         if !plan.steps.is_empty() && (many || steps::notes(pass, &plan)) {
-            steps::rehearse(pass, &desired.name, &plan.steps, status).await?;
+            let rehearsed = steps::rehearse(pass, &desired.name, &plan.steps, status).await;
+            rehearsed.map_err(|failure| steps::unless_there(failure, &plan, &unsaid, status))?;
         }
         let missing = companions::keep(pass, &all).await?;
         status.dead_letter.clone_from(&companions.dead_letter);
         status.retries.clone_from(&companions.retries);
         let shape = match observed {
             Some(observed) if plan.steps.is_empty() => Shape::of(&observed),
-            observed => steps::carry_out(pass, &desired.name, &plan, observed.as_ref(), status).await?,
+            observed => steps::carry_out(pass, &desired.name, &plan, observed.as_ref(), status)
+                .await
+                .map_err(|failure| steps::unless_there(failure, &plan, &unsaid, status))?,
         };
         reconciler::no_plan::<Topic>(status);
-        status.pending = None;
+        settle(status);
         status.applied_config_keys = plan.applied_keys.iter().cloned().collect();
         describe(&shape, status);
         status.owned_since.get_or_insert_with(|| Timestamp::now().to_string());
@@ -188,6 +206,11 @@ impl TopologyKind for Topic {
             _ => None,
         };
         let empty_for = pass.ctx.note(&uid, |notes| notes.empty_for());
+        // Of a topic that would stay anyway, nobody has to know.
+        let missed = observed.is_none()
+            && pass.policies.deletion != DeletionPolicy::Retain
+            && pass.object.status.as_ref().is_some_and(|status| status.topic_id.is_some())
+            && apply::controller_knows(pass.link.kafka()?, &name, pass.lane).await?;
         let verdict = deletion::decide(&deletion::Input {
             name: &name,
             policy: pass.policies.deletion,
@@ -195,9 +218,9 @@ impl TopologyKind for Topic {
             owner: pass.is_owner(),
             heir: pass.has_heir(),
             forced: false,
-            known_id: known_id(pass.object, observed.as_ref()),
+            known_id: known_id(pass.object, &pass.link.cluster_id, observed.as_ref()),
             observed: observed.as_ref(),
-            may_appear: may_appear(pass),
+            may_appear: missed || may_appear(pass),
             extent: extent.as_ref(),
             empty_for,
         });
@@ -242,16 +265,13 @@ impl Parent for Topic {
     }
 }
 
-/// The id of the topic that is known to be ours: the remembered one, or the one that appeared after
-/// its creation was begun, as far as it has what was asked for.
-fn known_id<'a>(topic: &'a Topic, observed: Option<&'a ObservedTopic>) -> Option<&'a str> {
+/// The id of the topic that is known to be ours: the remembered one, or the one that came of a creation that was begun.
+fn known_id<'a>(topic: &'a Topic, cluster_id: &str, observed: Option<&'a ObservedTopic>) -> Option<&'a str> {
     let status = topic.status.as_ref()?;
-    if status.pending.as_deref() == Some(CREATE) {
-        let asked = |wanted: Option<i32>, is: i32| wanted.is_none_or(|wanted| wanted == is);
-        let ours = observed.filter(|seen| {
-            asked(topic.spec.partitions, seen.partitions)
-                && asked(topic.spec.replication_factor, seen.replication_factor)
-        });
+    let memory = remembered(status, cluster_id);
+    if memory.creating {
+        let desired = DesiredTopic::of(topic).ok()?;
+        let ours = observed.filter(|seen| kafka::came_of_it(&desired, &memory, seen));
         return ours.map(|observed| observed.id.as_str());
     }
     status.topic_id.as_deref()
@@ -301,14 +321,21 @@ fn input<'a>(
     }
 }
 
-/// What the status remembers.
+/// What the status remembers, on the cluster with this id.
 #[must_use]
-pub fn remembered(status: &TopicStatus) -> Memory {
+pub fn remembered(status: &TopicStatus, cluster_id: &str) -> Memory {
     Memory {
         topic_id: status.topic_id.clone(),
         applied_keys: status.applied_config_keys.iter().cloned().collect(),
-        creating: status.pending.as_deref() == Some(CREATE),
+        creating: status.pending.as_deref() == Some(CREATE)
+            && status.pending_cluster_id.as_deref().is_none_or(|begun| begun == cluster_id),
     }
+}
+
+/// Nothing is under way.
+fn settle(status: &mut TopicStatus) {
+    status.pending = None;
+    status.pending_cluster_id = None;
 }
 
 /// The plan in words, as it stands in a status.

@@ -27,11 +27,14 @@ pub(super) struct Demand {
 
 /// A partition that is late by itself needs most of a consumer: what the others on it may be.
 fn beside(worst: f64, total: f64, count: f64, each: f64) -> Option<f64> {
+    /// Share of a consumer that the others may take although the worst one could use all of it.
+    const LITTLE: f64 = 0.1;
     if worst <= 0.0 || count <= 1.0 {
         return None;
     }
     let other = ((total - worst) / (count - 1.0)).max(f64::MIN_POSITIVE);
-    Some((1.0 + ((each - worst).max(0.0) / other).floor()).clamp(1.0, count) / count)
+    let room = (each - worst).max(LITTLE * each);
+    Some((1.0 + (room / other).floor()).clamp(1.0, count) / count)
 }
 
 /// A need in replicas and what it came from.
@@ -72,6 +75,8 @@ impl Demand {
     /// replicas could help.
     pub fn of_group(group: &Group, arrival: &Arrival, coming: f64, each: f64, config: &Config) -> Self {
         let (mut drain, mut excess, mut count, mut worst) = (0.0, 0.0, 0.0, 0.0f64);
+        // A burst on one partition is more than its consumer can do for a while, and no reason for air on all of them.
+        let mut burst = 0.0;
         // A flood that is over keeps nobody from draining it.
         let calm = arrival.calm();
         for part in group.parts.iter().filter(|p| p.usable) {
@@ -82,14 +87,12 @@ impl Demand {
                 worst = worst.max((rate + part.backlog / config.target_delay).min(each));
             }
             drain += (part.backlog / config.target_delay).min((each - calm * rate).max(0.0));
-            if part.hot {
-                excess += (rate - each).max(0.0);
-            }
+            *(if part.hot { &mut excess } else { &mut burst }) += (rate - each).max(0.0);
         }
         let total = arrival.ordinary() - excess + drain;
         Self {
             beside: beside(worst, total, count, each),
-            lasting: (arrival.lasting() - excess).max(0.0),
+            lasting: (arrival.lasting() - excess - burst).max(0.0),
             ordinary: (arrival.ordinary() - excess).max(0.0),
             drain: drain + coming / config.target_delay,
         }

@@ -107,17 +107,7 @@ impl State {
             self.sizing.mean.add(low_need, scene.dt, config.stabilization.max(1.0));
             self.sizing.peaks.push(now, f64::from(peak), config.peak_memory);
         }
-        Plan {
-            mu,
-            arrival: self.arrival.for_up(),
-            waiting,
-            need,
-            class,
-            low_need,
-            mean_need,
-            limits,
-            capacity,
-        }
+        Plan { mu, arrival: self.arrival.told(), waiting, need, class, low_need, mean_need, limits, capacity }
     }
 
     /// Follows how long there has been nothing to do, and how long no backlog.
@@ -152,7 +142,9 @@ impl State {
     ) -> Choice {
         let (config, spec, limits) = (scene.config, scene.spec, &plan.limits);
         let known = scene.signals.data != Data::Missing;
-        let work = known && work(scene);
+        // What waits to be tried again comes back to the group.
+        let retries = scene.seen.retry.is_some_and(|retry| retry.lag.is_some_and(|lag| lag > 0));
+        let work = known && (work(scene) || retries);
         let floor = if spec == 0 && limits.min == 0 && !work { 0 } else { limits.min.max(1) };
         let mut choice = Choice { replicas: spec, next_check: config.poll_interval };
         let mut wanted =
@@ -180,6 +172,9 @@ impl State {
             let allowed = if limits.by.is_some() { limits.ceiling.max(floor) } else { raise };
             must = must.max(raise.min(allowed));
             wanted = wanted.max(must);
+        }
+        if self.guards.downstream.limit().is_some_and(|limit| wanted > limit || spec > limit) {
+            verdict.bounds.push(Bound::Downstream);
         }
         if let Some(ceiling) = verdict.ceiling {
             wanted = wanted.min(ceiling.max(spec).max(must));
@@ -360,7 +355,7 @@ impl State {
         let free = free && !scene.seen.target.paused && !full_hands;
         if next >= spec && spec > floor && !rest && free {
             let unproven = self.rate.age(now).unwrap_or(now - self.started_at.unwrap_or(now));
-            let unproven = unproven.min(scene.timing.steady_for(now));
+            let unproven = unproven.min(scene.timing.same_size_for(now));
             let why = match self.rate.doubtful() {
                 true => Doubt::Rate,
                 false if scene.fleet.size(most, plan.limits.ceiling, config.over()) < spec => Doubt::Room,

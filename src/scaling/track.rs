@@ -55,6 +55,7 @@ impl State {
         let workers = f64::from(seen.target.ready.unwrap_or(seen.target.spec).max(1));
         let signals = if let Some(kafka) = &seen.kafka {
             let signals = self.group.observe(config, seen, kafka, &mut self.timing, possible);
+            self.timing.members_known = self.group.members.known();
             match signals.members {
                 Members::NotRead => {}
                 Members::Same => self.rate.confirm(),
@@ -99,9 +100,11 @@ impl State {
         }
         self.sizing.known_at = Some(seen.now);
         if signals.data == Data::Full {
+            /// Seconds, and polls, without a look after which what was needed meanwhile was not seen.
+            const UNSEEN: (f64, f64) = (10.0, 3.0);
             // What was needed meanwhile is not known, and neither is it right after.
             let gap = self.sizing.whole_at.map_or(f64::INFINITY, |at| seen.now - at);
-            if gap > dt {
+            if gap > dt || gap > UNSEEN.0.max(UNSEEN.1 * config.poll_interval) {
                 self.no_down_before(seen.now + gap.min(config.stabilization));
             }
             self.sizing.whole_at = Some(seen.now);

@@ -94,7 +94,13 @@ impl Story<'_> {
     fn numbers(&self, out: &mut String) -> std::fmt::Result {
         let i = self.inputs;
         if let Some(arrival) = i.arrival {
-            write!(out, "; {} messages/s arrive", Brief(arrival))?;
+            /// Messages/s that are none, to a person.
+            const HARDLY: f64 = 0.001;
+            if arrival < HARDLY {
+                out.push_str(if arrival > 0.0 { "; hardly anything arrives" } else { "; nothing arrives" });
+            } else {
+                write!(out, "; {} messages/s arrive", Brief(arrival))?;
+            }
         }
         if let Some(lag) = i.lag {
             let at_least = if self.partial { "at least " } else { "" };

@@ -12,7 +12,7 @@ use crate::api::conditions::{self, DATA_LOST, Reason, Verdict};
 use crate::api::{Topic, TopicStatus, annotation};
 use crate::controllers::context::Context;
 use crate::controllers::reconciler::TopologyKind as _;
-use crate::topology::kafka::{self, Loss, Memory, ObservedTopic};
+use crate::topology::kafka::{self, DesiredTopic, Loss, Memory, ObservedTopic};
 
 /// What was lost.
 pub struct Lost {
@@ -24,9 +24,9 @@ pub struct Lost {
 impl Lost {
     /// What was lost of a topic, if anything.
     #[must_use]
-    pub fn of(name: &str, memory: &Memory, observed: Option<&ObservedTopic>) -> Option<Self> {
-        let loss = kafka::loss(memory, observed)?;
-        Some(Self { loss, name: name.to_owned(), id: memory.topic_id.clone().unwrap_or_default() })
+    pub fn of(desired: &DesiredTopic, memory: &Memory, observed: Option<&ObservedTopic>) -> Option<Self> {
+        let loss = kafka::loss(desired, memory, observed)?;
+        Some(Self { loss, name: desired.name.clone(), id: memory.topic_id.clone().unwrap_or_default() })
     }
 
     /// What to say of it. `made`: the topic is there again.
@@ -90,7 +90,8 @@ mod tests {
     fn lost(id: &str, observed: Option<&str>) -> Lost {
         let memory = Memory { topic_id: Some(id.into()), ..Memory::default() };
         let observed = observed.map(|id| ObservedTopic { id: id.into(), ..ObservedTopic::default() });
-        Lost::of("orders", &memory, observed.as_ref()).expect("a loss")
+        let desired = DesiredTopic { name: "orders".into(), ..DesiredTopic::default() };
+        Lost::of(&desired, &memory, observed.as_ref()).expect("a loss")
     }
 
     fn status(id: &str, lost: &[Verdict]) -> TopicStatus {

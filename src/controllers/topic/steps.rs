@@ -7,18 +7,20 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::{CREATE, words};
+use super::loss::Lost;
+use super::{CREATE, settle, words};
 use crate::api::conditions::Reason;
 use crate::api::policy::{Adoption, DeletionPolicy, Policies};
 use crate::api::{Topic, TopicStatus};
 use crate::apply::kafka::{self as apply, Shape};
-use crate::brokers::kafka::KafkaError;
+use crate::brokers::kafka::{ErrorCode, KafkaError};
 use crate::controllers::failure::Failure;
 use crate::controllers::reconciler::{Pass, TopologyKind as _, last_written};
 use crate::controllers::{broker, gate, status};
-use crate::topology::kafka::{ObservedTopic, Plan, Step};
+use crate::topology::kafka::{DesiredTopic, Gate, Loss, Memory, ObservedTopic, Plan, Step};
 
 /// How long a config that was acknowledged may take to show: the controller answers, and another broker may be asked next.
 const SHOWS_WITHIN: Duration = Duration::from_secs(2);
@@ -39,6 +41,44 @@ fn configures(pass: &Pass<'_, Topic>, step: &Step) {
     }
 }
 
+/// How long after the first look a topic that nothing would make again is looked for once more.
+pub const MISSED_FOR: Duration = Duration::from_secs(1);
+
+/// Whether a topic is missed for the first time, and nothing is going to be asked of the controller: a broker that lags
+/// behind it does not know a topic that was just made.
+pub fn is_missed(
+    desired: &DesiredTopic,
+    memory: &Memory,
+    observed: Option<&ObservedTopic>,
+    plan: Option<&Plan>,
+    status: &TopicStatus,
+) -> bool {
+    let unsaid = |lost: Lost| !lost.is_said(&status.conditions);
+    observed.is_none()
+        && plan.is_none_or(|plan| plan.gate != Gate::Go)
+        && Lost::of(desired, memory, observed).is_some_and(unsaid)
+}
+
+/// A failure; where it proves that the topic never vanished, that is taken back. `unsaid`: the conditions before it was said.
+pub fn unless_there(
+    failure: Failure,
+    plan: &Plan,
+    unsaid: &[Condition],
+    status: &mut TopicStatus,
+) -> Failure {
+    match failure {
+        Failure::Kafka(error)
+            if error.code == ErrorCode::TopicAlreadyExists && plan.loss == Some(Loss::Vanished) =>
+        {
+            status.conditions = unsaid.to_vec();
+            let message =
+                format!("a broker that lags behind was asked for the topic; looking again: {error}");
+            Failure::Soon { reason: Reason::Progressing, message, after: MISSED_FOR }
+        }
+        other => other,
+    }
+}
+
 /// Whether the steps undo what somebody else did, and not what the author wants.
 pub fn drift(pass: &Pass<'_, Topic>, plan: &Plan, status: &TopicStatus) -> bool {
     status.topic_id.is_some() && !pass.edited && !plan.steps.is_empty()
@@ -47,7 +87,7 @@ pub fn drift(pass: &Pass<'_, Topic>, plan: &Plan, status: &TopicStatus) -> bool 
 /// Whether something has to be written down before the steps of a plan.
 pub fn notes(pass: &Pass<'_, Topic>, plan: &Plan) -> bool {
     let before = last_written(pass.ctx, pass.object);
-    noted(&before, plan, pass.policies) != before
+    noted(&before, plan, pass.policies, &pass.link.cluster_id) != before
 }
 
 /// Asks the broker whether it would take the steps, before anything is written anywhere.
@@ -113,7 +153,7 @@ pub async fn carry_out(
 /// Writes down what a crash in between would make ambiguous.
 async fn remember(pass: &Pass<'_, Topic>, plan: &Plan, status: &mut TopicStatus) -> Result<(), Failure> {
     let before = last_written(pass.ctx, pass.object);
-    let mut after = noted(&before, plan, pass.policies);
+    let mut after = noted(&before, plan, pass.policies, &pass.link.cluster_id);
     if after != before {
         // What was inherited from a companion may not be told by that one any more.
         after.topic_id.clone_from(&status.topic_id);
@@ -128,7 +168,7 @@ async fn remember(pass: &Pass<'_, Topic>, plan: &Plan, status: &mut TopicStatus)
 ///
 /// That of an ordinary topic does not: it is identical, and adopted silently. Nor does it where the
 /// topic is made again: the status still has the id of the one that was lost.
-fn noted(before: &TopicStatus, plan: &Plan, policies: Policies) -> TopicStatus {
+fn noted(before: &TopicStatus, plan: &Plan, policies: Policies, cluster_id: &str) -> TopicStatus {
     let mut after = before.clone();
     for step in &plan.steps {
         match step {
@@ -141,6 +181,7 @@ fn noted(before: &TopicStatus, plan: &Plan, policies: Policies) -> TopicStatus {
                     policies.adoption != Adoption::IfIdentical || policies.deletion != DeletionPolicy::Retain;
                 if ambiguous {
                     after.pending = Some(CREATE.into());
+                    after.pending_cluster_id = Some(cluster_id.into());
                 }
             }
             Step::Grow { .. } => {}
@@ -151,6 +192,7 @@ fn noted(before: &TopicStatus, plan: &Plan, policies: Policies) -> TopicStatus {
 
 fn restore(from: &TopicStatus, status: &mut TopicStatus) {
     status.pending.clone_from(&from.pending);
+    status.pending_cluster_id.clone_from(&from.pending_cluster_id);
     status.applied_config_keys.clone_from(&from.applied_config_keys);
 }
 
@@ -158,8 +200,11 @@ fn restore(from: &TopicStatus, status: &mut TopicStatus) {
 fn take_back(before: &TopicStatus, status: &mut TopicStatus, step: Option<&Step>, error: &KafkaError) {
     match step {
         // An earlier attempt, of which nothing was heard, did not make it either.
-        Some(Step::Create { .. }) if error.tells_absence() => status.pending = None,
-        Some(Step::Create { .. }) if error.changed_nothing() => status.pending.clone_from(&before.pending),
+        Some(Step::Create { .. }) if error.tells_absence() => settle(status),
+        Some(Step::Create { .. }) if error.changed_nothing() => {
+            status.pending.clone_from(&before.pending);
+            status.pending_cluster_id.clone_from(&before.pending_cluster_id);
+        }
         // All keys of one topic are changed, or none.
         Some(Step::Configure { .. }) if error.changed_nothing() => {
             status.applied_config_keys.clone_from(&before.applied_config_keys);

@@ -108,6 +108,11 @@ impl Arrival {
         self.sustained().max(self.slow.now.cautious())
     }
 
+    /// λ as a person would count it: where messages are few, that takes longer than half a minute.
+    pub fn told(&self) -> f64 {
+        if self.slower.is_some() { self.sustained().max(self.lasting()) } else { self.for_up() }
+    }
+
     /// λ now beside a backlog: without the bursts that the backlog already counts.
     pub fn ordinary(&self) -> f64 {
         self.sustained().max(self.slow.now.cautious() * self.calm())

@@ -63,8 +63,9 @@ pub(in crate::scaling) struct Track {
     /// Something came that no commit has followed: a message, and no marker behind those that are done.
     #[serde(default)]
     pub news: bool,
-    /// Since when more has arrived than one member can do, and whether for long.
-    pub above_since: Option<f64>,
+    /// Since when more has arrived than one member can do, the messages that came since, and whether for long.
+    #[serde(default)]
+    pub above: Option<(f64, f64)>,
     pub hot: bool,
     /// Messages beyond what waits between commits; of this poll.
     #[serde(skip)]

@@ -21,6 +21,8 @@ const ABANDONED: f64 = 900.0;
 const LONGEST_GAP: f64 = 600.0;
 /// Seconds for which partitions may move after each member has, and the commit gaps they must span.
 const STRAGGLERS: (f64, f64) = (10.0, 3.0);
+/// Cold starts within which a pod that is not ready yet is about to join a group.
+const JOINS: f64 = 2.0;
 /// Weight of a commit gap that an earlier leader learned.
 const SEED_WEIGHT: f32 = 20.0;
 
@@ -43,6 +45,12 @@ pub(in crate::scaling) struct Timing {
     pub queue: bool,
     /// When replicas or members last changed.
     changed_at: Option<f64>,
+    /// When the number of replicas that is asked for last changed.
+    #[serde(default)]
+    resized_at: Option<f64>,
+    /// Who has each partition is known: then members tell what moves, and not the pods that are ready.
+    #[serde(default)]
+    pub members_known: bool,
 }
 
 /// What has moved since a rebalance began, of what has work.
@@ -132,7 +140,13 @@ impl Timing {
 
     /// Follows the target's count and the pods that are ready.
     pub fn target(&mut self, now: f64, before: Option<u32>, spec: u32, ready: Option<u32>) {
-        if before != Some(spec) || ready != Some(spec) {
+        if before != Some(spec) {
+            self.resized_at = Some(now);
+        }
+        let start = self.learned_cold_start().unwrap_or(COLD_START);
+        // A member that works is none the less so where its pod is not ready, or one of many is not.
+        let joins = !self.members_known || self.up.is_some_and(|up| now - up.at < JOINS * start);
+        if before != Some(spec) || joins && ready != Some(spec) {
             self.changed_at = Some(now);
         }
         match before {
@@ -220,6 +234,11 @@ impl Timing {
     /// Seconds for which replicas and members have been the same and ready.
     pub fn steady_for(&self, now: f64) -> f64 {
         self.changed_at.map_or(0.0, |at| now - at)
+    }
+
+    /// Seconds for which so many replicas have been asked for.
+    pub fn same_size_for(&self, now: f64) -> f64 {
+        self.resized_at.map_or(0.0, |at| now - at)
     }
 
     /// Whether members are changing right now: rates measured now would be wrong.

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::super::decision::{Bound, Condition, ConditionKind};
+use super::super::decision::{Condition, ConditionKind};
 use super::super::estimate::Data;
 use super::super::estimate::series::Ewma;
 use super::super::rules::backoff;
@@ -15,6 +15,8 @@ use super::{Scene, Verdict};
 const GAIN: f64 = 0.3;
 /// Seconds for which the group's work is measured after a scale-up, and the commit gaps they must span.
 const MEASURE: (f64, f64) = (15.0, 3.0);
+/// The same at a queue, whose counters come in lumps of 5 s.
+const MEASURE_QUEUE: f64 = 2.0 * MEASURE.0;
 /// Seconds over which the pace before a scale-up is taken, and the commit gaps they must span; the pace shows
 /// what a group can do after it has been behind for this many times that.
 const PACE: (f64, f64) = (5.0, 2.0);
@@ -142,9 +144,7 @@ impl Memory {
         };
         *done += scene.signals.departed;
         let lasted = scene.now - *since;
-        // A queue's counters come in lumps of 5 s.
-        let least = if scene.seen.rabbitmq.is_some() { 2.0 * MEASURE.0 } else { MEASURE.0 };
-        if lasted < least.max(MEASURE.1 * gap) {
+        if lasted < measure(scene, gap) {
             return;
         }
         let (pace, (tried, reached)) = (*done / lasted, limit.tried);
@@ -171,7 +171,7 @@ impl Memory {
             Some((since, done)) => {
                 *done += scene.signals.departed;
                 let lasted = scene.now - *since;
-                if lasted < MEASURE.0.max(MEASURE.1 * gap) {
+                if lasted < measure(scene, gap) {
                     return;
                 }
                 let after = *done / lasted;
@@ -213,9 +213,13 @@ impl Memory {
         (self.limit, self.failures) = (Some(limit), 1);
     }
 
+    /// The replicas that more than brought nothing.
+    pub fn limit(&self) -> Option<u32> {
+        self.limit.map(|limit| limit.replicas)
+    }
+
     pub fn check(&mut self, scene: &Scene<'_>, verdict: &mut Verdict) {
         let Some(limit) = &mut self.limit else { return };
-        verdict.bounds.push(Bound::Downstream);
         verdict.at_most(limit.replicas);
         if scene.spec <= limit.replicas {
             limit.took_back = true;
@@ -229,4 +233,10 @@ impl Memory {
         );
         verdict.conditions.push(Condition::new(ConditionKind::DownstreamBound, detail));
     }
+}
+
+/// Seconds for which work is measured.
+fn measure(scene: &Scene<'_>, gap: f64) -> f64 {
+    let least = if scene.seen.rabbitmq.is_some() { MEASURE_QUEUE } else { MEASURE.0 };
+    least.max(MEASURE.1 * gap)
 }

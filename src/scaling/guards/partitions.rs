@@ -18,6 +18,8 @@ const PHANTOM: (f64, f64) = (60.0, 3.0);
 const HELD: f64 = 60.0;
 /// Seconds for which a partition must get too much before it is called hot.
 const HOT: f64 = 30.0;
+/// Messages that must have come meanwhile: fewer are chance.
+const SEVERAL: f64 = 4.0;
 /// A hot partition cools down at this share of what a member does.
 const COOL: f64 = 0.9;
 
@@ -45,8 +47,13 @@ pub(in crate::scaling) fn flag(
             && (part.phantom && part.still_for(now) > phantom_after
                 || ready > 0 && part.still_for(now).min(timing.steady_for(now)) > phantom_after);
         let hot = good.is_some_and(|g| part.slow.cautious() > if part.hot { COOL * g } else { g });
-        part.above_since = hot.then(|| part.above_since.unwrap_or(now));
-        part.hot = part.above_since.is_some_and(|since| now - since >= HOT);
+        // What came with the poll that began it may be a burst, and one message of a long job is no rate.
+        part.above = hot.then(|| part.above.map_or((now, 0.0), |(since, came)| (since, came + part.arrived)));
+        let lasts = |(since, came): (f64, f64)| {
+            now - since >= HOT
+                && (part.hot || good.is_some_and(|good| came >= SEVERAL.max(COOL * good * (now - since))))
+        };
+        part.hot = part.above.is_some_and(lasts);
     }
     stuck(group, config.poll_interval, timing, now, ready);
 }

@@ -19,6 +19,8 @@ const LASTING: f64 = 3_600.0;
 const SHOWS: f64 = 10.0;
 /// Times the arrivals that a size was proven with that it is believed to do: noise should not take it back.
 const AIR: f64 = 1.1;
+/// Commit gaps that a probe lasts at least: fewer do not show that more waits from each one to the next.
+const COMMITS: f64 = 3.0;
 /// Share of the target delay, and seconds, that a group may be behind before its probe has failed.
 const BEHIND: (f64, f64) = (0.25, 10.0);
 
@@ -89,7 +91,8 @@ impl Memory {
             self.back = Some((scene.now, probe.from, arrival));
             return Outcome::None;
         }
-        if lasted >= scene.config.stabilization.max(scene.timing.gap()) {
+        let shows = COMMITS * scene.timing.gap() + scene.timing.pause(scene.config);
+        if lasted >= scene.config.stabilization.max(shows) {
             self.running = None;
             self.held_at = Some(scene.now);
             self.proven = Some((scene.spec, arrival));

@@ -37,6 +37,14 @@ fn the_first_whole_look_after_partial_data_lowers_nothing() {
 }
 
 #[test]
+fn what_was_needed_while_nobody_looked_is_not_known_either() {
+    // Its target could not be read, or its namespace was not allowed, for five minutes in which little came.
+    let mut world = busy();
+    world.pass(300.0);
+    nothing_goes(&mut world);
+}
+
+#[test]
 fn a_new_leader_whose_broker_was_away_at_first_lowers_nothing_at_the_first_look() {
     let mut world = busy();
     let learned = world.second().status.learned.rounded();

@@ -715,6 +715,45 @@ fn retry_topics_forbid_zero_and_unknown_ones_do_too() {
 }
 
 #[test]
+fn what_waits_to_be_tried_again_wakes_a_replica() {
+    let mut world = settled(1, 0);
+    world.config.min_replicas = 0;
+    assert_eq!(world.run(1_000, 0).replicas, 0);
+    world.edit = |seen| seen.retry = Some(Retry { lag: Some(5) });
+    assert_eq!(world.run(3, 0).replicas, 1);
+}
+
+#[test]
+fn a_message_of_a_long_job_or_a_burst_is_no_hot_partition() {
+    let never_hot = |decision: &Decision| {
+        assert!(!has(decision, ConditionKind::PartitionBound), "{}", decision.message);
+    };
+    let mut world = settled(4, 25);
+    world.arrive(24_000);
+    (0..120).for_each(|_| never_hot(&world.run(1, 25)));
+    let config = Config { rate_per_replica: Some(1.0 / 120.0), ..Config::default() };
+    let mut world = World::new(12, config);
+    world.rate = 1.0 / 120.0;
+    for minute in 0..60 {
+        world.ends[minute % 12] += i64::from(minute % 4 == 0);
+        (0..60).for_each(|_| never_hot(&world.second()));
+    }
+}
+
+#[test]
+fn a_flood_on_one_partition_is_no_reason_for_a_replica_for_each() {
+    let mut world = settled(1, 2);
+    world.ends[3] += 20_000;
+    let mut most = 0;
+    for second in 0..300 {
+        most = most.max(world.run(1, 2).replicas);
+        assert!(second > 30 || most <= 2, "{most}");
+    }
+    // A consumer here does what waits longest first: what its other partitions get is late after a while, and theirs to do.
+    assert!(most <= 4, "{most}");
+}
+
+#[test]
 fn offsets_about_to_be_forgotten_wake_one_replica() {
     let mut world = settled(1, 0);
     world.config.min_replicas = 0;

@@ -1,5 +1,6 @@
 //! Behaviour, told as sentences. `world` is a hand-moved group: tests say what happens each second.
 
+mod bad_pods;
 mod gaps;
 mod guards;
 mod held;

@@ -345,3 +345,38 @@ fn a_size_that_once_was_enough_is_not_once_its_replicas_are_seen_to_be_slower() 
     }
     assert_eq!(fewer, 0);
 }
+
+#[test]
+fn a_trial_of_a_group_that_commits_every_two_minutes_waits_for_what_it_shows() {
+    let mut world = World::new(12, Config::default());
+    (world.rate, world.commit) = (100.0, 120.0);
+    let mut behind = 0;
+    for _ in 0..14_400 {
+        let decision = world.run(1, 300);
+        let mu = decision.status.learned.rate_per_replica.unwrap_or_default();
+        assert!(mu < 120.0, "after {} s: {}", world.now, decision.message);
+        // Two commit intervals' worth, and the target delay's.
+        behind += u32::from(world.lag() > 300 * (240 + 30));
+    }
+    assert!(behind < 1_000, "{behind} s");
+}
+
+#[test]
+fn a_limit_downstream_that_holds_nothing_is_not_why() {
+    let mut world = settled(3, 20);
+    world.arrive(3_000);
+    for _ in 0..600 {
+        world.rate = 30.0 / f64::from(world.ready.max(1));
+        if has(&world.run(1, 40), ConditionKind::DownstreamBound) {
+            break;
+        }
+    }
+    world.rate = 100.0;
+    let decision = world.run(120, 1);
+    assert!(has(&decision, ConditionKind::DownstreamBound), "{}", decision.message);
+    assert!(
+        decision.bound != Bound::Downstream && !decision.also.contains(&Bound::Downstream),
+        "{}",
+        decision.message
+    );
+}

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use super::collision;
 use super::desired::check_own_name;
 use crate::api::label;
 use crate::api::policy::DeletionPolicy;
@@ -101,6 +102,7 @@ pub fn of(parent: &Topic) -> Result<Companions, Rejection> {
             spec: spec(parent, name, parent.spec.partitions, BTreeMap::new()),
         });
     }
+    collision::among(std::iter::once(topic).chain(companions.all.iter().map(Companion::topic)))?;
     Ok(companions)
 }
 

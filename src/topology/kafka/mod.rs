@@ -3,9 +3,11 @@
 //! * [`desired`]: a spec, validated once
 //! * [`plan`]: desired + observed → steps, a gate that says whether to take them, or a rejection
 //! * [`step`]: the steps and their words
+//! * [`collision`]: names that Kafka would not tell apart
 //! * [`companions`]: dead-letter and retry topics that a Topic implies
 //! * [`deletion`]: what a deleted CR asks of the broker
 
+pub mod collision;
 pub mod companions;
 pub mod deletion;
 pub mod desired;
@@ -13,7 +15,7 @@ pub mod plan;
 pub mod step;
 
 pub use desired::DesiredTopic;
-pub use plan::{Gate, Input, Loss, Memory, Plan, loss, plan};
+pub use plan::{Gate, Input, Loss, Memory, Plan, came_of_it, loss, plan};
 pub use step::Step;
 
 use std::collections::BTreeMap;

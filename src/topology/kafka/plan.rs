@@ -24,7 +24,8 @@ pub struct Memory {
     pub topic_id: Option<String>,
     /// The config keys that Spillway set.
     pub applied_keys: BTreeSet<String>,
-    /// A creation was begun and its end was not written down: a topic that is there is ours.
+    /// A creation was begun on this cluster and its end was not written down: a topic that is there, just as it was asked
+    /// for, is ours.
     pub creating: bool,
 }
 
@@ -67,20 +68,30 @@ pub struct Plan {
 
 /// What was lost, whether or not there is a plan for what is there now.
 #[must_use]
-pub fn loss(memory: &Memory, observed: Option<&ObservedTopic>) -> Option<Loss> {
+pub fn loss(desired: &DesiredTopic, memory: &Memory, observed: Option<&ObservedTopic>) -> Option<Loss> {
     match (&memory.topic_id, observed) {
         (Some(_), None) => Some(Loss::Vanished),
         (Some(id), Some(seen)) if !seen.id.is_empty() && *id != seen.id => {
-            Some(if memory.creating { Loss::Vanished } else { Loss::Replaced })
+            Some(if came_of_it(desired, memory, seen) { Loss::Vanished } else { Loss::Replaced })
         }
         _ => None,
     }
 }
 
+/// Whether a topic is what came of a creation of which nothing was heard. Somebody may have made another one since: what
+/// differs from what was asked for is theirs.
+#[must_use]
+pub fn came_of_it(desired: &DesiredTopic, memory: &Memory, seen: &ObservedTopic) -> bool {
+    memory.creating
+        && desired.partitions.is_none_or(|wanted| wanted == seen.partitions)
+        && desired.replication_factor.is_none_or(|wanted| i32::from(wanted) == seen.replication_factor)
+        && change(desired, seen, &Memory::default()).is_empty()
+}
+
 /// Plans the steps from what was seen to what is wanted.
 pub fn plan(input: &Input<'_>) -> Result<Plan, Rejection> {
     let Input { desired, observed, memory, .. } = *input;
-    let loss = loss(memory, observed);
+    let loss = loss(desired, memory, observed);
     let steps = match observed {
         None => vec![Step::Create {
             partitions: desired.partitions,
@@ -159,8 +170,12 @@ fn change(desired: &DesiredTopic, seen: &ObservedTopic, memory: &Memory) -> Vec<
 
 /// Whose the topic is.
 fn standing(input: &Input<'_>, loss: Option<Loss>) -> Standing {
-    let known = input.memory.topic_id.is_some() || input.memory.creating;
-    let foreign = input.observed.is_some() && (!known || loss == Some(Loss::Replaced));
+    let Input { desired, memory, observed, .. } = *input;
+    let known = memory.topic_id.is_some() || memory.creating;
+    let foreign = observed.is_some_and(|seen| match memory.topic_id {
+        Some(_) => loss == Some(Loss::Replaced),
+        None => !came_of_it(desired, memory, seen),
+    });
     match (foreign, known) {
         (true, _) => Standing::Foreign,
         (false, true) => Standing::Ours,

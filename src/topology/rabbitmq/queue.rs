@@ -207,6 +207,14 @@ fn must_recreate(desired: &DesiredQueue, seen: &ObservedQueue) -> Result<bool, R
     ))
 }
 
+/// Whether a queue of the old shape is the very one that was about to be made anew. `pending`: what was to be bound again;
+/// `own`: what is declared; `bound`: what leads to the queue now. One that was deleted has lost the bindings that are not
+/// declared.
+#[must_use]
+pub fn is_untouched(pending: &[BindingId], own: &BTreeSet<BindingId>, bound: &BTreeSet<BindingId>) -> bool {
+    pending.iter().filter(|binding| !own.contains(*binding)).all(|binding| bound.contains(binding))
+}
+
 /// Whether another queue is in the place of the CR's own, which is gone with its messages.
 #[must_use]
 pub fn is_replaced(input: &QueueInput<'_>) -> bool {

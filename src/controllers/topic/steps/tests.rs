@@ -1,11 +1,10 @@
 use super::*;
 use crate::api::broker::DriftPolicy;
 use crate::api::policy::ManagementPolicy;
-use crate::brokers::kafka::ErrorCode;
 use crate::controllers::topic::remembered;
-use crate::topology::gate::Loss;
-use crate::topology::kafka::{self, DesiredTopic, Gate};
+use crate::topology::kafka;
 
+const CLUSTER: &str = "the cluster";
 const DELETE: Policies = Policies { deletion: DeletionPolicy::Delete, ..PLAIN };
 const NEVER: Policies = Policies { adoption: Adoption::Never, ..PLAIN };
 const PLAIN: Policies = Policies {
@@ -29,7 +28,7 @@ fn plan(
     status: &TopicStatus,
     of: Policies,
 ) -> Plan {
-    let memory = remembered(status);
+    let memory = remembered(status, CLUSTER);
     let input = kafka::Input {
         desired,
         observed,
@@ -62,7 +61,7 @@ fn what_was_refused_is_nobodys_when_others_make_it() {
         let (want, before) = (desired(&["a"]), TopicStatus::default());
         let create = plan(&want, None, &before, policies);
         for code in REFUSED {
-            let mut status = noted(&before, &create, policies);
+            let mut status = noted(&before, &create, policies, CLUSTER);
             assert_eq!(status.pending.as_deref(), Some(CREATE));
             take_back(&before, &mut status, create.steps.first(), &error(code));
             assert_eq!(status, before, "{code}");
@@ -70,7 +69,7 @@ fn what_was_refused_is_nobodys_when_others_make_it() {
             assert!(matches!(gate, Gate::Approval | Gate::Foreign), "{gate:?}");
         }
         for code in UNKNOWN {
-            let mut status = noted(&before, &create, policies);
+            let mut status = noted(&before, &create, policies, CLUSTER);
             take_back(&before, &mut status, create.steps.first(), &error(code));
             assert_eq!(status.pending.as_deref(), Some(CREATE), "{code}");
         }
@@ -105,7 +104,7 @@ fn a_persons_config_is_not_unset_after_a_change_of_it_was_refused() {
     };
     let change = plan(&desired(&["a", "b"]), Some(&theirs), &before, PLAIN);
     let reverted = |code| {
-        let mut status = noted(&before, &change, PLAIN);
+        let mut status = noted(&before, &change, PLAIN, CLUSTER);
         assert_eq!(status.applied_config_keys, ["a", "b"]);
         take_back(&before, &mut status, change.steps.first(), &error(code));
         plan(&desired(&["a"]), Some(&theirs), &status, PLAIN).steps
@@ -118,7 +117,7 @@ fn a_persons_config_is_not_unset_after_a_change_of_it_was_refused() {
         assert_eq!(reverted(code).len(), 1, "{code}");
     }
     // That partitions are refused says nothing of configs that were set before them.
-    let mut status = noted(&before, &change, PLAIN);
+    let mut status = noted(&before, &change, PLAIN, CLUSTER);
     let grow = Step::Grow { from: 3, to: 4 };
     take_back(&before, &mut status, Some(&grow), &error(ErrorCode::InvalidPartitions));
     assert_eq!(status.applied_config_keys, ["a", "b"]);
@@ -135,15 +134,61 @@ fn a_crash_before_a_lost_topic_that_was_made_again_is_written_down_hides_no_loss
     let again = plan(&want, None, &known, PLAIN);
     assert_eq!((again.gate, again.loss), (Gate::Go, Some(Loss::Vanished)));
     // Nothing is written first: the id tells.
-    assert_eq!(noted(&known, &again, PLAIN), known);
+    assert_eq!(noted(&known, &again, PLAIN, CLUSTER), known);
     let ours = plan(&want, Some(&seen("id-2", &["a"])), &known, PLAIN);
     assert_eq!((ours.gate, ours.loss, ours.steps.len()), (Gate::Go, Some(Loss::Replaced), 0));
     let theirs = plan(&want, Some(&seen("id-3", &[])), &known, PLAIN);
     assert_eq!((theirs.gate, theirs.loss), (Gate::Approval, Some(Loss::Replaced)));
     // What deletes its topic, or takes nothing over, has to know its own.
     for policies in [DELETE, NEVER] {
-        let noted = noted(&known, &plan(&want, None, &known, policies), policies);
+        let noted = noted(&known, &plan(&want, None, &known, policies), policies, CLUSTER);
         let ours = plan(&want, Some(&seen("id-2", &["a"])), &noted, policies);
         assert_eq!((ours.gate, ours.loss), (Gate::Go, Some(Loss::Vanished)));
     }
+}
+
+#[test]
+fn a_topic_that_only_a_broker_that_lags_behind_does_not_know_is_not_lost() {
+    let known = TopicStatus { topic_id: Some("id-1".into()), ..TopicStatus::default() };
+    let want = desired(&[]);
+    let create = plan(&want, None, &known, PLAIN);
+    let noted = || {
+        let mut status = known.clone();
+        Lost::of(&want, &remembered(&known, CLUSTER), None).expect("a loss").note(Some(1), &mut status);
+        assert_ne!(status, known);
+        status
+    };
+    let mut status = noted();
+    let there = unless_there(error(ErrorCode::TopicAlreadyExists).into(), &create, &[], &mut status);
+    assert!(matches!(there, Failure::Soon { .. }), "{there}");
+    assert_eq!(status, known);
+    // Any other answer proves nothing.
+    let mut status = noted();
+    let other = unless_there(error(ErrorCode::Timeout).into(), &create, &[], &mut status);
+    assert!(matches!(other, Failure::Kafka(_)), "{other}");
+    assert_eq!(status, noted());
+}
+
+#[test]
+fn a_topic_is_looked_for_again_before_a_loss_is_said_where_nothing_will_make_it() {
+    let known = TopicStatus { topic_id: Some("id-1".into()), ..TopicStatus::default() };
+    let (want, memory) = (desired(&[]), remembered(&known, CLUSTER));
+    let observe = plan(&want, None, &known, Policies { management: ManagementPolicy::Observe, ..PLAIN });
+    let make = plan(&want, None, &known, PLAIN);
+    let missed = |plan, status| is_missed(&want, &memory, None, Some(plan), status);
+    assert!(missed(&observe, &known));
+    assert!(!missed(&make, &known), "the controller will be asked");
+    let mut said = known.clone();
+    Lost::of(&want, &memory, None).expect("a loss").note(Some(1), &mut said);
+    assert!(!missed(&observe, &said));
+    assert!(!is_missed(&want, &memory, Some(&seen("id-1", &[])), Some(&observe), &known));
+}
+
+#[test]
+fn a_creation_that_was_begun_on_one_cluster_claims_nothing_on_another() {
+    let want = desired(&["a"]);
+    let begun =
+        noted(&TopicStatus::default(), &plan(&want, None, &TopicStatus::default(), NEVER), NEVER, CLUSTER);
+    assert!(remembered(&begun, CLUSTER).creating);
+    assert!(!remembered(&begun, "another").creating);
 }

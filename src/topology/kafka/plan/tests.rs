@@ -168,7 +168,7 @@ fn a_topic_that_was_made_again_with_other_numbers_is_a_loss_although_it_cannot_b
     ] {
         let other = ObservedTopic { id: "id-2".into(), ..other };
         assert!(plan(&input(&want, Some(&other), &memory)).is_err());
-        assert_eq!(loss(&memory, Some(&other)), Some(Loss::Replaced));
+        assert_eq!(loss(&want, &memory, Some(&other)), Some(Loss::Replaced));
     }
 }
 
@@ -176,12 +176,36 @@ fn a_topic_that_was_made_again_with_other_numbers_is_a_loss_although_it_cannot_b
 fn a_topic_whose_creation_was_begun_is_ours_when_it_appears() {
     let want = desired(Some(3), &[]);
     let begun = Memory { creating: true, ..Memory::default() };
-    let is = seen(2, &[]);
+    let is = seen(3, &[]);
     let never = Input { adoption: Adoption::Never, ..input(&want, Some(&is), &begun) };
     assert_eq!(plan(&never).unwrap().gate, Gate::Go);
     let again = Memory { creating: true, topic_id: Some("id-0".into()), ..Memory::default() };
     let vanished = plan(&input(&want, Some(&is), &again)).unwrap();
     assert_eq!((vanished.loss, vanished.gate), (Some(Loss::Vanished), Gate::Go));
+}
+
+#[test]
+fn a_topic_that_others_made_after_a_creation_without_an_answer_is_theirs() {
+    let want = DesiredTopic { replication_factor: Some(1), ..desired(Some(3), &[("retention.ms", "1")]) };
+    let as_asked = seen(3, &[("retention.ms", "1")]);
+    let others = [
+        ObservedTopic { partitions: 2, ..as_asked.clone() },
+        ObservedTopic { config: config(&[("retention.ms", "9")]), ..as_asked.clone() },
+        ObservedTopic { config: config(&[]), ..as_asked.clone() },
+    ];
+    let begun = Memory { creating: true, ..Memory::default() };
+    let again = Memory { topic_id: Some("id-0".into()), ..begun.clone() };
+    for adoption in [Adoption::Never, Adoption::IfIdentical] {
+        for memory in [&begun, &again] {
+            let of = |seen| plan(&Input { adoption, ..input(&want, Some(seen), memory) }).unwrap();
+            assert_eq!(of(&as_asked).gate, Gate::Go);
+            for other in &others {
+                let theirs = of(other);
+                assert!(matches!(theirs.gate, Gate::Foreign | Gate::Approval), "{theirs:?}");
+                assert_eq!(theirs.loss, memory.topic_id.as_ref().map(|_| Loss::Replaced));
+            }
+        }
+    }
 }
 
 #[test]
@@ -268,7 +292,7 @@ proptest! {
         };
         let memory = Memory { topic_id, applied_keys: applied, creating: before == Before::BeingMade };
         let asked = Input { adoption, ..input(&want, observed.as_ref(), &memory) };
-        prop_assert_eq!(loss(&memory, observed.as_ref()), match before {
+        prop_assert_eq!(loss(&want, &memory, observed.as_ref()), match before {
             Before::Vanished => Some(Loss::Vanished),
             Before::Replaced => Some(Loss::Replaced),
             _ => None,
@@ -284,7 +308,11 @@ proptest! {
                 return Ok(());
             }
         };
-        let theirs = matches!(before, Before::Foreign | Before::Replaced);
+        let theirs = match before {
+            Before::Foreign | Before::Replaced => true,
+            Before::BeingMade => observed.as_ref().is_some_and(|seen| !came_of_it(&want, &memory, seen)),
+            _ => false,
+        };
         let waits = match adoption {
             Adoption::Never => theirs,
             Adoption::IfIdentical => theirs && !first.steps.is_empty(),

@@ -68,3 +68,21 @@ fn a_stream_is_never_recreated() {
     let cr = queue_cr(json!({"type": "stream", "onImmutableChange": "RecreateIfEmpty"}));
     assert!(DesiredQueue::of(&cr, &[]).unwrap_err().message.contains("a stream is never recreated"));
 }
+
+#[test]
+fn a_queue_that_was_not_touched_before_a_crash_is_told_from_one_that_was_deleted_by_what_is_bound_to_it() {
+    let (own, theirs) = (bound("x", "own"), bound("x", "theirs"));
+    let declared = BTreeSet::from([own.clone()]);
+    let pending = [own.clone(), theirs.clone()];
+    let untouched = |seen: &[&BindingId]| {
+        crate::topology::rabbitmq::queue::is_untouched(
+            &pending,
+            &declared,
+            &seen.iter().map(|&binding| binding.clone()).collect(),
+        )
+    };
+    assert!(untouched(&[&theirs]), "a binding that is declared is made again anyway");
+    assert!(untouched(&[&own, &theirs]));
+    assert!(!untouched(&[&own]));
+    assert!(!untouched(&[]));
+}
