@@ -242,7 +242,7 @@ fn the_queue_services_topology_is_backed_up_and_made_again_on_an_emptied_broker(
         let mut topology = String::new();
         for object in objects_at(w, "07-queue-service", &over_tls()).await {
             if !["Broker", "Consumer"].contains(&kind(&object).as_str()) {
-                topology += &format!("---\n{}\n", serde_json::to_string(&object).expect("JSON"));
+                topology.extend(["---\n", &serde_json::to_string(&object).expect("JSON"), "\n"]);
             }
         }
         std::fs::write(copy.0.join("topology.yaml"), topology).expect("written");
