@@ -2,6 +2,8 @@
 
 use std::error::Error;
 
+use kube::runtime::watcher;
+
 /// What lies beneath an error, outermost first. The outermost words themselves count only where there is nothing beneath:
 /// clients of HTTP name the address there, or that it was a client that failed.
 #[must_use]
@@ -34,6 +36,18 @@ pub fn of_kube(error: &kube::Error) -> String {
     }
 }
 
+/// [`of_kube`], of what ended a watch.
+#[must_use]
+pub fn of_watch(error: &watcher::Error) -> String {
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => of_kube(error),
+        watcher::Error::WatchError(status) => of_kube(&kube::Error::Api(status.clone())),
+        watcher::Error::NoResourceVersion => error.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +76,14 @@ mod tests {
         let error =
             kube::Error::Service(Box::new(of(&["client error (Connect)", "tcp connect error: refused"])));
         assert_eq!(of_kube(&error), "the API server does not answer: tcp connect error: refused");
+    }
+
+    #[test]
+    fn a_watch_that_fails_says_why_and_not_what_it_was_about_to_do() {
+        let away =
+            kube::Error::Service(Box::new(of(&["client error (Connect)", "tcp connect error: refused"])));
+        let said = of_watch(&watcher::Error::InitialListFailed(away));
+        assert_eq!(said, "the API server does not answer: tcp connect error: refused");
     }
 
     #[test]

@@ -63,6 +63,62 @@ fn without_llvm(name: &str) -> Stage {
     stage
 }
 
+/// What `hack/image` asks docker for, in a tree that git calls clean or changed.
+fn image(name: &str, status: &str, arguments: &str) -> (Output, String) {
+    let stage = Stage::new(name);
+    stage.command("docker", "echo \"$*\" >>\"$CALLS\"");
+    stage
+        .command("git", &format!("case $3 in rev-parse) echo 0123abcd ;; status) printf '{status}' ;; esac"));
+    let output = stage.run(&format!("SPILLWAY_IMAGE_TOOL=docker hack/image operator {arguments}"));
+    let calls = fs::read_to_string(stage.0.join("calls")).unwrap_or_default();
+    (output, calls)
+}
+
+#[test]
+fn an_image_of_a_changed_tree_does_not_call_itself_a_commit() {
+    for (name, status, revision) in
+        [("clean", "", "REVISION=0123abcd "), ("changed", "?? src/new.rs", "REVISION=0123abcd-dirty ")]
+    {
+        let (output, calls) = image(name, status, "");
+        assert!(output.status.success() && calls.contains(revision), "{}{calls}", words(&output));
+        assert!(!calls.contains("--platform"), "{calls}");
+    }
+}
+
+#[test]
+fn an_image_for_another_kind_of_machine_is_asked_for_and_a_binary_is_not_taken_for_one() {
+    let (output, calls) = image("arm", "", "--platform linux/arm64");
+    assert!(output.status.success(), "{}", words(&output));
+    assert!(calls.starts_with("build ") && calls.contains(" --platform linux/arm64 "), "{calls}");
+    let (output, calls) = image("both", "", "--platform linux/arm64 --prebuilt /bin/true --out x.tar");
+    assert!(!output.status.success() && calls.is_empty(), "{}{calls}", words(&output));
+}
+
+/// One stage of CI, when so many seconds have passed already.
+fn ci_after(seconds: u32) -> Output {
+    let stage = Stage::new(&format!("ci-{seconds}"));
+    stage.command("cargo", "true");
+    let target = stage.0.display();
+    stage.run(&format!("SECONDS={seconds} CARGO_TARGET_DIR={target} SPILLWAY_CI_ONLY=format bash .ci/run"))
+}
+
+#[test]
+fn a_slow_ci_says_so_at_the_end_and_one_that_is_too_slow_fails() {
+    for (seconds, code, expected) in [
+        (2_000, 0, None),
+        (2_460, 0, Some("!! took 41 min: the aim is 40")),
+        (5_460, 1, Some("!! took 91 min: more than 90, which is a failure")),
+    ] {
+        let output = ci_after(seconds);
+        let said = words(&output);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        match expected {
+            Some(line) => assert!(said.contains(line), "{said}"),
+            None => assert!(!said.contains("!!"), "{said}"),
+        }
+    }
+}
+
 #[test]
 fn coverage_that_cannot_be_measured_is_no_success_and_in_ci_stands_in_the_last_lines() {
     let stage = without_llvm("coverage");

@@ -143,12 +143,12 @@ pub struct DeadLetter {
     pub config: BTreeMap<String, String>,
 }
 
-/// Retry topics, one for each delay.
+/// Retry topics or queues, one for each delay.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Retry {
-    /// The delays, each one a topic `<topic>.retry.<delay>`, such as `[10s, 1m, 10m]`; at most 10.
-    /// A removed delay keeps its topic, which may still hold messages.
+    /// The delays, such as `[10s, 1m, 10m]`; at most 10. Each one is a topic or queue of its own,
+    /// `<name>.retry.<delay>`. That of a removed delay stays: it may still hold messages.
     #[schemars(length(min = 1, max = 10))]
     pub delays: Vec<Duration>,
 }
@@ -203,11 +203,11 @@ pub struct TopicStatus {
     pub retries: Vec<RetryStatus>,
 }
 
-/// One retry topic.
+/// One retry topic or queue.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RetryStatus {
-    /// The topic's name at the broker.
+    /// Its name at the broker.
     pub name: String,
     /// How long a message waits there.
     pub delay: Duration,

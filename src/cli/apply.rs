@@ -29,10 +29,10 @@ const EXAMPLES: &str = "\
 Examples:
   spillway apply -f topology/          shows the plan and asks
   spillway apply -f topology/ --yes    in CI: shows the plan and goes ahead
-  spillway apply -f topology/ --yes -o json | jq '.objects[] | select(.applied == false)'
+  spillway apply -f topology/ --yes -o json | jq '.objects[].error // empty'
   cat topics.yaml broker.yaml | spillway apply -f - --yes
 
-No topic, queue, exchange or binding is ever deleted; a policy of Spillway's own goes
+No topic, queue, exchange or binding is ever deleted; a policy of Spillway's own goes \
 when nothing needs it any more. What is paused or only observed is shown and left as it is.
 Exit code: 0 all else is in step now, 2 the answer was no, 1 error.";
 

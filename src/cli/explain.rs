@@ -24,8 +24,8 @@ Examples:
   spillway explain consumer/tasks --namespace queue-service
   spillway explain consumer/orders -o json | jq .status.decision
 
-What is said is as of the Consumer's status: decisions and conditions are written at once, figures that merely moved once
-a minute. `spillway lag` shows the lag of now.";
+What is said is as of the Consumer's status: decisions and conditions are written at once, figures \
+that merely moved once a minute. `spillway lag` shows the lag of now.";
 
 /// The arguments of `spillway explain`.
 #[derive(clap::Args, Debug)]

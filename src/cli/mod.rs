@@ -125,12 +125,12 @@ fn run_and_tell(args: RunArgs, format: LogFormat) -> Result<ExitCode, CliError> 
     }
 }
 
-/// Runs the verb. The exit code says more than success only for `plan`, `apply`, `status` and `release`.
+/// Runs the verb. The exit code says more than success only for `plan`, `apply`, `import`, `status` and `release`.
 pub fn execute(cli: Cli) -> Result<ExitCode, CliError> {
     match cli.verb {
         Verb::Plan(args) => return plan::execute(&args),
         Verb::Apply(args) => return apply::execute(&args),
-        Verb::Import(args) => import::execute(&args)?,
+        Verb::Import(args) => return import::execute(&args),
         Verb::Status(args) => return status::execute(&args),
         Verb::Lag(args) => lag::execute(&args)?,
         Verb::Explain(args) => explain::execute(&args)?,

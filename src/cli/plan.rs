@@ -15,11 +15,11 @@ pub const PENDING: u8 = 2;
 
 const EXAMPLES: &str = "\
 Examples:
-  spillway plan -f topology/                     Brokers, Secrets and all objects in one folder
-  spillway plan -f topics.yaml -f broker.yaml    or in several files
-  spillway plan -f topology/ -o json | jq '.objects[] | select(.action == \"change\")'
+  spillway plan -f topology/                    Brokers, Secrets and all objects
+  spillway plan -f topics.yaml -f broker.yaml   or in several files
+  spillway plan -f topology/ -o json | jq .summary
   SPILLWAY_SECRET_KAFKA_USER_PASSWORD=… spillway plan -f topology/
-  kubectl get brokers.spillway.dev,topics.spillway.dev -o yaml | spillway plan --secrets /run/secrets -f -
+  kubectl get spillway -o yaml | spillway plan --secrets /run/secrets -f -
 
 What is paused, or differs and is only observed, is shown, and is no change that is pending.
 Exit code: 0 no change is pending, 2 changes are pending, 1 error.";

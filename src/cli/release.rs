@@ -25,13 +25,14 @@ const AGAIN: Duration = Duration::from_millis(500);
 const EXAMPLES: &str = "\
 Examples:
   kubectl -n spillway-system scale deployment spillway --replicas=0
-  spillway release --all               asks, then releases every object in every namespace
+  spillway release --all           asks, then releases all in every namespace
   spillway release --all -n shop --yes
-  spillway release --all --yes -o json | jq '.objects[] | select(.released | not)'
+  spillway release --all --yes -o json | jq '.objects[] | select(.error)'
 
-An object that was deleted before, and only waited for its finalizer, is gone at once; what it stands for stays at the
-broker. Refused while an operator leads that watches the namespace: it would put the finalizers back. One that went
-without letting its Lease go is waited for until the Lease has expired.
+An object that was deleted before, and only waited for its finalizer, is gone at once; what it \
+stands for stays at the broker. Refused while an operator leads that watches the namespace: it would \
+put the finalizers back. One that went without letting its Lease go is waited for \
+until the Lease has expired.
 Exit code: 0 released, 2 the answer was no, 1 error.";
 
 /// The arguments of `spillway release`.

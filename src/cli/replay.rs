@@ -8,7 +8,8 @@ Examples:
   spillway replay < observations.jsonl > decisions.jsonl
   head -1 observations.jsonl | spillway replay | jq .
 
-Each line is a JSON object; a bad one is answered with an error, and the next one counts again.
+Each line is a JSON object; a bad one is answered with an error, and the next one counts \
+again.
 Exit code: 0 the input ended, 1 error.";
 
 /// Answers each line of `input` on `output` until the input ends; see [`crate::scaling::replay`].

@@ -23,13 +23,14 @@ use crate::runtime::{client, lease, shutdown};
 /// What `--help` shows of `spillway run`.
 pub const EXAMPLES: &str = "\
 Examples:
-  spillway run                                   the whole cluster, as the kubeconfig says
+  spillway run                       the whole cluster, as the kubeconfig says
   spillway run --watch-namespace shop --watch-namespace bills
   SPILLWAY_LOG_FORMAT=json spillway run --lease-namespace spillway-system
 
-Every flag is an environment variable, too, and, but for --lease-namespace and --identity, a value of the chart. Of several
-processes with the same Lease one works, and the others stand by. SIGTERM ends it in good order. Exit code: 0 stopped, 1
-error, or the Lease was lost.";
+Every flag is an environment variable, too, and, but for --lease-namespace and --identity, a value of \
+the chart. Of several processes with the same Lease one works, and the others stand by. SIGTERM ends it \
+in good order.
+Exit code: 0 stopped, 1 error, or the Lease was lost.";
 
 /// How old the heartbeat of a loop may be before the process counts as hung.
 const HEARTBEAT: Duration = Duration::from_secs(120);
@@ -52,6 +53,8 @@ pub fn execute(config: RunConfig) -> Result<(), CliError> {
 async fn run(config: RunConfig, aside: &Aside) -> Result<(), CliError> {
     let stop = shutdown::on_signal().map_err(|error| CliError::new("listen for signals", error))?;
     let cluster = cluster().await?;
+    // What says later that the API server does not answer cannot say where it was looked for.
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), api_server = %cluster.cluster_url, "starting");
     let client = client::watching(cluster.clone())
         .map_err(|error| CliError::new("connect to the Kubernetes API server", error))?;
     let health = Health::new(HEARTBEAT);

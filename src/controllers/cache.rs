@@ -14,6 +14,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt::Debug;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use kube::runtime::reflector::store::Writer;
@@ -23,9 +24,11 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
+use super::complaint::Complaint;
 use super::guarded::{Guarded, Unreadable};
 use super::index::{Id, Index};
 use crate::api::FINALIZER;
+use crate::causes::of_watch;
 
 /// What a kind must be to be cached.
 pub trait Cached:
@@ -183,8 +186,15 @@ async fn keep<K: Cached>(
     let mut vanished: HashMap<ObjectRef<K>, Arc<K>> = HashMap::new();
     let mut unread: BTreeSet<String> = BTreeSet::new();
     let mut first = true;
+    let mut complaint = Complaint::default();
     loop {
-        match events.try_next().await {
+        let next = events.try_next().await;
+        // A listing that begins may still fail.
+        let answered = matches!(&next, Ok(Some(event)) if !matches!(event, watcher::Event::Init));
+        if answered && complaint.is_over() {
+            tracing::info!(kind = %K::kind(&()), namespace, "watching again");
+        }
+        match next {
             Ok(Some(event)) => match event {
                 watcher::Event::Init => {
                     let ours = store
@@ -229,7 +239,10 @@ async fn keep<K: Cached>(
             },
             Ok(None) => return,
             Err(error) => {
-                tracing::warn!(kind = %K::kind(&()), %error, "failed to watch; trying again");
+                let error = of_watch(&error);
+                if complaint.is_due(&error, Instant::now()) {
+                    tracing::warn!(kind = %K::kind(&()), namespace, error, "failed to watch; trying again");
+                }
             }
         }
     }

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Secret;
@@ -16,9 +16,11 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::complaint::Complaint;
 use super::context::BrokerKey;
 use super::failure::Failure;
 use crate::api::conditions::Reason;
+use crate::causes::of_watch;
 
 /// How long a first answer about a Secret may take.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
@@ -81,7 +83,11 @@ impl Secrets {
         let (namespace, name) = (namespace.to_owned(), name.to_owned());
         let task = tokio::spawn(async move {
             let mut events = std::pin::pin!(watch_object(api, &name).default_backoff());
+            let mut complaint = Complaint::default();
             while let Some(event) = events.next().await {
+                if event.is_ok() && complaint.is_over() {
+                    tracing::info!(namespace, secret = name, "watching the Secret again");
+                }
                 let next = match event {
                     Ok(Some(secret)) => State::Present(Arc::new(
                         secret
@@ -93,12 +99,20 @@ impl Secrets {
                     )),
                     Ok(None) => State::Missing,
                     Err(error) => {
-                        tracing::warn!(namespace, secret = name, %error, "failed to watch Secret; trying again");
+                        let error = of_watch(&error);
+                        if complaint.is_due(&error, Instant::now()) {
+                            tracing::warn!(
+                                namespace,
+                                secret = name,
+                                error,
+                                "failed to watch Secret; trying again"
+                            );
+                        }
                         // What was read before stays good: a restart of the API server changes no password.
                         if matches!(*sender.borrow(), State::Present(_)) {
                             continue;
                         }
-                        State::Unreadable(error.to_string())
+                        State::Unreadable(error)
                     }
                 };
                 let changed = sender.send_if_modified(|state| {

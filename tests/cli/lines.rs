@@ -202,6 +202,21 @@ fn every_verb_has_examples_in_its_help() {
     walk(&Cli::command(), &[]);
 }
 
+/// clap wraps at the width of the terminal, at 100 at most: what was wrapped by hand before would leave stumps.
+#[test]
+fn help_is_not_wrapped_twice() {
+    fn walk(command: &clap::Command) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        for line in help.lines().filter(|line| !line.is_empty()) {
+            let whole =
+                if line.starts_with("  ") { line.chars().count() <= 80 } else { line.ends_with(['.', ':']) };
+            assert!(whole, "{}: {line}", command.get_name());
+        }
+        command.get_subcommands().for_each(walk);
+    }
+    walk(&Cli::command());
+}
+
 /// What is printed by the verbs that have no table: a script, a protocol of lines, definitions for `kubectl`; and a process.
 const NO_TABLE: [&str; 4] = ["completion", "crds", "replay", "run"];
 
@@ -331,4 +346,20 @@ fn a_completion_knows_every_verb_and_is_a_script_that_its_shell_takes() {
     let output = Command::new("bash").args(["-c", &format!("{script}\n{words}")]).output().expect("bash");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(String::from_utf8_lossy(&output.stdout).trim(), "status");
+}
+
+#[test]
+fn kubectl_is_told_what_may_follow_its_plugin() {
+    let folder = Folder::new();
+    let plugin = folder.path().join("kubectl-spillway");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_spillway"), plugin).expect("a link");
+    let script = spillway(&["completion", "kubectl"]).exits(0).out;
+    let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").expect("a PATH"));
+    for (words, answer) in
+        [(&["sta"][..], "status\n:4\n"), (&["dlq", "s"], "show\n:4\n"), (&["lag", "-o", "w"], "wide\n:4\n")]
+    {
+        let arguments = [&["-c", script.as_str(), "kubectl_complete-spillway"], words].concat();
+        let output = Command::new("bash").args(arguments).env("PATH", &path).output().expect("bash");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), answer, "{words:?}");
+    }
 }

@@ -164,6 +164,28 @@ fn a_virtual_host_that_does_not_exist_is_told() {
 }
 
 #[test]
+fn an_import_that_leaves_out_what_was_asked_for_is_no_success() {
+    let (vhost, folder) = (Vhost::new("left-out"), with_rabbitmq());
+    vhost.queue("work", r#"{"durable": true, "arguments": {"x-queue-type": "quorum"}}"#);
+    // A Broker that asks for a label which no namespace is known to have.
+    let broker = std::fs::read_to_string(folder.path().join("broker.yaml")).expect("a Broker");
+    let asks = "allowedNamespaces: {from: Selector, selector: {matchLabels: {team: shop}}}, rabbitmq: {";
+    folder.write("broker.yaml", &broker.replacen("rabbitmq: {", asks, 1));
+    for format in ["yaml", "json", "table"] {
+        import(&folder, &vhost, &["-o", format])
+            .exits(1)
+            .says("left out Queue work: NamespaceNotAllowed")
+            .says("Imported 0 objects. Left out: ")
+            .says("1 that would not plan empty");
+    }
+    let shop = "---\n{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {team: shop}}}\n";
+    folder.write("shop.yaml", shop);
+    let files = folder.path().join("shop.yaml");
+    let more = ["-f", files.to_str().expect("UTF-8"), "-n", "shop"];
+    import(&folder, &vhost, &more).exits(0).says("Imported 1 object.");
+}
+
+#[test]
 fn what_is_imported_plans_empty_at_once() {
     let (vhost, folder) = (Vhost::new("import"), with_rabbitmq());
     // What Spillway made, by policy.

@@ -14,7 +14,7 @@ use std::process::Command;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use crate::bed::{ExtraKafka, RabbitAddress, World, binary, required, world};
+use crate::bed::{ExtraKafka, RabbitAddress, World, bare_world, binary, required, world};
 use crate::page::{Step, printed, run, steps};
 
 /// A text of the page as it is for the bed.
@@ -80,6 +80,40 @@ fn load_the_shop(folder: &Path, tag: &str) {
         let output = Command::new(program).args(arguments).output().expect("it starts");
         assert!(output.status.success(), "{program}: {}", String::from_utf8_lossy(&output.stderr));
     }
+}
+
+/// What comes before the commands that are run: brokers from public registries, and a chart that another test installs.
+#[test]
+fn the_quick_starts_brokers_and_its_release_are_what_the_api_server_takes() {
+    bare_world(async |w| {
+        let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/quick-start.md"));
+        let page = page.expect("the page");
+        let (before, _) = page.split_once("<!-- run: begin -->").expect("a mark");
+        let brokers = before.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+        let brokers =
+            brokers.expect("a block").replace("namespace: brokers", &format!("namespace: {}", w.namespace));
+        let release = before.lines().skip_while(|line| !line.starts_with("$ helm install ")).take(2);
+        let release =
+            release.map(|line| line.trim_start_matches("$ ").trim_end_matches('\\')).collect::<String>();
+        assert!(release.contains("--set image."), "{release}");
+        let release = release.replace("helm install", "helm template").replace("--create-namespace", "");
+        let version = "--kube-version $(kubectl version -o json | jq -r .serverVersion.gitVersion)";
+        let release = format!("{} {version}", release.replace("spillway-system", &w.namespace));
+        // Both are looked at, and nothing is kept.
+        let take = "kubectl apply --server-side --force-conflicts --validate=strict --dry-run=server -f";
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(&w.namespace);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join("brokers.yaml"), brokers).expect("written");
+        let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/spillway");
+        let out = run(&format!("{take} brokers.yaml"), &folder, &binary());
+        assert_eq!(out.lines().count(), 5, "{out}");
+        let render = release.replace("charts/spillway", chart);
+        let out = run(&format!("{render} > release.yaml && {take} release.yaml"), &folder, &binary());
+        assert!(out.contains("deployment.apps/spillway serverside-applied"), "{out}");
+        let rendered = std::fs::read_to_string(folder.join("release.yaml")).expect("a release");
+        assert!(rendered.contains("spillway:quick-start"), "{rendered}");
+        let _ = std::fs::remove_dir_all(&folder);
+    });
 }
 
 #[test]

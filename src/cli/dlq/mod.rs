@@ -23,12 +23,13 @@ The brokers are asked with the credentials of the Broker objects: whoever asks m
 
 const SHOW_EXAMPLES: &str = "\
 Examples:
-  spillway dlq show topic/orders              the newest ten dead letters of Topic orders
+  spillway dlq show topic/orders              the newest ten of Topic orders
   spillway dlq show queue/payments --limit 3  the oldest three of Queue payments
   spillway dlq show topic/dlq-payment -o json
 
-Nothing is consumed, and no offset is committed. A queue gives its oldest messages and takes them back; that counts as a
-delivery, so it is refused where the queue has a delivery limit. A stream cannot be looked at this way.";
+Nothing is consumed, and no offset is committed. A queue gives its oldest messages and takes them \
+back; that counts as a delivery, so it is refused where the queue has a delivery limit. A \
+stream cannot be looked at this way.";
 
 /// What to do with dead letters.
 #[derive(clap::Subcommand, Debug)]

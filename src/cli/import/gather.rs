@@ -23,6 +23,10 @@ const AT_ONCE: usize = 1_000;
 
 /// Why what goes with whoever uses it is left out: what is exclusive or auto-delete.
 const OF_A_CLIENT: &str = "of a client's own";
+/// Why what was asked for is missing: what the manifest of it would not keep as it is,
+pub const NOT_EMPTY: &str = "that would not plan empty";
+/// and a queue whose node does not answer.
+const UNTOLD: &str = "that RabbitMQ tells only in part";
 
 /// What was found and what was left out.
 #[derive(Default)]
@@ -43,6 +47,12 @@ impl Found {
     /// Counts one that is left out.
     pub fn leave_out(&mut self, why: &'static str) {
         *self.left_out.entry(why).or_default() += 1;
+    }
+
+    /// Whether nothing is missing: what was left out is nobody's loss.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        ![NOT_EMPTY, UNTOLD].iter().any(|why| self.left_out.contains_key(why))
     }
 
     /// Keeps only what `keep` says of kind and name.
@@ -124,7 +134,7 @@ pub async fn rabbitmq(
     for queue in &seen.queues {
         let why = match wanted(args, &queue.name) {
             Err(why) => Some(why),
-            Ok(()) if queue.untold.is_some() => Some("that RabbitMQ tells only in part"),
+            Ok(()) if queue.untold.is_some() => Some(UNTOLD),
             Ok(()) if queue.exclusive || queue.auto_delete => Some(OF_A_CLIENT),
             Ok(()) if !matches!(queue.kind.as_str(), "classic" | "quorum" | "stream") => {
                 Some("of a type that Spillway does not keep")

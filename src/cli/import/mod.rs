@@ -1,7 +1,8 @@
 //! `spillway import`: manifests for what a broker already has.
 //!
 //! What belongs to the broker itself or to a client is left out. What is written plans empty at
-//! once: it is planned before it is written, and what does not is left out, too, and told.
+//! once: it is planned before it is written, and what does not is left out, too, and told. It is
+//! missing then, so the exit code is 1: who keeps the output as a backup must not take it for whole.
 //!
 //! ```text
 //!  broker ──▶ gather ──▶ export (pure) ──▶ plan ──▶ manifests
@@ -17,10 +18,11 @@ mod written;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
 use kube::ResourceExt as _;
 
-use self::gather::Found;
+use self::gather::{Found, NOT_EMPTY};
 use super::CliError;
 use super::offline::entry::Action;
 use super::offline::export::Exporter;
@@ -38,12 +40,13 @@ use crate::topology::access::glob;
 
 const EXAMPLES: &str = "\
 Examples:
-  spillway import --broker broker.yaml > topics.yaml                  one Broker in one file
-  spillway import --broker kafka -f brokers/ --match 'orders.*'       one of several, some of its topics
-  spillway import --broker kafka -f brokers/ --out topology/ --management-policy Manage
-  spillway import --broker broker.yaml -o table                       only what there is
+  spillway import --broker broker.yaml > topics.yaml    one Broker in one file
+  spillway import --broker kafka -f brokers/ --match 'orders.*'
+  spillway import --broker kafka -f brokers/ --out topology/
+  spillway import --broker broker.yaml -o table         only what there is
 
-What is written only observes, unless --management-policy says Manage.";
+What is written only observes, unless --management-policy says Manage.
+Exit code: 0 all that was asked for is written, 1 error, or something is missing.";
 
 /// The arguments of `spillway import`.
 #[derive(clap::Args, Debug)]
@@ -94,7 +97,7 @@ pub enum Management {
 }
 
 /// Runs the verb.
-pub fn execute(args: &Args) -> Result<(), CliError> {
+pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
     let mut input = input::read(&args.files)?;
     // A name in the files comes before a file or folder that happens to be called the same.
     let is_file = !input.names("Broker", &args.broker) && Path::new(&args.broker).exists();
@@ -121,7 +124,7 @@ async fn import(
     links: Links,
     broker: &Declared<Broker>,
     objects: &Objects,
-) -> Result<(), CliError> {
+) -> Result<ExitCode, CliError> {
     let management = match args.management_policy {
         Management::Observe => ManagementPolicy::Observe,
         Management::Manage => ManagementPolicy::Manage,
@@ -135,7 +138,8 @@ async fn import(
     };
     let mut found = found.map_err(|error| CliError(error.message))?;
     check(&mut found, links, broker, objects).await;
-    written::write(args, &found)
+    written::write(args, &found)?;
+    Ok(if found.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Leaves out what does not plan empty. What is left is planned again: a queue whose dead-letter
@@ -172,7 +176,7 @@ async fn check(found: &mut Found, mut links: Links, broker: &Declared<Broker>, o
         }
         for ((kind, _), why) in &bad {
             eprintln!("spillway: left out {kind} {}", show::printable(why));
-            found.leave_out("that would not plan empty");
+            found.leave_out(NOT_EMPTY);
         }
         found.keep(|kind, name| !bad.contains_key(&(kind, name)));
         links = session.into_links();

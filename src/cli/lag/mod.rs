@@ -22,14 +22,15 @@ use read::Reader;
 
 const EXAMPLES: &str = "\
 Examples:
-  spillway lag                          all Consumers of the context's namespace, a line each
-  spillway lag orders                   one Consumer, with a line for each of its partitions
-  spillway lag orders -o wide           its offsets, too
-  spillway lag -A --watch               all namespaces, again every two seconds
+  spillway lag                   all Consumers of the context's namespace
+  spillway lag orders            one Consumer, a line for each of its partitions
+  spillway lag orders -o wide    its offsets, too
+  spillway lag -A --watch        all namespaces, again every two seconds
   spillway lag -A -o json | jq '.[] | select(.seconds > 60)'
 
-The brokers are asked, with the credentials of the Broker objects: whoever asks must be able to read their Secrets and to
-reach the brokers. Where that fails, the line shows what the operator wrote last (SOURCE status), a minute old at most.
+The brokers are asked, with the credentials of the Broker objects: whoever asks must be able to read \
+their Secrets and to reach the brokers. Where that fails, the line shows what the operator wrote last \
+(SOURCE status), a minute old at most.
 Rates take two looks, so the first line comes after one interval.";
 
 /// The arguments of `spillway lag`.

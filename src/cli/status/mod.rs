@@ -24,9 +24,9 @@ Examples:
   spillway status -n shop --lease-namespace spillway-system
   spillway status -A -o json | jq '.objects[] | select(.state == \"DataLost\")'
 
-What is ready and in step is only counted; -o wide lists it, too. The worst comes first. Operators are found by their
-Leases, which carry the label app.kubernetes.io/name=spillway, in all namespaces; who may not list them there says
---lease-namespace.
+What is ready and in step is only counted; -o wide lists it, too. The worst comes first. Operators \
+are found by their Leases, which carry the label app.kubernetes.io/name=spillway, in all namespaces; who \
+may not list them there says --lease-namespace.
 Exit code: 0 all is ready, 2 something is not, or no operator leads, 1 error.";
 
 /// The arguments of `spillway status`.

@@ -177,7 +177,7 @@ impl Metrics {
                 .owned("consumer_target_delay_seconds", "How long a message may wait: scaling.targetDelay"),
             dead_letters: r.owned(
                 "consumer_dead_letters",
-                "Messages ever written to the dead-letter topic or queue that the breaker watches",
+                "Messages ever written to the dead-letter topic or queue that the breaker watches, as its broker counts them: a gauge, as that begins anew when the topic or queue does; ask with delta()",
             ),
             guards: r.owned(
                 "consumer_guard",

@@ -8,7 +8,9 @@ mod systems;
 use std::path::Path;
 use std::process::Command;
 
-use kube::api::DynamicObject;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::Api;
+use kube::api::{DynamicObject, Patch, PatchParams};
 use serde_json::{Value, json};
 use spillway_operator::api::{Binding, Broker, Exchange, Queue, Topic};
 
@@ -23,7 +25,9 @@ pub async fn objects_at(w: &World, folder: &str, rabbitmq: &RabbitAddress) -> Ve
     let output = Command::new("kubectl").args(["kustomize", &folder]).output().expect("kubectl");
     assert!(output.status.success(), "{folder}: {}", String::from_utf8_lossy(&output.stderr));
     let mut objects = documents(&String::from_utf8(output.stdout).expect("UTF-8"));
-    objects.retain(|object| kind(object) != "Namespace");
+    for namespace in objects.extract_if(.., |object| kind(object) == "Namespace") {
+        labelled(w, &namespace).await;
+    }
     for object in &mut objects {
         object.metadata.namespace = None;
         let kind = kind(object);
@@ -35,8 +39,6 @@ pub async fn objects_at(w: &World, folder: &str, rabbitmq: &RabbitAddress) -> Ve
             "Broker" => {
                 spec["rabbitmq"]["managementUrl"] = json!(rabbitmq.management);
                 spec["rabbitmq"]["amqpUrl"] = json!(rabbitmq.amqp);
-                // The world's namespace has none of the labels that it would ask for.
-                spec.as_object_mut().expect("a spec").remove("allowedNamespaces");
             }
             "Consumer" if spec["rabbitmq"].is_object() => {
                 spec["rabbitmq"]["vhost"] = json!(w.vhost);
@@ -69,6 +71,15 @@ pub async fn objects_at(w: &World, folder: &str, rabbitmq: &RabbitAddress) -> Ve
         }
     }
     objects
+}
+
+/// Gives the labels of the folder's namespace, which its Broker may ask for, to the world's.
+async fn labelled(w: &World, namespace: &DynamicObject) {
+    if let Some(labels) = &namespace.metadata.labels {
+        let api: Api<Namespace> = Api::all(w.client.clone());
+        let patch = Patch::Merge(json!({"metadata": {"labels": labels}}));
+        api.patch(&w.namespace, &PatchParams::default(), &patch).await.expect("labels");
+    }
 }
 
 /// What of a template is not the folder's own, and why:

@@ -1,5 +1,6 @@
 //! System 7: a work queue with limits, a virtual host and a user of its own, over TLS; and its backup.
 
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::{System, TWICE, ids, quick, set};
 use crate::bed::{
     Object as _, RabbitAddress, World, bare_world, login_yaml, required, until, until_within, world,
 };
-use crate::examples::{kind, objects_at, set_up};
+use crate::examples::{FOLDER, kind, objects_at, set_up};
 
 /// RabbitMQ over TLS, as the manifests want it.
 fn over_tls() -> RabbitAddress {
@@ -169,67 +170,101 @@ fn the_queue_service_works_over_tls_wakes_grows_refuses_what_is_too_much_and_ope
     });
 }
 
-/// The command line with a folder of manifests, and what it said.
-fn spillway(expected: i32, arguments: &[&str]) -> String {
-    let mut command = Command::new(crate::bed::binary());
-    command.args(arguments).env_remove("KUBECONFIG").env("no_proxy", "*");
-    let output = command.output().expect("spillway");
-    let said = String::from_utf8_lossy(&output.stdout).into_owned();
-    let words = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(expected), "{arguments:?}: {said}{words}");
-    said
+/// The commands of the README's chapter about backups.
+fn commands() -> Vec<String> {
+    let page = std::fs::read_to_string(format!("{FOLDER}/07-queue-service/README.md")).expect("the README");
+    let chapter = page.split("\n## Backup and restore\n").nth(1).expect("a chapter");
+    let block =
+        chapter.split("```console\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a block");
+    let commands = block.lines().filter_map(|line| line.strip_prefix("$ "));
+    commands.filter(|command| !command.starts_with("cd ")).map(str::to_owned).collect()
+}
+
+/// A folder that is removed when the test has passed.
+struct Copy(PathBuf);
+
+impl Drop for Copy {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+}
+
+impl Copy {
+    /// The example's folder `base/`, with the addresses of the bed in its Broker and nothing else changed.
+    fn of_base(w: &World) -> Self {
+        let copy = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-backup", w.namespace));
+        std::fs::create_dir_all(copy.join("base")).expect("a folder");
+        for file in ["namespace.yaml", "broker.yaml"] {
+            let mut text =
+                std::fs::read_to_string(format!("{FOLDER}/07-queue-service/base/{file}")).expect(file);
+            for (theirs, ours) in [
+                ("https://rabbitmq.rabbitmq.svc:15671", over_tls().management),
+                ("amqps://rabbitmq.rabbitmq.svc:5671", over_tls().amqp),
+            ] {
+                assert_eq!(text.contains(theirs), file == "broker.yaml", "{file}: {theirs}");
+                text = text.replace(theirs, &ours);
+            }
+            std::fs::write(copy.join("base").join(file), text).expect("written");
+        }
+        Self(copy)
+    }
+
+    fn file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.0.join(name)).expect(name)
+    }
+
+    /// A command line there, with the Secrets in the environment.
+    fn types(&self, expected: i32, command: &str) {
+        let login = RabbitAddress::of_the_bed();
+        let ca = std::fs::read_to_string(required("SPILLWAY_TEST_RABBITMQ_CA")).expect("a certificate");
+        let output = Command::new("bash")
+            .args(["-c", &format!("spillway() {{ {} \"$@\"; }}; {command}", crate::bed::binary())])
+            .current_dir(&self.0)
+            .env_remove("KUBECONFIG")
+            .env("no_proxy", "*")
+            .env("SPILLWAY_SECRET_RABBITMQ_USERNAME", login.username)
+            .env("SPILLWAY_SECRET_RABBITMQ_PASSWORD", login.password)
+            .env("SPILLWAY_SECRET_RABBITMQ_CA_CA_CRT", ca)
+            .output()
+            .expect("bash");
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(expected), "{command}: {said}");
+    }
 }
 
 #[test]
 fn the_queue_services_topology_is_backed_up_and_made_again_on_an_emptied_broker() {
     bare_world(async |w| {
         set_up(w).await;
-        let bed = RabbitAddress::of_the_bed();
+        let copy = Copy::of_base(w);
         let mut topology = String::new();
-        let mut broker = login_yaml("rabbitmq", &bed.username, &bed.password);
-        for mut object in objects_at(w, "07-queue-service", &bed).await {
-            let into = match kind(&object).as_str() {
-                "Consumer" => continue,
-                "Broker" => {
-                    object.data["spec"]["rabbitmq"].as_object_mut().expect("a Broker").remove("tls");
-                    &mut broker
-                }
-                _ => &mut topology,
-            };
-            for part in ["---\n", &serde_json::to_string(&object).expect("JSON"), "\n"] {
-                into.push_str(part);
+        for object in objects_at(w, "07-queue-service", &over_tls()).await {
+            if !["Broker", "Consumer"].contains(&kind(&object).as_str()) {
+                topology.extend(["---\n", &serde_json::to_string(&object).expect("JSON"), "\n"]);
             }
         }
-        let folder =
-            std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-backup", w.namespace));
-        std::fs::create_dir_all(&folder).expect("a folder");
-        let file = |name: &str| folder.join(name).to_str().expect("UTF-8").to_owned();
-        std::fs::write(file("broker.yaml"), broker).expect("written");
-        std::fs::write(file("topology.yaml"), topology).expect("written");
-        let all = folder.to_str().expect("UTF-8").to_owned();
+        std::fs::write(copy.0.join("topology.yaml"), topology).expect("written");
+        let [import, apply] = <[String; 2]>::try_from(commands()).expect("two commands");
+        let import = import.replace("--vhost production", &format!("--vhost {}", w.vhost));
+        assert!(import.contains(&w.vhost), "{import}");
+        // As the README has it, but for the question.
+        let apply = format!("{} --yes", apply.split(" #").next().unwrap_or_default().trim());
+        let plan = apply.replace("spillway apply", "spillway plan").replace(" --yes", "");
 
-        spillway(0, &["apply", "-f", &all, "--yes"]);
-        let import = [
-            "import",
-            "--broker",
-            &file("broker.yaml"),
-            "--vhost",
-            &w.vhost,
-            "--management-policy",
-            "Manage",
-        ];
-        let backup = spillway(0, &import);
-        std::fs::remove_file(file("topology.yaml")).expect("gone");
-        std::fs::write(file("backup.yaml"), &backup).expect("written");
-        spillway(0, &["plan", "-f", &all]);
+        copy.types(0, &apply.replace("backup.yaml", "topology.yaml"));
+        copy.types(0, &import);
+        let backup = copy.file("backup.yaml");
+        copy.types(0, &plan);
 
         w.mq().await.remove().await;
         w.mq().await.put(&["vhosts", &w.vhost], json!({})).await;
         set_up(w).await;
-        spillway(2, &["plan", "-f", &all]);
-        spillway(0, &["apply", "-f", &all, "--yes"]);
-        spillway(0, &["plan", "-f", &all]);
-        assert_eq!(spillway(0, &import), backup, "what is there now is what was there");
-        let _ = std::fs::remove_dir_all(&folder);
+        copy.types(2, &plan);
+        copy.types(0, &apply);
+        copy.types(0, &plan);
+        copy.types(0, &import);
+        assert_eq!(copy.file("backup.yaml"), backup, "what is there now is what was there");
     });
 }
