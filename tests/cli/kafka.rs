@@ -131,6 +131,24 @@ fn two_objects_for_one_topic_are_a_conflict_and_the_first_owns() {
 }
 
 #[test]
+fn topics_that_kafka_would_not_tell_apart_are_found_in_the_plan() {
+    let name = unique("apart");
+    let (dots, lines) = (format!("{name}.x"), format!("{name}_x"));
+    let _gone = Topics(vec![dots.clone(), lines.clone()]);
+    let folder = Folder::with_kafka();
+    folder.write(
+        "a.yaml",
+        &(topic("first", &format!("name: {dots}")) + &topic("second", &format!("name: {lines}"))),
+    );
+    on("plan", &folder, &[])
+        .exits(1)
+        .says(&format!(
+            "NameCollision: topic {lines:?} collides with {dots:?}, which Topic default/first declared before"
+        ))
+        .says("1 to create, 0 in step, 1 error");
+}
+
+#[test]
 fn guard_rails_hold_without_a_cluster() {
     let name = unique("ruled");
     let folder = Folder::new();

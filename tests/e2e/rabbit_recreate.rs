@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use spillway_operator::api::{Exchange, Queue};
+use spillway_operator::api::{Broker, Exchange, Queue};
 
 use crate::bed::{
-    Fate, Object as _, Operator, Rabbit, RabbitAddress, Request, Site, World, bare_world, meanwhile,
+    Fate, Object as _, Operator, Rabbit, RabbitAddress, Request, Side, Site, World, bare_world, meanwhile,
     never_within, rabbit_yaml, world,
 };
 
@@ -327,5 +327,37 @@ fn a_queue_is_not_made_anew_while_an_exchange_would_go_with_it() {
         mq.unbind("fleeting", "orders", "theirs").await;
         w.ready::<Queue>("orders").await;
         assert_eq!(mq.the_queue("orders").await["arguments"]["x-single-active-consumer"], true);
+    });
+}
+
+#[test]
+fn a_queue_that_was_about_to_be_made_anew_and_may_not_be_is_told_when_it_is_lost() {
+    bare_world(async |w| {
+        let site = Site::new(w).await;
+        let victim = site.start().await;
+        w.rabbit_at(&site.rabbitmq.url(), "").await;
+        w.ready::<Broker>("rabbitmq").await;
+        w.queue("orders", WAS).await;
+        w.ready::<Queue>("orders").await;
+        let mq = w.mq().await;
+        mq.bind("amq.topic", "orders", "theirs.*", json!({})).await;
+        site.cut.arm(&victim, |request| {
+            let deletes = request.side == Side::RabbitMq && request.what.starts_with("DELETE /api/queues/");
+            if deletes { Fate::KillBefore } else { Fate::Pass }
+        });
+        w.queue("orders", IS).await;
+        site.cut.death().await;
+        site.cut.disarm();
+        mq.publish("", "orders", "precious").await;
+        site.start().await;
+        w.condition::<Queue>("orders", "Ready", "False", "NotRecreated").await;
+        w.until("orders", "nothing is under way any more", |queue: &Queue| {
+            queue.status.as_ref().is_some_and(|status| status.pending.is_none())
+        })
+        .await;
+        mq.delete_queue("orders").await;
+        w.annotate::<Queue>("orders", "spillway.dev/reconcile", Some("now")).await;
+        w.condition::<Queue>("orders", "DataLost", "True", "").await;
+        w.ready::<Queue>("orders").await;
     });
 }

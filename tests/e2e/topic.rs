@@ -205,6 +205,34 @@ fn a_name_that_collides_with_another_in_kafkas_metrics_is_told_in_its_own_words(
 }
 
 #[test]
+fn of_topics_that_kafka_would_not_tell_apart_the_first_that_is_declared_is_made() {
+    world(async |w| {
+        w.topic("first", "name: ${PREFIX}shop.orders\npartitions: 1").await;
+        // The API server tells times in seconds.
+        until("a later second", async || {
+            let first: Topic = w.get("first").await;
+            let created = first.metadata.creation_timestamp.expect("a time").0;
+            let later = jiff::Timestamp::now().as_second() > created.as_second();
+            if later { Ok(()) } else { Err("not yet".into()) }
+        })
+        .await;
+        w.topic("second", "name: ${PREFIX}shop_orders\npartitions: 1\ndeadLetter: {}").await;
+        // Both are new to the operator at once.
+        w.broker("").await;
+        w.ready::<Topic>("first").await;
+        let second: Topic = w.condition("second", "Ready", "False", "NameCollision").await;
+        let words = second.message("Ready");
+        assert!(words.contains("which Topic") && words.contains("/first declared before"), "{words}");
+        assert!(w.kafka.topic(&w.name("shop_orders")).await.is_none());
+        assert!(w.api::<Topic>().get_opt("second.dlq").await.expect("an answer").is_none());
+        // One that belongs to the same Topic is found before any of them is made.
+        w.topic("own", "name: ${PREFIX}own.x\npartitions: 1\ndeadLetter: {name: '${PREFIX}own_x'}").await;
+        w.condition::<Topic>("own", "Ready", "False", "NameCollision").await;
+        assert!(w.kafka.topic(&w.name("own.x")).await.is_none());
+    });
+}
+
+#[test]
 fn more_replicas_than_brokers_are_refused_in_the_brokers_own_words() {
     world(async |w| {
         w.broker("").await;

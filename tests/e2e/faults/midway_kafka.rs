@@ -1,5 +1,8 @@
 //! A creation that ends midway at Kafka: refused, or without an answer. What is remembered then?
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use spillway_operator::api::Topic;
 
 use super::{kafka, topic};
@@ -83,6 +86,34 @@ fn a_creation_of_which_nothing_is_heard_stays_ours() {
         w.delete::<Topic>("orders").await;
         w.until_gone::<Topic>("orders").await;
         w.kafka.until_gone(&w.name("orders")).await;
+    });
+}
+
+#[test]
+fn what_was_never_made_and_others_make_otherwise_stays_with_its_messages_under_delete() {
+    bare_world(async |w| {
+        let site = Site::new(w).await;
+        let victim = site.start().await;
+        kafka(&site).await;
+        let away = Arc::new(AtomicBool::new(true));
+        let (is_away, mut asked) = (away.clone(), 0);
+        site.cut.arm(&victim, move |request| {
+            asked += usize::from(creates(request));
+            // The first one only asks.
+            let cut = creates(request) && asked > 1 && is_away.load(Ordering::Relaxed);
+            if cut { Fate::DropBefore } else { Fate::Pass }
+        });
+        w.topic("orders", "partitions: 2\nadoption: Never\ndeletionPolicy: Delete").await;
+        w.until("orders", "was about to be made", |topic: &Topic| {
+            topic.status.as_ref().is_some_and(|status| status.pending.is_some())
+        })
+        .await;
+        let name = w.name("orders");
+        w.kafka.create(&name, 1, &[]).await;
+        w.kafka.produce(&name, 0, 1).await;
+        away.store(false, Ordering::Relaxed);
+        w.annotate::<Topic>("orders", "spillway.dev/reconcile", Some("now")).await;
+        left_alone(w, "orders").await;
     });
 }
 
