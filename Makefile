@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /usr/bin/env bash
 
-.PHONY: help demo test test-fast test-simulate test-image coverage lint deny generate book image bed bed-down clean-bed bench bench-reaction bench-scaling bench-topology bench-policies
+.PHONY: help demo test test-fast fuzz test-simulate test-image coverage lint deny generate book image bed bed-down clean-bed bench bench-reaction bench-scaling bench-topology bench-policies
 
 help: ## Show what there is
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -15,6 +15,11 @@ test: ## Everything: unit and property tests, then end-to-end tests on a real AP
 
 test-fast: ## What needs no test bed: unit and property tests
 	@hack/test --fast
+
+fuzz: ## 10,000 random objects against one operator, on the test bed (FUZZ=300, FUZZ_SEED=1)
+	@hack/testbed up tools kubernetes kafka rabbitmq
+	@cargo build --quiet --bin spillway --example shop
+	@eval "$$(hack/testbed env)" && FUZZ=$${FUZZ:-10000} cargo test --quiet --test e2e random_objects -- --nocapture
 
 test-simulate: ## Every simulated workload, three seeds each, against the bounds in tests/simulate/bounds.json
 	@cargo test --quiet --profile bench-system -p spillway-simulate

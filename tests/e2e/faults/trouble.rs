@@ -1,5 +1,8 @@
 //! Servers that answer badly for a while: a RabbitMQ that boots, an API server that is overloaded.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -159,6 +162,43 @@ fn what_was_edited_while_the_api_server_was_away_is_done_once_when_it_is_back() 
         assert_eq!(w.kafka.topic(&w.name("orders")).await.expect("a topic").partitions, 2);
         assert_eq!(w.mq().await.bindings("orders").await, ["amq.topic|a"]);
         assert_eq!(times(site, away, "RabbitMq PUT /api/queues/"), 1, "{:?}", site.cut.writes_since(away));
+        assert_eq!(operator.exited(), None);
+    });
+}
+
+#[test]
+fn watches_that_expired_while_the_api_server_was_away_begin_anew_and_miss_nothing() {
+    site(async |site, w| {
+        let operator = site.start().await;
+        kafka(site).await;
+        w.topic("orders", "partitions: 1").await;
+        w.topic("bills", "partitions: 1\ndeletionPolicy: Delete").await;
+        topic(site, "orders").await;
+        topic(site, "bills").await;
+        site.api.close();
+        w.topic("orders", "partitions: 2").await;
+        w.topic("letters", "partitions: 1").await;
+        w.delete::<Topic>("bills").await;
+        // Its store was compacted meanwhile: nobody can go on from where they were.
+        let expired = json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": 410,
+            "reason": "Expired", "message": "too old resource version"});
+        let (told, mut known) = (Arc::new(AtomicUsize::new(0)), BTreeSet::new());
+        let tells = told.clone();
+        site.cut.lastingly(move |request: &Request| {
+            let path = request.what.split('?').next().unwrap_or_default().to_owned();
+            if request.side != Side::Kubernetes || !request.what.contains("watch=true") || !known.insert(path)
+            {
+                return Fate::Pass;
+            }
+            tells.fetch_add(1, Ordering::Relaxed);
+            Fate::Answer(410, vec![("content-type", "application/json".into())], expired.to_string())
+        });
+        site.api.open();
+        topic(site, "orders").await;
+        topic(site, "letters").await;
+        w.until_gone::<Topic>("bills").await;
+        assert_eq!(w.kafka.topic(&w.name("orders")).await.expect("a topic").partitions, 2);
+        assert!(told.load(Ordering::Relaxed) >= 6, "of each kind, one: {told:?}");
         assert_eq!(operator.exited(), None);
     });
 }
