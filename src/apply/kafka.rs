@@ -52,7 +52,7 @@ pub async fn controller_knows(kafka: &KafkaHandle, name: &str, lane: Lane) -> Re
     let topic = new_topic(name, None, None, &BTreeMap::new());
     match kafka.batcher.rehearse_creation(topic, lane).await {
         Err(error) if error.code == ErrorCode::TopicAlreadyExists => Ok(true),
-        Err(error) if error.is_unreachable() => Err(error),
+        Err(error) if error.is_unreachable() || error.is_retriable() => Err(error),
         _ => Ok(false),
     }
 }

@@ -98,101 +98,13 @@ impl TopologyKind for Topic {
     }
 
     async fn work(pass: &Pass<'_, Self>, status: &mut TopicStatus) -> Result<Outcome, Failure> {
-        let uid = pass.object.uid().unwrap_or_default();
-        let desired = DesiredTopic::of(pass.object)?;
-        let companions = wanted::of(pass.object)?;
-        if let Holding::This(id) = pass.inherited()
-            && pass.policies.management == ManagementPolicy::Manage
-        {
-            status.topic_id = Some(id.clone());
+        let said = status.conditions.clone();
+        match converge(pass, status).await {
+            Err(failure) if loss::vanished_since(&said, &status.conditions) => {
+                Err(steps::unless_there(pass, failure, said, status).await)
+            }
+            done => done,
         }
-        let memory = remembered(status, &pass.link.cluster_id);
-        let mut observed = match swept(pass, &desired, &memory).await {
-            Some(observed) => Some(observed),
-            None => apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?,
-        };
-        let mut planned = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
-        while planned.as_ref().is_ok_and(|plan| steps::drift(pass, plan, status)) && steps::may_show(pass) {
-            tokio::time::sleep(steps::LOOK).await;
-            observed = apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?;
-            planned = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
-        }
-        if steps::is_missed(&desired, &memory, observed.as_ref(), planned.as_ref().ok(), status) {
-            tokio::time::sleep(steps::MISSED_FOR).await;
-            observed = apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?;
-            planned = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
-        }
-        let loss = loss::Lost::of(&desired, &memory, observed.as_ref());
-        let unsaid = status.conditions.clone();
-        if let Some(lost) = &loss {
-            lost.note(pass.object.meta().generation, status);
-        }
-        let plan = planned.inspect_err(|_| reconciler::no_plan::<Topic>(status))?;
-        show(&plan, status);
-        if plan.gate == Gate::Observe
-            && let Some(observed) = &observed
-        {
-            status.partitions = Some(observed.partitions);
-            status.replication_factor = Some(observed.replication_factor);
-        }
-        let planned = Planned {
-            gate: plan.gate,
-            what: &format!("topic {:?}", desired.name),
-            words: &status.plan,
-            hash: &plan.hash,
-            exists: observed.is_some(),
-            drift: steps::drift(pass, &plan, status),
-            data_lost: loss.as_ref().map(|lost| lost.verdict(false)),
-        };
-        if let Some(outcome) = gate::hold(pass, &planned)? {
-            return Ok(outcome);
-        }
-        if observed.is_none() {
-            let implied = companions.all.iter().map(wanted::Companion::topic);
-            collision::check(pass, std::iter::once(desired.name.as_str()).chain(implied))?;
-        }
-
-        // Where messages go when they fail comes before where they come from.
-        let all: Vec<_> = companions
-            .all
-            .iter()
-            .map(|c| Wanted { role: c.role, object: Topic::new(&c.metadata_name, c.spec.clone()) })
-            .collect();
-        // One step before which nothing is written is refused or done as a whole.
-        let many = plan.steps.len() > 1 || !all.is_empty();
-        if !plan.steps.is_empty() && (many || steps::notes(pass, &plan)) {
-            let rehearsed = steps::rehearse(pass, &desired.name, &plan.steps, status).await;
-            rehearsed.map_err(|failure| steps::unless_there(failure, &plan, &unsaid, status))?;
-        }
-        let missing = companions::keep(pass, &all).await?;
-        status.dead_letter.clone_from(&companions.dead_letter);
-        status.retries.clone_from(&companions.retries);
-        let shape = match observed {
-            Some(observed) if plan.steps.is_empty() => Shape::of(&observed),
-            observed => steps::carry_out(pass, &desired.name, &plan, observed.as_ref(), status)
-                .await
-                .map_err(|failure| steps::unless_there(failure, &plan, &unsaid, status))?,
-        };
-        reconciler::no_plan::<Topic>(status);
-        settle(status);
-        status.applied_config_keys = plan.applied_keys.iter().cloned().collect();
-        describe(&shape, status);
-        status.owned_since.get_or_insert_with(|| Timestamp::now().to_string());
-        let mut outcome = Outcome::in_step(format!("topic {:?} is as declared", desired.name));
-        outcome.data_lost = loss.map(|lost| lost.verdict(true));
-        if missing.is_empty() {
-            pass.ctx.note(&uid, |notes| notes.looks = 0);
-        } else {
-            let message = format!("waiting for {}", missing.join(", "));
-            outcome.ready = Verdict::new(conditions::READY, false, Reason::CompanionNotReady, message);
-            // One that a person declared is not ours and does not wake its parents.
-            let looks = pass.ctx.note(&uid, |notes| {
-                notes.looks = notes.looks.saturating_add(1);
-                notes.looks
-            });
-            outcome.again = Some(COMPANION_LOOK * (1 << looks.min(6)));
-        }
-        Ok(outcome)
     }
 
     async fn remove(pass: &Pass<'_, Self>) -> Result<deletion::Verdict, Failure> {
@@ -243,6 +155,100 @@ impl TopologyKind for Topic {
     }
 }
 
+/// Looks, plans, takes the steps.
+async fn converge(pass: &Pass<'_, Topic>, status: &mut TopicStatus) -> Result<Outcome, Failure> {
+    let uid = pass.object.uid().unwrap_or_default();
+    let desired = DesiredTopic::of(pass.object)?;
+    let companions = wanted::of(pass.object)?;
+    if let Holding::This(id) = pass.inherited()
+        && pass.policies.management == ManagementPolicy::Manage
+    {
+        status.topic_id = Some(id.clone());
+    }
+    let memory = remembered(status, &pass.link.cluster_id);
+    let mut observed = match swept(pass, &desired, &memory).await {
+        Some(observed) => Some(observed),
+        None => apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?,
+    };
+    let mut planned = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
+    while planned.as_ref().is_ok_and(|plan| steps::drift(pass, plan, status)) && steps::may_show(pass) {
+        tokio::time::sleep(steps::LOOK).await;
+        observed = apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?;
+        planned = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
+    }
+    if steps::is_missed(&desired, &memory, observed.as_ref(), planned.as_ref().ok(), status) {
+        tokio::time::sleep(steps::MISSED_FOR).await;
+        observed = apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?;
+        planned = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
+    }
+    let loss = loss::Lost::of(&desired, &memory, observed.as_ref());
+    if let Some(lost) = &loss {
+        lost.note(pass.object.meta().generation, status);
+    }
+    let plan = planned.inspect_err(|_| reconciler::no_plan::<Topic>(status))?;
+    show(&plan, status);
+    if plan.gate == Gate::Observe
+        && let Some(observed) = &observed
+    {
+        status.partitions = Some(observed.partitions);
+        status.replication_factor = Some(observed.replication_factor);
+    }
+    let planned = Planned {
+        gate: plan.gate,
+        what: &format!("topic {:?}", desired.name),
+        words: &status.plan,
+        hash: &plan.hash,
+        exists: observed.is_some(),
+        drift: steps::drift(pass, &plan, status),
+        data_lost: loss.as_ref().map(|lost| lost.verdict(false)),
+    };
+    if let Some(outcome) = gate::hold(pass, &planned)? {
+        return Ok(outcome);
+    }
+    if observed.is_none() {
+        collision::check(pass, &desired.name, &companions.all)?;
+    }
+
+    // Where messages go when they fail comes before where they come from.
+    let all: Vec<_> = companions
+        .all
+        .iter()
+        .map(|c| Wanted { role: c.role, object: Topic::new(&c.metadata_name, c.spec.clone()) })
+        .collect();
+    // One step before which nothing is written is refused or done as a whole.
+    let many = plan.steps.len() > 1 || !all.is_empty();
+    if !plan.steps.is_empty() && (many || steps::notes(pass, &plan)) {
+        steps::rehearse(pass, &desired.name, &plan.steps, status).await?;
+    }
+    let missing = companions::keep(pass, &all).await?;
+    status.dead_letter.clone_from(&companions.dead_letter);
+    status.retries.clone_from(&companions.retries);
+    let shape = match observed {
+        Some(observed) if plan.steps.is_empty() => Shape::of(&observed),
+        observed => steps::carry_out(pass, &desired.name, &plan, observed.as_ref(), status).await?,
+    };
+    reconciler::no_plan::<Topic>(status);
+    settle(status);
+    status.applied_config_keys = plan.applied_keys.iter().cloned().collect();
+    describe(&shape, status);
+    status.owned_since.get_or_insert_with(|| Timestamp::now().to_string());
+    let mut outcome = Outcome::in_step(format!("topic {:?} is as declared", desired.name));
+    outcome.data_lost = loss.map(|lost| lost.verdict(true));
+    if missing.is_empty() {
+        pass.ctx.note(&uid, |notes| notes.looks = 0);
+    } else {
+        let message = format!("waiting for {}", missing.join(", "));
+        outcome.ready = Verdict::new(conditions::READY, false, Reason::CompanionNotReady, message);
+        // One that a person declared is not ours and does not wake its parents.
+        let looks = pass.ctx.note(&uid, |notes| {
+            notes.looks = notes.looks.saturating_add(1);
+            notes.looks
+        });
+        outcome.again = Some(COMPANION_LOOK * (1 << looks.min(6)));
+    }
+    Ok(outcome)
+}
+
 impl Parent for Topic {
     fn had(&self) -> Vec<String> {
         let status = self.status.iter();
@@ -269,7 +275,8 @@ impl Parent for Topic {
 fn known_id<'a>(topic: &'a Topic, cluster_id: &str, observed: Option<&'a ObservedTopic>) -> Option<&'a str> {
     let status = topic.status.as_ref()?;
     let memory = remembered(status, cluster_id);
-    if memory.creating {
+    let kept = observed.is_some_and(|seen| status.topic_id.as_ref() == Some(&seen.id));
+    if memory.creating && !kept {
         let desired = DesiredTopic::of(topic).ok()?;
         let ours = observed.filter(|seen| kafka::came_of_it(&desired, &memory, seen));
         return ours.map(|observed| observed.id.as_str());

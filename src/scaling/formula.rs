@@ -6,7 +6,7 @@
 
 use super::config::Config;
 use super::decision::Bound;
-use super::estimate::arrival::Arrival;
+use super::estimate::arrival::{Arrival, SLOW};
 use super::estimate::kafka::Group;
 use super::estimate::timing::Timing;
 use super::guards::partitions::patience;
@@ -74,6 +74,8 @@ impl Demand {
     /// Of a group, for consumers that do `each` messages/s; `coming` messages will wait in addition until more
     /// replicas could help.
     pub fn of_group(group: &Group, arrival: &Arrival, coming: f64, each: f64, config: &Config) -> Self {
+        /// Messages in half a minute that are no burst, however long each takes.
+        const FEW: f64 = 4.0;
         let (mut drain, mut excess, mut count, mut worst) = (0.0, 0.0, 0.0, 0.0f64);
         // A burst on one partition is more than its consumer can do for a while, and no reason for air on all of them.
         let mut burst = 0.0;
@@ -87,7 +89,11 @@ impl Demand {
                 worst = worst.max((rate + part.backlog / config.target_delay).min(each));
             }
             drain += (part.backlog / config.target_delay).min((each - calm * rate).max(0.0));
-            *(if part.hot { &mut excess } else { &mut burst }) += (rate - each).max(0.0);
+            if part.hot {
+                excess += (rate - each).max(0.0);
+            } else {
+                burst += (rate - each - FEW / SLOW).max(0.0);
+            }
         }
         let total = arrival.ordinary() - excess + drain;
         Self {

@@ -143,8 +143,7 @@ impl State {
         let (config, spec, limits) = (scene.config, scene.spec, &plan.limits);
         let known = scene.signals.data != Data::Missing;
         // What waits to be tried again comes back to the group.
-        let retries = scene.seen.retry.is_some_and(|retry| retry.lag.is_some_and(|lag| lag > 0));
-        let work = known && (work(scene) || retries);
+        let work = known && (work(scene) || retries(scene));
         let floor = if spec == 0 && limits.min == 0 && !work { 0 } else { limits.min.max(1) };
         let mut choice = Choice { replicas: spec, next_check: config.poll_interval };
         let mut wanted =
@@ -385,13 +384,20 @@ fn work(scene: &Scene<'_>) -> bool {
     scene.signals.lagging || scene.signals.arrived > 0.0 && !elsewhere
 }
 
+/// Whether something waits to be tried again.
+fn retries(scene: &Scene<'_>) -> bool {
+    scene.seen.retry.is_some_and(|retry| retry.lag.is_some_and(|lag| lag > 0))
+}
+
 /// Everything else that holds.
 fn bounds(scene: &Scene<'_>, plan: &Plan, floor: u32, known: bool, choice: &Choice, verdict: &mut Verdict) {
     let limits = &plan.limits;
     if verdict.to_zero {
         verdict.bounds.push(Bound::Idle);
     } else if known {
-        verdict.bounds.push(plan.need.by.unwrap_or(Bound::Idle));
+        let only_retries = retries(scene) && !work(scene);
+        let by = if only_retries { Some(Bound::Lag) } else { plan.need.by };
+        verdict.bounds.push(by.unwrap_or(Bound::Idle));
         if plan.need.replicas > scene.fleet.capacity(limits.ceiling) + 1e-6 {
             verdict.bounds.extend(limits.by);
         }

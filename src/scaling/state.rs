@@ -68,6 +68,9 @@ pub(super) struct Sizing {
     pub known_at: Option<f64>,
     #[serde(default)]
     pub whole_at: Option<f64>,
+    /// Seconds between the last two of those times.
+    #[serde(default)]
+    pub whole_gap: Option<f64>,
     /// Since when there has been nothing to do at all.
     pub idle_since: Option<f64>,
     /// Since when there has been no backlog.

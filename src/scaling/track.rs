@@ -102,9 +102,12 @@ impl State {
         if signals.data == Data::Full {
             /// Seconds, and polls, without a look after which what was needed meanwhile was not seen.
             const UNSEEN: (f64, f64) = (10.0, 3.0);
-            // What was needed meanwhile is not known, and neither is it right after.
+            // What was needed meanwhile is not known, and neither is it right after. Looks that are always that far apart are
+            // how it is looked at here.
             let gap = self.sizing.whole_at.map_or(f64::INFINITY, |at| seen.now - at);
-            if gap > dt || gap > UNSEEN.0.max(UNSEEN.1 * config.poll_interval) {
+            let usual = self.sizing.whole_gap.replace(gap).filter(|usual| usual.is_finite());
+            let unusual = usual.is_none_or(|usual| gap > 2.0 * usual);
+            if gap > dt || unusual && gap > UNSEEN.0.max(UNSEEN.1 * config.poll_interval) {
                 self.no_down_before(seen.now + gap.min(config.stabilization));
             }
             self.sizing.whole_at = Some(seen.now);

@@ -8,7 +8,6 @@ use crate::api::conditions::Reason;
 use crate::api::policy::{ManagementPolicy, Policies};
 use crate::topology::Rejection;
 use crate::topology::access::{Asked, Asking, namespace_allowed, rules_permit};
-use crate::topology::kafka::collision;
 use crate::topology::ownership::{Claim, owner};
 
 /// A broker object: the cluster's id, and what tells it from others there.
@@ -60,36 +59,7 @@ pub fn judge<C>(
             *verdict = Err(Rejection::new(Reason::Conflict, message));
         }
     }
-    refuse_collisions(candidates, links, &mut verdicts);
     verdicts
-}
-
-/// Of topics that Kafka would not tell apart, the first that was declared may be made.
-fn refuse_collisions<C>(
-    candidates: &[Candidate],
-    links: &Links<C>,
-    verdicts: &mut [Result<Policies, Rejection>],
-) {
-    let mut topics: BTreeMap<(&str, String), Vec<(String, Claim)>> = BTreeMap::new();
-    let key = |candidate: &Candidate| {
-        let link = links.get(&candidate.broker).ok().filter(|_| candidate.kind == "Topic")?;
-        Some((link.cluster_id.as_str(), collision::key(&candidate.name)?))
-    };
-    for (candidate, verdict) in candidates.iter().zip(&*verdicts) {
-        let manages = verdict.as_ref().is_ok_and(|policies| policies.management == ManagementPolicy::Manage);
-        if let Some(key) = key(candidate).filter(|_| manages) {
-            topics.entry(key).or_default().push((candidate.name.clone(), candidate.claim.clone()));
-        }
-    }
-    for (candidate, verdict) in candidates.iter().zip(verdicts) {
-        let others = key(candidate).and_then(|key| topics.get(&key));
-        if let Some(others) = others
-            && verdict.as_ref().is_ok_and(|policies| policies.management == ManagementPolicy::Manage)
-            && let Err(refused) = collision::with_others(&candidate.name, &candidate.claim, others)
-        {
-            *verdict = Err(refused);
-        }
-    }
 }
 
 fn identity<'a, C>(candidate: &'a Candidate, links: &'a Links<C>) -> Option<Identity<'a>> {
@@ -217,19 +187,6 @@ mod tests {
         assert_eq!(reasons(&text, &["x", "y"]), [None, None]);
         let observing = text.replace("name: orders}", "name: orders, managementPolicy: Observe}");
         assert_eq!(reasons(&observing, &["x", "x"]), [None, None]);
-    }
-
-    #[test]
-    fn of_topics_that_kafka_would_not_tell_apart_the_first_is_made() {
-        let named =
-            |name: &str, topic_name: &str| topic("kafka", name, "k", &format!(", name: {topic_name}"));
-        let text = broker("k", "")
-            + &named("a", "shop.orders")
-            + &named("b", "shop_orders")
-            + &named("c", "shop-orders");
-        assert_eq!(reasons(&text, &["x"]), [None, Some(Reason::NameCollision), None]);
-        let observing = text.replace("name: shop_orders}", "name: shop_orders, managementPolicy: Observe}");
-        assert_eq!(reasons(&observing, &["x"]), [None, None, None]);
     }
 
     #[test]

@@ -17,7 +17,8 @@ use super::topics;
 use crate::api::conditions::Reason;
 use crate::api::policy::{ManagementPolicy, Policies};
 use crate::topology::Rejection;
-use crate::topology::kafka::Step;
+use crate::topology::kafka::{Step, collision};
+use crate::topology::ownership::Claim;
 
 /// Objects that are looked at or changed at once. The clients put single calls together into
 /// requests of a few hundred: what is asked at once goes out at once.
@@ -101,9 +102,42 @@ impl<'a> Session<'a> {
             .await;
         progress.end();
         entries.sort_by_key(|(place, _)| *place);
-        let mut entries = without_orphans(entries.into_iter().map(|(_, entry)| entry).collect());
+        let mut entries: Vec<Entry> = entries.into_iter().map(|(_, entry)| entry).collect();
+        self.refuse_collisions(&mut entries);
+        let mut entries = without_orphans(entries);
         self.rehearse(&mut entries).await;
         entries
+    }
+
+    /// Of topics that Kafka would not tell apart and that are to be made, the first that is declared may be; and none that
+    /// implies one that may not.
+    fn refuse_collisions(&self, entries: &mut [Entry]) {
+        let creates = |entry: &Entry| entry.candidate.kind == "Topic" && entry.action() == Action::Create;
+        let key = |entry: &Entry| {
+            let link = self.links.get(&entry.candidate.broker).ok()?;
+            Some((link.cluster_id.clone(), collision::key(&entry.candidate.name)?))
+        };
+        let mut topics: BTreeMap<(String, String), Vec<(String, Claim)>> = BTreeMap::new();
+        for entry in entries.iter().filter(|entry| creates(entry)) {
+            if let Some(key) = key(entry) {
+                let Candidate { name, claim, .. } = &entry.candidate;
+                topics.entry(key).or_default().push((name.clone(), claim.clone()));
+            }
+        }
+        let mut refused = BTreeMap::new();
+        for (place, entry) in entries.iter().enumerate().filter(|(_, entry)| creates(entry)) {
+            let others = key(entry).and_then(|key| topics.get(&key));
+            let Candidate { name, claim, parents, .. } = &entry.candidate;
+            if let Some(Err(why)) = others.map(|others| collision::with_others(name, claim, others)) {
+                refused.extend(parents.iter().map(|parent| (*parent, why.clone())));
+                refused.insert(place, why);
+            }
+        }
+        for (place, why) in refused {
+            if creates(&entries[place]) {
+                entries[place].outcome = Err(why);
+            }
+        }
     }
 
     /// What a broker would refuse is found before the first write.

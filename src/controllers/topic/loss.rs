@@ -63,6 +63,15 @@ impl Lost {
     }
 }
 
+/// Whether conditions say that a topic vanished, and those before them did not.
+#[must_use]
+pub fn vanished_since(before: &[Condition], after: &[Condition]) -> bool {
+    conditions::data_lost(after).is_some_and(|lost| {
+        let same = conditions::data_lost(before).is_some_and(|was| was.message == lost.message);
+        !same && lost.reason == Reason::Vanished.as_str()
+    })
+}
+
 fn says(conditions: &[Condition], id: &str) -> bool {
     conditions::data_lost(conditions).is_some_and(|lost| lost.message.contains(id))
 }

@@ -20,7 +20,7 @@ use crate::brokers::kafka::{ErrorCode, KafkaError};
 use crate::controllers::failure::Failure;
 use crate::controllers::reconciler::{Pass, TopologyKind as _, last_written};
 use crate::controllers::{broker, gate, status};
-use crate::topology::kafka::{DesiredTopic, Gate, Loss, Memory, ObservedTopic, Plan, Step};
+use crate::topology::kafka::{DesiredTopic, Gate, Memory, ObservedTopic, Plan, Step};
 
 /// How long a config that was acknowledged may take to show: the controller answers, and another broker may be asked next.
 const SHOWS_WITHIN: Duration = Duration::from_secs(2);
@@ -59,18 +59,36 @@ pub fn is_missed(
         && Lost::of(desired, memory, observed).is_some_and(unsaid)
 }
 
-/// A failure; where it proves that the topic never vanished, that is taken back. `unsaid`: the conditions before it was said.
-pub fn unless_there(
+/// What became of a pass that said for the first time that the topic vanished, and failed: unless another look confirms it,
+/// that is taken back. `said`: the conditions before.
+pub async fn unless_there(
+    pass: &Pass<'_, Topic>,
     failure: Failure,
-    plan: &Plan,
-    unsaid: &[Condition],
+    said: Vec<Condition>,
     status: &mut TopicStatus,
 ) -> Failure {
+    let exists = matches!(&failure, Failure::Kafka(error) if error.code == ErrorCode::TopicAlreadyExists);
+    let gone = !exists && {
+        tokio::time::sleep(MISSED_FOR).await;
+        let looked = async {
+            apply::observe(pass.link.kafka()?, pass.object.topic_name(), pass.lane)
+                .await
+                .map_err(Failure::from)
+        };
+        matches!(looked.await, Ok(None))
+    };
+    second_look(failure, gone, said, status)
+}
+
+/// What a second look makes of it.
+fn second_look(failure: Failure, gone: bool, said: Vec<Condition>, status: &mut TopicStatus) -> Failure {
+    if gone {
+        return failure;
+    }
+    // Whatever is there now, the next pass says it.
+    status.conditions = said;
     match failure {
-        Failure::Kafka(error)
-            if error.code == ErrorCode::TopicAlreadyExists && plan.loss == Some(Loss::Vanished) =>
-        {
-            status.conditions = unsaid.to_vec();
+        Failure::Kafka(error) if error.code == ErrorCode::TopicAlreadyExists => {
             let message =
                 format!("a broker that lags behind was asked for the topic; looking again: {error}");
             Failure::Soon { reason: Reason::Progressing, message, after: MISSED_FOR }

@@ -20,6 +20,8 @@ const HELD: f64 = 60.0;
 const HOT: f64 = 30.0;
 /// Messages that must have come meanwhile: fewer are chance.
 const SEVERAL: f64 = 4.0;
+/// Seconds over which what comes is counted.
+const BATCHES: f64 = 120.0;
 /// A hot partition cools down at this share of what a member does.
 const COOL: f64 = 0.9;
 
@@ -47,13 +49,19 @@ pub(in crate::scaling) fn flag(
             && (part.phantom && part.still_for(now) > phantom_after
                 || ready > 0 && part.still_for(now).min(timing.steady_for(now)) > phantom_after);
         let hot = good.is_some_and(|g| part.slow.cautious() > if part.hot { COOL * g } else { g });
-        // What came with the poll that began it may be a burst, and one message of a long job is no rate.
-        part.above = hot.then(|| part.above.map_or((now, 0.0), |(since, came)| (since, came + part.arrived)));
-        let lasts = |(since, came): (f64, f64)| {
-            now - since >= HOT
-                && (part.hot || good.is_some_and(|good| came >= SEVERAL.max(COOL * good * (now - since))))
+        // What came with the poll that began it may be a burst, and one message of a long job is no rate; and what comes in
+        // batches is one, as long as each finds some of the one before.
+        let goes_on = |(since, _): &(f64, f64)| hot || part.lag > 0.0 && now - since < BATCHES;
+        part.above = match part.above.filter(goes_on) {
+            Some((since, came)) => Some((since, came + part.arrived)),
+            None => hot.then_some((now, 0.0)),
         };
-        part.hot = part.above.is_some_and(lasts);
+        let lasts = |(since, came): (f64, f64)| {
+            now - since >= HOT && good.is_some_and(|good| came >= SEVERAL.max(good * (now - since)))
+        };
+        part.hot = hot && (part.hot || part.above.is_some_and(lasts));
+        // A mean over too long tells nothing of now.
+        part.above = part.above.filter(|(since, _)| now - since < BATCHES);
     }
     stuck(group, config.poll_interval, timing, now, ready);
 }

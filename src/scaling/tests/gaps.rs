@@ -45,6 +45,16 @@ fn what_was_needed_while_nobody_looked_is_not_known_either() {
 }
 
 #[test]
+fn looks_that_are_always_far_apart_lower_what_is_too_much() {
+    let mut world = busy();
+    for _ in 0..80 {
+        world.arrive(20 * 15);
+        world.after(15.0);
+    }
+    assert!(world.spec < 12, "{}", world.spec);
+}
+
+#[test]
 fn a_new_leader_whose_broker_was_away_at_first_lowers_nothing_at_the_first_look() {
     let mut world = busy();
     let learned = world.second().status.learned.rounded();

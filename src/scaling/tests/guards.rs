@@ -720,7 +720,8 @@ fn what_waits_to_be_tried_again_wakes_a_replica() {
     world.config.min_replicas = 0;
     assert_eq!(world.run(1_000, 0).replicas, 0);
     world.edit = |seen| seen.retry = Some(Retry { lag: Some(5) });
-    assert_eq!(world.run(3, 0).replicas, 1);
+    let decision = world.run(3, 0);
+    assert_eq!((decision.replicas, decision.bound), (1, Bound::Lag), "{}", decision.message);
 }
 
 #[test]
@@ -738,6 +739,18 @@ fn a_message_of_a_long_job_or_a_burst_is_no_hot_partition() {
         world.ends[minute % 12] += i64::from(minute % 4 == 0);
         (0..60).for_each(|_| never_hot(&world.second()));
     }
+}
+
+#[test]
+fn a_partition_that_gets_too_much_in_batches_is_hot() {
+    let mut world = settled(4, 25);
+    let mut hot = false;
+    for second in 0..400 {
+        // Twice what its consumer does.
+        world.ends[3] += if second % 60 == 0 { 1_200 } else { 0 };
+        hot |= named(&world.run(1, 5), ConditionKind::PartitionBound).is_some();
+    }
+    assert!(hot);
 }
 
 #[test]

@@ -5,7 +5,7 @@
 
 use crate::api::conditions::Reason;
 use crate::topology::Rejection;
-use crate::topology::ownership::{Claim, owner};
+use crate::topology::ownership::Claim;
 
 /// A topic's name in metrics.
 #[must_use]
@@ -37,13 +37,12 @@ pub fn among<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), Rejecti
 }
 
 /// Refuses a topic where another, with which it collides, was declared before it. `others`: the names of other topics of
-/// the cluster, and who claims them.
+/// the cluster, and who claims them. A person's does not take the place of a companion here: it is another topic.
 pub fn with_others(name: &str, own: &Claim, others: &[(String, Claim)]) -> Result<(), Rejection> {
-    let rivals: Vec<_> = others.iter().filter(|(other, _)| collide(name, other)).collect();
-    let mut claims: Vec<_> = rivals.iter().map(|(_, claim)| claim.clone()).collect();
-    claims.push(own.clone());
-    let first = owner(&claims).filter(|first| *first != own);
-    match first.and_then(|first| rivals.iter().find(|(_, claim)| claim == first)) {
+    let age = |claim: &Claim| (claim.created.is_none(), claim.created, claim.uid.clone());
+    let rivals = others.iter().filter(|(other, _)| collide(name, other));
+    let first = rivals.min_by_key(|(_, claim)| age(claim)).filter(|(_, claim)| age(claim) < age(own));
+    match first {
         Some((other, Claim { kind, namespace, name: cr, .. })) => {
             Err(refusal(name, other, &format!("which {kind} {namespace}/{cr} declared before")))
         }
@@ -104,5 +103,10 @@ mod tests {
         let refused = with_others("a_b", &second, &others(&first, "a.b")).unwrap_err();
         assert!(refused.message.contains("which Topic shop/first declared before"), "{}", refused.message);
         assert!(with_others("a_c", &second, &others(&first, "a.b")).is_ok());
+        // A companion that was made first is first, and one that was never made is last.
+        let companion = Claim { companion: true, ..claim(1, "companion") };
+        assert!(with_others("a_b", &second, &others(&companion, "a.b")).is_err());
+        let unmade = Claim { created: None, ..companion };
+        assert!(with_others("a.b", &unmade, &others(&second, "a_b")).is_err());
     }
 }

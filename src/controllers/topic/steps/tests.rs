@@ -1,7 +1,9 @@
+use super::super::loss::vanished_since;
 use super::*;
 use crate::api::broker::DriftPolicy;
 use crate::api::policy::ManagementPolicy;
 use crate::controllers::topic::remembered;
+use crate::topology::gate::Loss;
 use crate::topology::kafka;
 
 const CLUSTER: &str = "the cluster";
@@ -151,22 +153,22 @@ fn a_crash_before_a_lost_topic_that_was_made_again_is_written_down_hides_no_loss
 fn a_topic_that_only_a_broker_that_lags_behind_does_not_know_is_not_lost() {
     let known = TopicStatus { topic_id: Some("id-1".into()), ..TopicStatus::default() };
     let want = desired(&[]);
-    let create = plan(&want, None, &known, PLAIN);
-    let noted = || {
-        let mut status = known.clone();
-        Lost::of(&want, &remembered(&known, CLUSTER), None).expect("a loss").note(Some(1), &mut status);
-        assert_ne!(status, known);
-        status
+    let mut lost = known.clone();
+    Lost::of(&want, &remembered(&known, CLUSTER), None).expect("a loss").note(Some(1), &mut lost);
+    assert!(vanished_since(&known.conditions, &lost.conditions));
+    assert!(!vanished_since(&lost.conditions, &lost.conditions), "it was said before");
+    let after = |code, gone| {
+        let mut status = lost.clone();
+        let failure = second_look(error(code).into(), gone, known.conditions.clone(), &mut status);
+        (failure, status)
     };
-    let mut status = noted();
-    let there = unless_there(error(ErrorCode::TopicAlreadyExists).into(), &create, &[], &mut status);
-    assert!(matches!(there, Failure::Soon { .. }), "{there}");
-    assert_eq!(status, known);
-    // Any other answer proves nothing.
-    let mut status = noted();
-    let other = unless_there(error(ErrorCode::Timeout).into(), &create, &[], &mut status);
-    assert!(matches!(other, Failure::Kafka(_)), "{other}");
-    assert_eq!(status, noted());
+    let (there, status) = after(ErrorCode::TopicAlreadyExists, false);
+    assert!(matches!(there, Failure::Soon { .. }) && status == known, "{there}");
+    // The controller was away, and a second look found the topic, or nothing.
+    let (failure, status) = after(ErrorCode::NotController, false);
+    assert!(matches!(failure, Failure::Kafka(_)) && status == known, "{failure}");
+    let (failure, status) = after(ErrorCode::Timeout, true);
+    assert!(matches!(failure, Failure::Kafka(_)) && status == lost, "{failure}");
 }
 
 #[test]
