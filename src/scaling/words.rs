@@ -96,8 +96,8 @@ impl Story<'_> {
         if let Some(arrival) = i.arrival {
             /// Messages/s that are none, to a person.
             const HARDLY: f64 = 0.001;
-            if arrival < HARDLY {
-                out.push_str(if arrival > 0.0 { "; hardly anything arrives" } else { "; nothing arrives" });
+            if arrival > 0.0 && arrival < HARDLY {
+                out.push_str("; hardly anything arrives");
             } else {
                 write!(out, "; {} messages/s arrive", Brief(arrival))?;
             }
