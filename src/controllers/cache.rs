@@ -24,11 +24,11 @@ use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
 
-use super::complaint::Complaint;
 use super::guarded::{Guarded, Unreadable};
 use super::index::{Id, Index};
 use crate::api::FINALIZER;
 use crate::causes::of_watch;
+use crate::runtime::complaint::Complaint;
 
 /// What a kind must be to be cached.
 pub trait Cached:

@@ -25,7 +25,6 @@ pub mod broker;
 pub mod cache;
 pub mod claim;
 pub mod companions;
-mod complaint;
 pub mod consumer;
 pub mod context;
 pub mod dependents;

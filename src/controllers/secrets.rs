@@ -16,11 +16,11 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::complaint::Complaint;
 use super::context::BrokerKey;
 use super::failure::Failure;
 use crate::api::conditions::Reason;
 use crate::causes::of_watch;
+use crate::runtime::complaint::Complaint;
 
 /// How long a first answer about a Secret may take.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);

@@ -2,6 +2,7 @@
 
 mod collision;
 pub mod loss;
+mod second_look;
 mod steps;
 
 use std::time::Duration;
@@ -101,7 +102,7 @@ impl TopologyKind for Topic {
         let said = status.conditions.clone();
         match converge(pass, status).await {
             Err(failure) if loss::vanished_since(&said, &status.conditions) => {
-                Err(steps::unless_there(pass, failure, said, status).await)
+                Err(second_look::unless_there(pass, failure, said, status).await)
             }
             done => done,
         }
@@ -120,6 +121,8 @@ impl TopologyKind for Topic {
         let empty_for = pass.ctx.note(&uid, |notes| notes.empty_for());
         // Of a topic that would stay anyway, nobody has to know.
         let missed = observed.is_none()
+            && pass.is_owner()
+            && pass.policies.management == ManagementPolicy::Manage
             && pass.policies.deletion != DeletionPolicy::Retain
             && pass.object.status.as_ref().is_some_and(|status| status.topic_id.is_some())
             && apply::controller_knows(pass.link.kafka()?, &name, pass.lane).await?;
@@ -170,18 +173,22 @@ async fn converge(pass: &Pass<'_, Topic>, status: &mut TopicStatus) -> Result<Ou
         Some(observed) => Some(observed),
         None => apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?,
     };
-    let mut planned = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
-    while planned.as_ref().is_ok_and(|plan| steps::drift(pass, plan, status)) && steps::may_show(pass) {
-        tokio::time::sleep(steps::LOOK).await;
+    let mut looked_twice = false;
+    let (planned, loss) = loop {
+        let planned = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
+        let loss = loss::Lost::of(&desired, &memory, observed.as_ref());
+        let drifts = planned.as_ref().is_ok_and(|plan| steps::drift(pass, plan, status));
+        let again = if drifts && steps::may_show(pass) {
+            steps::LOOK
+        } else if !looked_twice && second_look::is_due(loss.as_ref(), planned.as_ref().ok(), status) {
+            looked_twice = true;
+            second_look::AFTER
+        } else {
+            break (planned, loss);
+        };
+        tokio::time::sleep(again).await;
         observed = apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?;
-        planned = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
-    }
-    if steps::is_missed(&desired, &memory, observed.as_ref(), planned.as_ref().ok(), status) {
-        tokio::time::sleep(steps::MISSED_FOR).await;
-        observed = apply::observe(pass.link.kafka()?, &desired.name, pass.lane).await?;
-        planned = kafka::plan(&input(pass, &desired, observed.as_ref(), &memory));
-    }
-    let loss = loss::Lost::of(&desired, &memory, observed.as_ref());
+    };
     if let Some(lost) = &loss {
         lost.note(pass.object.meta().generation, status);
     }

@@ -8,6 +8,7 @@
 //!
 //! * [`lease`] one leader among the processes, and a fence that closes by itself
 //! * [`client`] clients of the API server
+//! * [`complaint`] what is said of a failure that repeats
 //! * [`aside`] a thread of its own for the Lease
 //! * [`http`] `/healthz`, `/readyz`, `/metrics`
 //! * [`metrics`] every metric there is
@@ -16,6 +17,7 @@
 
 pub mod aside;
 pub mod client;
+pub mod complaint;
 pub mod http;
 pub mod lease;
 pub mod metrics;

@@ -29,6 +29,12 @@ impl Lost {
         Some(Self { loss, name: desired.name.clone(), id: memory.topic_id.clone().unwrap_or_default() })
     }
 
+    /// Nothing was seen in its place.
+    #[must_use]
+    pub fn vanished(&self) -> bool {
+        self.loss == Loss::Vanished
+    }
+
     /// What to say of it. `made`: the topic is there again.
     #[must_use]
     pub fn verdict(&self, made: bool) -> Verdict {

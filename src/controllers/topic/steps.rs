@@ -7,20 +7,18 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{Resource as _, ResourceExt as _};
 
-use super::loss::Lost;
 use super::{CREATE, settle, words};
 use crate::api::conditions::Reason;
 use crate::api::policy::{Adoption, DeletionPolicy, Policies};
 use crate::api::{Topic, TopicStatus};
 use crate::apply::kafka::{self as apply, Shape};
-use crate::brokers::kafka::{ErrorCode, KafkaError};
+use crate::brokers::kafka::KafkaError;
 use crate::controllers::failure::Failure;
 use crate::controllers::reconciler::{Pass, TopologyKind as _, last_written};
 use crate::controllers::{broker, gate, status};
-use crate::topology::kafka::{DesiredTopic, Gate, Memory, ObservedTopic, Plan, Step};
+use crate::topology::kafka::{ObservedTopic, Plan, Step};
 
 /// How long a config that was acknowledged may take to show: the controller answers, and another broker may be asked next.
 const SHOWS_WITHIN: Duration = Duration::from_secs(2);
@@ -38,62 +36,6 @@ fn configures(pass: &Pass<'_, Topic>, step: &Step) {
     if matches!(step, Step::Configure { .. }) {
         pass.ctx
             .note(&pass.object.uid().unwrap_or_default(), |notes| notes.configured = Some(Instant::now()));
-    }
-}
-
-/// How long after the first look a topic that nothing would make again is looked for once more.
-pub const MISSED_FOR: Duration = Duration::from_secs(1);
-
-/// Whether a topic is missed for the first time, and nothing is going to be asked of the controller: a broker that lags
-/// behind it does not know a topic that was just made.
-pub fn is_missed(
-    desired: &DesiredTopic,
-    memory: &Memory,
-    observed: Option<&ObservedTopic>,
-    plan: Option<&Plan>,
-    status: &TopicStatus,
-) -> bool {
-    let unsaid = |lost: Lost| !lost.is_said(&status.conditions);
-    observed.is_none()
-        && plan.is_none_or(|plan| plan.gate != Gate::Go)
-        && Lost::of(desired, memory, observed).is_some_and(unsaid)
-}
-
-/// What became of a pass that said for the first time that the topic vanished, and failed: unless another look confirms it,
-/// that is taken back. `said`: the conditions before.
-pub async fn unless_there(
-    pass: &Pass<'_, Topic>,
-    failure: Failure,
-    said: Vec<Condition>,
-    status: &mut TopicStatus,
-) -> Failure {
-    let exists = matches!(&failure, Failure::Kafka(error) if error.code == ErrorCode::TopicAlreadyExists);
-    let gone = !exists && {
-        tokio::time::sleep(MISSED_FOR).await;
-        let looked = async {
-            apply::observe(pass.link.kafka()?, pass.object.topic_name(), pass.lane)
-                .await
-                .map_err(Failure::from)
-        };
-        matches!(looked.await, Ok(None))
-    };
-    second_look(failure, gone, said, status)
-}
-
-/// What a second look makes of it.
-fn second_look(failure: Failure, gone: bool, said: Vec<Condition>, status: &mut TopicStatus) -> Failure {
-    if gone {
-        return failure;
-    }
-    // Whatever is there now, the next pass says it.
-    status.conditions = said;
-    match failure {
-        Failure::Kafka(error) if error.code == ErrorCode::TopicAlreadyExists => {
-            let message =
-                format!("a broker that lags behind was asked for the topic; looking again: {error}");
-            Failure::Soon { reason: Reason::Progressing, message, after: MISSED_FOR }
-        }
-        other => other,
     }
 }
 

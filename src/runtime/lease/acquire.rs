@@ -15,6 +15,7 @@ use super::decide::{Decision, Observed, Reading};
 use super::hold::RESTORED;
 use super::request::{Failure, bounded, chain};
 use super::{Fence, LeaseError, LeaseSettings, record};
+use crate::runtime::complaint::Complaint;
 
 /// A Lease that bears our name, and the fence that came with it.
 pub(super) struct Won {
@@ -58,7 +59,7 @@ struct Candidate<'a> {
     /// When to look for ourselves if nothing is heard until then.
     next_look: Reading,
     answered: bool,
-    said: String,
+    complaint: Complaint,
 }
 
 impl<'a> Candidate<'a> {
@@ -71,7 +72,7 @@ impl<'a> Candidate<'a> {
             current: None,
             next_look: Reading::ZERO,
             answered: false,
-            said: String::new(),
+            complaint: Complaint::default(),
         }
     }
 
@@ -162,12 +163,11 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// Logs a failure, unless it is the one that was logged last.
+    /// Logs a failure when it is another one than before, and else once a minute.
     fn complain(&mut self, operation: &str, error: &dyn std::error::Error) {
         let text = chain(error);
-        if self.said != text {
+        if self.complaint.is_due(&text, Instant::now()) {
             tracing::warn!(lease = self.settings.name, "failed to {operation} the Lease: {text}");
-            self.said = text;
         }
     }
 }

@@ -1,10 +1,10 @@
-use super::super::loss::vanished_since;
 use super::*;
 use crate::api::broker::DriftPolicy;
 use crate::api::policy::ManagementPolicy;
+use crate::brokers::kafka::ErrorCode;
 use crate::controllers::topic::remembered;
 use crate::topology::gate::Loss;
-use crate::topology::kafka;
+use crate::topology::kafka::{self, DesiredTopic, Gate};
 
 const CLUSTER: &str = "the cluster";
 const DELETE: Policies = Policies { deletion: DeletionPolicy::Delete, ..PLAIN };
@@ -147,43 +147,6 @@ fn a_crash_before_a_lost_topic_that_was_made_again_is_written_down_hides_no_loss
         let ours = plan(&want, Some(&seen("id-2", &["a"])), &noted, policies);
         assert_eq!((ours.gate, ours.loss), (Gate::Go, Some(Loss::Vanished)));
     }
-}
-
-#[test]
-fn a_topic_that_only_a_broker_that_lags_behind_does_not_know_is_not_lost() {
-    let known = TopicStatus { topic_id: Some("id-1".into()), ..TopicStatus::default() };
-    let want = desired(&[]);
-    let mut lost = known.clone();
-    Lost::of(&want, &remembered(&known, CLUSTER), None).expect("a loss").note(Some(1), &mut lost);
-    assert!(vanished_since(&known.conditions, &lost.conditions));
-    assert!(!vanished_since(&lost.conditions, &lost.conditions), "it was said before");
-    let after = |code, gone| {
-        let mut status = lost.clone();
-        let failure = second_look(error(code).into(), gone, known.conditions.clone(), &mut status);
-        (failure, status)
-    };
-    let (there, status) = after(ErrorCode::TopicAlreadyExists, false);
-    assert!(matches!(there, Failure::Soon { .. }) && status == known, "{there}");
-    // The controller was away, and a second look found the topic, or nothing.
-    let (failure, status) = after(ErrorCode::NotController, false);
-    assert!(matches!(failure, Failure::Kafka(_)) && status == known, "{failure}");
-    let (failure, status) = after(ErrorCode::Timeout, true);
-    assert!(matches!(failure, Failure::Kafka(_)) && status == lost, "{failure}");
-}
-
-#[test]
-fn a_topic_is_looked_for_again_before_a_loss_is_said_where_nothing_will_make_it() {
-    let known = TopicStatus { topic_id: Some("id-1".into()), ..TopicStatus::default() };
-    let (want, memory) = (desired(&[]), remembered(&known, CLUSTER));
-    let observe = plan(&want, None, &known, Policies { management: ManagementPolicy::Observe, ..PLAIN });
-    let make = plan(&want, None, &known, PLAIN);
-    let missed = |plan, status| is_missed(&want, &memory, None, Some(plan), status);
-    assert!(missed(&observe, &known));
-    assert!(!missed(&make, &known), "the controller will be asked");
-    let mut said = known.clone();
-    Lost::of(&want, &memory, None).expect("a loss").note(Some(1), &mut said);
-    assert!(!missed(&observe, &said));
-    assert!(!is_missed(&want, &memory, Some(&seen("id-1", &[])), Some(&observe), &known));
 }
 
 #[test]
