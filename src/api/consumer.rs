@@ -278,29 +278,18 @@ pub enum ScalingMode {
 }
 
 /// Going down.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ScaleDown {
-    /// For how long fewer replicas must have been enough. Default 3m.
-    #[serde(default = "stabilization")]
-    pub stabilization: Duration,
-    /// For how long half of the last peak is kept. Default 15m.
-    #[serde(default = "peak_memory")]
-    pub peak_memory: Duration,
-}
-
-const fn stabilization() -> Duration {
-    Duration::from_secs(180)
-}
-
-const fn peak_memory() -> Duration {
-    Duration::from_secs(900)
-}
-
-impl Default for ScaleDown {
-    fn default() -> Self {
-        Self { stabilization: stabilization(), peak_memory: peak_memory() }
-    }
+    /// For how long fewer replicas must have been enough before any go. Default: 3m; where half of them would have been
+    /// enough, and are back within twice targetDelay, twice as long as that takes (learned), but 45s at least, unless
+    /// replicas that went were soon wanted back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stabilization: Option<Duration>,
+    /// For how long half of the last peak is kept; 0s: not at all. Default: for 15m, and only as much of it as a return
+    /// of the peak needs for no message to wait longer than targetDelay: none where replicas are back within that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory: Option<Duration>,
 }
 
 /// Going to zero, and what is no lag.

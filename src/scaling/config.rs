@@ -25,10 +25,10 @@ pub struct Config {
     pub rate_per_replica: Option<f64>,
     /// Consumers in one pod. `None`: learned.
     pub consumers_per_replica: Option<u32>,
-    /// Seconds a lower need must last before replicas go. Default 180.
-    pub stabilization: f64,
-    /// Seconds for which half of a peak is kept. Default 900.
-    pub peak_memory: f64,
+    /// Seconds a lower need must last before replicas go. `None`: as long as keeping them is worth it, 180 at most.
+    pub stabilization: Option<f64>,
+    /// Seconds for which half of a peak is kept. `None`: 900 where the peak's replicas would come back too late, else 0.
+    pub peak_memory: Option<f64>,
     /// Seconds without any work before the last replica goes (`min_replicas` 0). Default 300.
     pub idle_after: f64,
     /// Messages of lag per partition that may be no message at all (transaction markers). Default 1.
@@ -127,8 +127,8 @@ impl Default for Config {
             target_delay: 30.0,
             rate_per_replica: None,
             consumers_per_replica: None,
-            stabilization: 180.0,
-            peak_memory: 900.0,
+            stabilization: None,
+            peak_memory: None,
             idle_after: 300.0,
             lag_tolerance: 1,
             breaker: Breaker { dead_letter: None, max_ratio: 0.2, window: 60.0, min_count: 20 },
@@ -236,8 +236,8 @@ impl TryFrom<RawConfig> for Config {
             target_delay: seconds(s.target_delay, d.target_delay),
             rate_per_replica: s.rate_per_replica.map(|q| q.0),
             consumers_per_replica: s.consumers_per_replica,
-            stabilization: seconds(down.stabilization, d.stabilization),
-            peak_memory: seconds(down.peak_memory, d.peak_memory),
+            stabilization: down.stabilization.map(|v| v.0),
+            peak_memory: down.peak_memory.map(|v| v.0),
             idle_after: seconds(idle.after, d.idle_after),
             lag_tolerance: idle.lag_tolerance.unwrap_or(d.lag_tolerance),
             breaker: Breaker {
@@ -270,8 +270,8 @@ impl From<Config> for RawConfig {
                 rate_per_replica: c.rate_per_replica.map(Quantity),
                 consumers_per_replica: c.consumers_per_replica,
                 scale_down: Some(RawScaleDown {
-                    stabilization: Some(Seconds(c.stabilization)),
-                    peak_memory: Some(Seconds(c.peak_memory)),
+                    stabilization: c.stabilization.map(Seconds),
+                    peak_memory: c.peak_memory.map(Seconds),
                 }),
                 idle: Some(RawIdle {
                     after: Some(Seconds(c.idle_after)),
@@ -317,8 +317,16 @@ impl Config {
                 "consumersPerReplica",
                 "between 1 and 1000",
             ),
-            (in_range(self.stabilization, 0.0, day), "scaleDown.stabilization", "between 0s and 24h"),
-            (in_range(self.peak_memory, 0.0, 7.0 * day), "scaleDown.peakMemory", "between 0s and 168h"),
+            (
+                self.stabilization.is_none_or(|v| in_range(v, 0.0, day)),
+                "scaleDown.stabilization",
+                "between 0s and 24h",
+            ),
+            (
+                self.peak_memory.is_none_or(|v| in_range(v, 0.0, 7.0 * day)),
+                "scaleDown.peakMemory",
+                "between 0s and 168h",
+            ),
             (in_range(self.idle_after, 1.0, 7.0 * day), "idle.after", "between 1s and 168h"),
             (in_range(self.breaker.max_ratio, 1e-4, 1.0), "breaker.maxRatio", "between 0.0001 and 1"),
             (in_range(self.breaker.window, 1.0, day), "breaker.window", "between 1s and 24h"),

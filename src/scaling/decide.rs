@@ -139,6 +139,7 @@ impl State {
             cap: plan.limits.cap,
             cold_start: scene.timing.cold_start(config),
             rebalance: scene.timing.pause(config),
+            stabilization: self.keep(config, scene.timing, scene.now).window(spec, plan.class),
         };
         let bound = verdict.bounds.first().copied().unwrap_or(Bound::Idle);
         let message = Story {

@@ -158,7 +158,7 @@ impl Bound {
                 "replicas that fall behind, who get the old size back; or scaling.scaleDown.stabilization without that"
             }
             Self::Stabilization => {
-                "time: a second look before more, scaling.scaleDown.stabilization of lower need before fewer"
+                "time: a second look before more, scaling.scaleDown.stabilization of lower need (if not set, as long as the message says) before fewer"
             }
             Self::Bootstrap => {
                 "a measured rate: some seconds of work, or scaling.ratePerReplica as a first guess"
@@ -220,6 +220,8 @@ pub struct Inputs {
     pub cold_start: f64,
     /// Seconds for which the group stands still when members change.
     pub rebalance: f64,
+    /// Seconds for which a lower need must last before replicas go.
+    pub stabilization: f64,
 }
 
 /// A guard that is active.

@@ -17,6 +17,7 @@ mod decision;
 mod estimate;
 mod formula;
 mod guards;
+mod keep;
 mod observation;
 mod regret;
 pub mod replay;

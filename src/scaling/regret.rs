@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::config::Config;
 use super::rules::backoff;
+use super::shape::Fleet;
 
 /// Peak memories (of ten minutes at least) for which a lower size must have more room.
 const CAREFUL: f64 = 4.0;
@@ -42,6 +43,17 @@ struct Enough {
     times: u32,
 }
 
+/// More replicas than there were.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Raised {
+    /// The size that was too small.
+    pub failed: u32,
+    pub to: u32,
+    pub arrival: f64,
+    /// Seconds within which this says that the last step down was wrong.
+    pub swing: f64,
+}
+
 impl Regret {
     /// Replicas go.
     pub fn lowered(&mut self, now: f64, from: u32, arrival: f64) {
@@ -49,9 +61,10 @@ impl Regret {
     }
 
     /// More are needed.
-    pub fn raised(&mut self, now: f64, to: u32, arrival: f64, config: &Config) {
+    pub fn raised(&mut self, now: f64, up: Raised, config: &Config, fleet: &Fleet<'_>) {
+        let Raised { failed, to, arrival, swing } = up;
         // Who keeps no peaks still wants no swings.
-        let memory = config.peak_memory.max(WAIT.0);
+        let memory = config.peaks().max(WAIT.0);
         let Some(lowered) = self.lowered.take_if(|l| now - l.at < memory) else {
             return;
         };
@@ -59,13 +72,17 @@ impl Regret {
             // No size is too small for nothing: what is to be done now came otherwise.
             return;
         }
-        self.careful_until = Some(now + CAREFUL * memory);
+        if now - lowered.at < swing {
+            self.careful_until = Some(now + CAREFUL * memory);
+        }
         if arrival > ALIKE.0 * lowered.arrival {
             return;
         }
         let again = |e: &Enough| now - e.until < backoff(WAIT, e.times);
         let times = self.enough.filter(again).map_or(0, |e| e.times + 1);
-        let size = to.min(lowered.from);
+        // Of the sizes between the two, which were not tried, the one in the middle.
+        let middle = fleet.class_of(u32::midpoint(failed.min(lowered.from), lowered.from));
+        let size = middle.max(fleet.class_above(failed, lowered.from)).min(to).min(lowered.from);
         self.enough =
             Some(Enough { size, arrival: lowered.arrival, until: now + backoff(WAIT, times), times });
     }
@@ -93,11 +110,28 @@ impl Regret {
 
 #[cfg(test)]
 mod tests {
+    use super::super::shape::Shape;
     use super::*;
+
+    fn raised(regret: &mut Regret, at: f64, (failed, arrival): (u32, f64), config: &Config) {
+        let shape = Shape::Topics { counts: vec![12], range: false };
+        let fleet = Fleet { shape: &shape, per_replica: 1, foreign: 0 };
+        regret.raised(at, Raised { failed, to: 12, arrival, swing: 900.0 }, config, &fleet);
+    }
+
+    #[test]
+    fn after_a_long_step_that_was_too_far_the_size_between_is_taken_to_do() {
+        for (failed, enough) in [(6, 12), (4, 6), (1, 6), (2, 6)] {
+            let mut regret = Regret::default();
+            regret.lowered(0.0, 12, 450.0);
+            raised(&mut regret, 60.0, (failed, 450.0), &Config::default());
+            assert_eq!(regret.at_least(100.0, 450.0), Some(enough), "{failed}");
+        }
+    }
 
     fn taken_back(regret: &mut Regret, at: f64, arrival: (f64, f64)) {
         regret.lowered(at, 12, arrival.0);
-        regret.raised(at + 60.0, 12, arrival.1, &Config::default());
+        raised(regret, at + 60.0, (6, arrival.1), &Config::default());
     }
 
     #[test]
@@ -116,7 +150,7 @@ mod tests {
         assert_eq!((regret.at_least(100.0, 0.0), regret.careful(100.0)), (None, false));
         regret.lowered(0.0, 12, 450.0);
         regret.interrupt();
-        regret.raised(60.0, 12, 450.0, &Config::default());
+        raised(&mut regret, 60.0, (6, 450.0), &Config::default());
         assert_eq!(regret.at_least(100.0, 450.0), None);
     }
 
@@ -141,10 +175,10 @@ mod tests {
 
     #[test]
     fn who_keeps_no_peaks_is_kept_from_swings_all_the_same() {
-        let config = Config { peak_memory: 0.0, ..Config::default() };
+        let config = Config { peak_memory: Some(0.0), ..Config::default() };
         let mut regret = Regret::default();
         regret.lowered(0.0, 12, 450.0);
-        regret.raised(200.0, 12, 450.0, &config);
+        raised(&mut regret, 200.0, (6, 450.0), &config);
         assert_eq!(regret.at_least(700.0, 450.0), Some(12));
         assert!(regret.careful(2_000.0));
     }
@@ -153,7 +187,7 @@ mod tests {
     fn a_step_down_that_lasted_is_none_to_regret() {
         let mut regret = Regret::default();
         regret.lowered(0.0, 12, 450.0);
-        regret.raised(901.0, 12, 450.0, &Config::default());
+        raised(&mut regret, 901.0, (6, 450.0), &Config::default());
         assert_eq!(regret, Regret { lowered: regret.lowered, ..Regret::default() });
     }
 }

@@ -216,7 +216,7 @@ mod tests {
             (&1.into(), &50.into(), &1.into())
         );
         let inputs: Vec<_> = answer["inputs"].as_object().unwrap().keys().cloned().collect();
-        assert_eq!(inputs.len(), 10);
+        assert_eq!(inputs.len(), 11);
     }
 
     #[test]

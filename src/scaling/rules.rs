@@ -92,9 +92,9 @@ pub(super) fn to_hold(largest: f64, mean: f64, regret: bool) -> f64 {
     largest * unrest.clamp(DOWN_MARGIN.0, DOWN_MARGIN.1)
 }
 
-/// The next count on the way down from `spec` to the class `lower`: at most halving, not below half the peak.
-pub(super) fn down(spec: u32, lower: u32, peak: u32, limits: &Limits, fleet: &Fleet<'_>) -> u32 {
-    let next = lower.max(spec.div_ceil(2)).max(peak.div_ceil(2)).max(limits.min).max(1);
+/// The next count on the way down from `spec` to the class that does `lower`.
+pub(super) fn down(spec: u32, lower: u32, limits: &Limits, fleet: &Fleet<'_>) -> u32 {
+    let next = lower.max(limits.min).max(1);
     if next >= spec { spec } else { fleet.class_of(next).max(limits.min).max(1) }
 }
 

@@ -7,6 +7,7 @@ use super::estimate::arrival::SLOW;
 use super::formula::{Demand, Need, backlog};
 use super::guards::probe::{Doubt, Outcome};
 use super::guards::{Scene, Verdict};
+use super::regret::Raised;
 use super::rules::{Limits, Ups, Wait, down, to_hold, up, worth_waiting};
 use super::state::State;
 
@@ -103,9 +104,9 @@ impl State {
         let mean_need = self.sizing.mean.mean();
         if scene.signals.data != Data::Missing {
             let peak = if low_need > 0.0 { fleet.size(low_need, limits.ceiling, config.over()) } else { 0 };
-            self.sizing.needs.push(now, low_need, config.stabilization);
-            self.sizing.mean.add(low_need, scene.dt, config.stabilization.max(1.0));
-            self.sizing.peaks.push(now, f64::from(peak), config.peak_memory);
+            self.sizing.needs.push(now, low_need, config.longest_stabilization());
+            self.sizing.mean.add(low_need, scene.dt, config.longest_stabilization().max(1.0));
+            self.sizing.peaks.push(now, f64::from(peak), config.peaks());
         }
         Plan { mu, arrival: self.arrival.told(), waiting, need, class, low_need, mean_need, limits, capacity }
     }
@@ -244,7 +245,7 @@ impl State {
         self.sizing.bootstrapped_at = Some(now);
         // Looked at twice by construction; and no formula supports it yet that would keep it.
         self.sizing.up_wanted = true;
-        self.no_down_before(now + scene.config.stabilization);
+        self.no_down_before(now + scene.config.longest_stabilization());
         scene.fleet.class(2.0 * scene.fleet.capacity(scene.spec), plan.limits.ceiling)
     }
 
@@ -286,7 +287,13 @@ impl State {
                 choice.replicas = count;
                 let now = scene.now;
                 self.guards.probe.reversed(now, config, self.arrival.for_up());
-                self.sizing.regret.raised(now, count, self.arrival.mean(), config);
+                let raised = Raised {
+                    failed: scene.spec,
+                    to: count,
+                    arrival: self.arrival.mean(),
+                    swing: self.keep(config, scene.timing, now).regret,
+                };
+                self.sizing.regret.raised(now, raised, config, &scene.fleet);
             }
             Err(wait) => {
                 self.sizing.rise_awaited = ups.agreed && ups.rising;
@@ -325,27 +332,33 @@ impl State {
             verdict.to_zero = true;
             return;
         }
+        let careful = self.sizing.regret.careful(now);
+        let keep = self.keep(config, scene.timing, now);
         let size = |most: f64| {
             let most = most.max(plan.low_need);
-            let hold = to_hold(most, plan.mean_need, self.sizing.regret.careful(now));
+            let hold = to_hold(most, plan.mean_need, careful);
             if most > 0.0 { scene.fleet.size(hold, plan.limits.ceiling, config.over()) } else { floor.max(1) }
         };
-        let most = self.sizing.needs.max().max(plan.low_need);
-        let lower = size(most);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let peak = self.sizing.peaks.max() as u32;
-        let down_to =
-            |lower: u32| down(spec, lower, peak.min(plan.limits.ceiling), &plan.limits, &scene.fleet);
+        let kept = keep.least(spec, self.sizing.peaks.max().min(f64::from(plan.limits.ceiling)));
+        let down_to = |lower: u32| down(spec, lower.max(kept), &plan.limits, &scene.fleet);
         let least = self.sizing.regret.at_least(now, self.arrival.mean()).unwrap_or(0);
+        let most_of = |seconds: f64| self.sizing.needs.max_since(now - seconds).max(plan.low_need);
+        let window = keep.window(spec, down_to(size(most_of(keep.soon)).max(least)));
+        let most = most_of(window);
+        let lower = size(most);
         let mut next = down_to(lower.max(least));
         if next >= spec && down_to(lower) < spec {
             verdict.bounds.push(Bound::TooFew);
         }
         // A step down is followed by a rest: one that leads further, soon, may be worth more than one now. Known since the
         // last poll, so that what this one brings makes no difference to it: with more that waits, no step comes sooner.
-        let steps = self.sizing.needs.falls(config.stabilization);
-        let steps = steps.map(|(at, most)| (at - now, down_to(size(most).max(least))));
-        let better_later = worth_waiting(spec, next, scene.timing.rest(config), steps);
+        let falls =
+            |seconds: f64| self.sizing.needs.falls(now - seconds, seconds).map(move |fall| (seconds, fall));
+        let steps = falls(keep.soon).chain(falls(keep.slowly)).filter_map(|(seconds, (at, most))| {
+            let count = down_to(size(most).max(least));
+            (keep.window(spec, count) <= seconds).then_some((at - now, count))
+        });
+        let better_later = worth_waiting(spec, next, keep.rest, steps);
         let waits = std::mem::replace(&mut self.sizing.better_later, better_later);
         let mut probing = false;
         // Hands that are full show nothing of a rate, and a size that cannot be carried out, or taken back, nothing at all.

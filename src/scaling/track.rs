@@ -15,7 +15,7 @@ impl State {
         self.timing.target(now, before, target.spec, target.ready);
         if before.is_none() {
             self.started_at = Some(now);
-            self.no_down_before(now + config.stabilization);
+            self.no_down_before(now + config.longest_stabilization());
         }
         let changed = before.filter(|&b| b != target.spec);
         if changed == Some(0) {
@@ -24,8 +24,11 @@ impl State {
         }
         let by_others = self.guards.conflict.saw(now, before, target);
         // Fewer rest for a while; and who asks for more knows what is coming.
-        if changed.is_some_and(|before| target.spec < before || by_others) {
-            self.no_down_before(now + self.timing.rest(config));
+        let rest = self.keep(config, &self.timing, now).rest;
+        if changed.is_some() && by_others {
+            self.no_down_before(now + rest.max(config.longest_stabilization()));
+        } else if changed.is_some_and(|before| target.spec < before) {
+            self.no_down_before(now + rest);
         }
         // New pods have all of a cold start.
         let pending = target.ready.is_some_and(|r| r < target.spec);
@@ -108,7 +111,7 @@ impl State {
             let usual = self.sizing.whole_gap.replace(gap).filter(|usual| usual.is_finite());
             let unusual = usual.is_none_or(|usual| gap > 2.0 * usual);
             if gap > dt || unusual && gap > UNSEEN.0.max(UNSEEN.1 * config.poll_interval) {
-                self.no_down_before(seen.now + gap.min(config.stabilization));
+                self.no_down_before(seen.now + gap.min(config.longest_stabilization()));
             }
             self.sizing.whole_at = Some(seen.now);
         }
@@ -183,7 +186,7 @@ impl State {
         self.group.members.interrupt();
         self.queue.interrupt();
         self.sizing.up_wanted = false;
-        self.no_down_before(now + config.stabilization);
+        self.no_down_before(now + config.longest_stabilization());
     }
 
     pub(super) fn no_down_before(&mut self, at: f64) {

@@ -39,6 +39,9 @@ impl Story<'_> {
             write!(out, "{} → {} replicas: ", self.spec, self.replicas)?;
         }
         out.push_str(self.reason());
+        if self.bound == Bound::Stabilization && self.inputs.class.is_some_and(|class| class < self.spec) {
+            write!(out, " (fewer after {} s of a lower need)", Brief(self.inputs.stabilization.round()))?;
+        }
         self.numbers(out)?;
         match self.retry.map(|retry| retry.lag) {
             Some(Some(lag)) if lag > 0 => write!(out, "; {lag} wait to be tried again")?,

@@ -61,13 +61,23 @@ impl MaxWindow {
     }
 
     pub fn max(&self) -> f64 {
-        self.entries.front().map_or(0.0, |&(_, _, v)| v)
+        self.max_since(f64::NEG_INFINITY)
     }
 
-    /// What [`Self::max`] will be, and from when on, if nothing larger than now comes: one for each time that it falls.
-    pub fn falls(&self, span: f64) -> impl Iterator<Item = (f64, f64)> {
-        let leaves = self.entries.iter().map(move |&(_, last, _)| last + span);
-        leaves.zip(self.entries.iter().skip(1).map(|&(_, _, value)| value))
+    /// The largest value since a moment within the span.
+    pub fn max_since(&self, from: f64) -> f64 {
+        self.since(from).next().map_or(0.0, |&(_, _, v)| v)
+    }
+
+    /// What [`Self::max_since`] will be, and when, if the moment moves with the time and nothing larger than now comes: one
+    /// for each time that it falls. `window`: seconds from the moment to now.
+    pub fn falls(&self, from: f64, window: f64) -> impl Iterator<Item = (f64, f64)> {
+        let leaves = self.since(from).map(move |&(_, last, _)| last + window);
+        leaves.zip(self.since(from).skip(1).map(|&(_, _, value)| value))
+    }
+
+    fn since(&self, from: f64) -> impl Iterator<Item = &(f64, f64, f64)> {
+        self.entries.iter().skip_while(move |&&(_, last, _)| last < from)
     }
 }
 

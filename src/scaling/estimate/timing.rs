@@ -32,6 +32,12 @@ pub(in crate::scaling) struct Timing {
     gaps: Durations,
     cold: Ring,
     pause: Ring,
+    /// From a patch to the end of the rebalance that its last replica made.
+    #[serde(default)]
+    whole: Ring,
+    /// When the scale-up began whose last rebalance has not ended.
+    #[serde(default)]
+    rising: Option<f64>,
     /// The scale-up that is under way.
     pub up: Option<Up>,
     /// Since when members have been changing without all partitions having moved again.
@@ -132,6 +138,14 @@ impl Timing {
         config.rebalance.or(self.learned_pause()).unwrap_or(prior)
     }
 
+    /// Seconds from a patch to the work of all new replicas. Shorter than a cold start and a pause: the first of them join
+    /// while the last ones start.
+    pub fn to_full(&self, config: &Config) -> f64 {
+        let apart = self.cold_start(config) + self.pause(config);
+        let by_hand = config.cold_start.or(config.rebalance).is_some();
+        self.whole.p90().filter(|_| !by_hand).map_or(apart, |whole| whole.min(apart))
+    }
+
     /// What is left until a scale-up works: of the one under way, else of one that would start now.
     pub fn until_more(&self, config: &Config, now: f64) -> f64 {
         let whole = self.cold_start(config) + self.pause(config);
@@ -152,9 +166,10 @@ impl Timing {
         match before {
             Some(before) if spec > before => {
                 let from = self.up.map_or(before, |up| up.from.min(before));
+                self.rising = self.rising.filter(|at| now - at < ABANDONED).or(Some(now));
                 self.up = Some(Up { at: now, from, to: spec, ready_at: None, hindered: false });
             }
-            Some(before) if spec < before => self.up = None,
+            Some(before) if spec < before => (self.up, self.rising) = (None, None),
             _ => {}
         }
         if let (Some(up), Some(ready)) = (&mut self.up, ready)
@@ -162,6 +177,7 @@ impl Timing {
         {
             up.hindered |= ready < up.from;
             up.ready_at = (ready >= up.to).then_some(now);
+            self.rising = self.rising.filter(|_| !up.hindered);
         }
         if self.up.is_some_and(|up| now - up.at > ABANDONED) {
             self.up = None;
@@ -221,14 +237,15 @@ impl Timing {
         // With no lag anywhere nothing shows how long partitions stood still.
         if lagging && ended > since {
             self.pause.push(ended - since);
+            // A later one may come while pods still start.
+            let all_there = self.up.is_none_or(|up| up.ready_at.is_some());
+            if let Some(at) = self.rising.take_if(|_| all_there)
+                && (at..=at + ABANDONED).contains(&since)
+            {
+                self.whole.push(ended - at);
+            }
         }
         (self.shuffle_since, self.members_work_since) = (None, None);
-    }
-
-    /// Seconds from one step down to the next: each moves partitions.
-    pub fn rest(&self, config: &Config) -> f64 {
-        const PAUSES: f64 = 10.0;
-        config.stabilization.max(PAUSES * self.pause(config))
     }
 
     /// Seconds for which replicas and members have been the same and ready.

@@ -92,7 +92,7 @@ impl Memory {
             return Outcome::None;
         }
         let shows = COMMITS * scene.timing.gap() + scene.timing.pause(scene.config);
-        if lasted >= scene.config.stabilization.max(shows) {
+        if lasted >= scene.config.longest_stabilization().max(shows) {
             self.running = None;
             self.held_at = Some(scene.now);
             self.proven = Some((scene.spec, arrival));
@@ -132,7 +132,8 @@ impl Memory {
     /// The size that a failed probe gives back: it did what arrives, and does the little that was left undone meanwhile, too.
     pub fn given_back(&self, now: f64, config: &Config, arrival: f64) -> Option<u32> {
         let (at, size, before) = self.back?;
-        (now - at < config.stabilization && arrival <= AIR * (1.0 + config.over()) * before).then_some(size)
+        (now - at < config.longest_stabilization() && arrival <= AIR * (1.0 + config.over()) * before)
+            .then_some(size)
     }
 
     /// Whether so much arrives as a size was proven with, or less.
@@ -160,7 +161,7 @@ impl Memory {
             Doubt::None => WAIT.1,
         };
         self.running.is_none()
-            && calm_for >= scene.config.stabilization
+            && calm_for >= scene.config.longest_stabilization()
             && unproven_for >= wait
             && self.not_before.is_none_or(|at| scene.now >= at)
     }

@@ -46,12 +46,11 @@ impl Memory {
             let detail = format!("offsets of an empty group are kept for {retention:.0} s");
             verdict.conditions.push(Condition::new(ConditionKind::OffsetsExpiring, detail));
         }
-        let (start, pause) = (scene.timing.cold_start(config), scene.timing.pause(config));
-        if config.target_delay < start + pause {
+        let helps = scene.timing.to_full(config);
+        if config.target_delay < helps {
             let detail = format!(
-                "targetDelay {:.0} s, but a new replica helps after {:.0} s: keep more replicas",
+                "targetDelay {:.0} s, but a new replica helps after {helps:.0} s: keep more replicas",
                 config.target_delay,
-                start + pause
             );
             verdict.conditions.push(Condition::new(ConditionKind::TargetInfeasible, detail));
         }

@@ -54,7 +54,7 @@ impl Rule {
             stabilization: 30.0,
             catch_up: workload.config.target_delay,
             restart: workload.design.pause,
-            scale_down: workload.config.stabilization,
+            scale_down: workload.config.longest_stabilization(),
             ..Self::FLINK
         }
     }

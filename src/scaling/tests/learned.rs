@@ -78,7 +78,7 @@ fn a_rebalance_takes_too_long_by_what_they_took_before() {
 fn the_next_replica_goes_after_ten_rebalances_where_they_are_long() {
     let between = |seconds| {
         let mut world = rebalanced_in(seconds);
-        world.config.peak_memory = 0.0;
+        world.config.peak_memory = Some(0.0);
         let downs: Vec<i32> = (0..3_000)
             .filter(|_| {
                 let before = world.spec;

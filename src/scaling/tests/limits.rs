@@ -50,8 +50,9 @@ fn under_range_the_largest_topic_is_the_cap_and_else_the_sum() {
 }
 
 #[test]
-fn after_a_peak_it_goes_down_by_halves_and_keeps_half_for_a_while() {
+fn after_a_peak_that_would_be_late_if_it_came_back_it_goes_down_by_halves_and_keeps_half_for_a_while() {
     let mut world = World::new(12, Config { target_delay: 5.0, ..Config::default() });
+    world.start = 20.0;
     world.run(30, 5);
     world.arrive(1_200);
     let mut counts = vec![(0, world.spec)];

@@ -4,6 +4,7 @@ mod bad_pods;
 mod gaps;
 mod guards;
 mod held;
+mod kept;
 mod learned;
 mod limits;
 mod offsets;

@@ -150,7 +150,7 @@ fn a_stable_offset_that_keeps_moving_behind_the_high_watermark_is_no_hanging_tra
 #[test]
 fn records_that_cannot_be_seen_yet_keep_a_replica_also_where_nothing_is_called_hanging() {
     let mut world = idle(Isolation::ReadCommitted);
-    world.config.stabilization = 5.0;
+    world.config.stabilization = Some(5.0);
     world.edit = |seen| {
         seen.kafka.as_mut().unwrap().partitions[0].hw.as_mut().map(|hw| *hw += 5).unwrap();
     };

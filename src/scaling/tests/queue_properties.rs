@@ -71,7 +71,7 @@ proptest! {
         let mut shop = shop(ready, replicas, each, warm);
         shop.config.min_replicas = u32::from(!zero);
         // With nothing left to do, and no patience, it would go down at the first look that shows it.
-        (shop.config.stabilization, shop.config.idle_after) = (1.0, 1.0);
+        (shop.config.stabilization, shop.config.idle_after) = (Some(1.0), 1.0);
         for missing in looks {
             let mut seen = shop.look_after(each.max(40));
             missing.hide(&mut seen);

@@ -66,7 +66,7 @@ fn story() -> impl Strategy<Value = Story> {
         0u32..4,
         prop::option::of(4u32..14),
         1.0f64..60.0,
-        (5.0f64..60.0, 0.0f64..90.0, 5.0f64..60.0),
+        (prop::option::of(5.0f64..60.0), prop::option::of(0.0f64..90.0), 5.0f64..60.0),
         prop::option::of(1u32..9),
     )
         .prop_map(
