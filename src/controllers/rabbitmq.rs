@@ -188,7 +188,7 @@ pub async fn converge<K: Rabbit>(pass: &Pass<'_, K>, status: &mut K::Status) -> 
             if drift {
                 gate::reverted(pass, &words);
             }
-            if plan.steps.iter().any(|step| !shows_at_once(step)) {
+            if plan.unclear.is_some() || plan.steps.iter().any(|step| !shows_at_once(step)) {
                 (since, rounds) = (Instant::now(), rounds + 1);
                 continue;
             }

@@ -45,6 +45,10 @@ pub async fn run(ctx: &Arc<Context>, link: &Link, rabbit: &RabbitHandle) -> Resu
     if !seen.operator_policies.is_empty() {
         ctx.metrics.broker_request(&broker, "ListQueueStatistics", "ok", took);
     }
+    for (vhost, error) in &seen.unlisted {
+        // What is in it is asked for one by one, and says so itself where that fails.
+        tracing::warn!(broker, vhost, "RabbitMQ cannot list the bindings of this virtual host: {error}");
+    }
     let mut counts = Counts { kind: Swept::Queues, ..Counts::default() };
     compare::<Exchange>(ctx, link, rabbit, &seen, &mut counts).await;
     compare::<Queue>(ctx, link, rabbit, &seen, &mut counts).await;

@@ -33,6 +33,29 @@ fn a_persons_policy_is_displaced_and_its_keys_are_carried_over_and_followed() {
     });
 }
 
+/// `\Q…\E` and `\h` are PCRE's own: whether such a policy applies only RabbitMQ can tell, and only of a queue that is there.
+#[test]
+fn the_dead_letters_of_a_policy_whose_pattern_is_beyond_us_are_not_lost_to_ours() {
+    world(async |w| {
+        w.rabbit("resyncInterval: 5s").await;
+        let mq = w.mq().await;
+        let theirs = json!({"dead-letter-exchange": "dlx", "max-length-bytes": 1000});
+        mq.put_policy("theirs", r"^\Qord.\E", 7, theirs).await;
+        mq.put_policy("spaces", r"^h\h$", 7, json!({"message-ttl": 1000})).await;
+        w.queue("ord.x", "maxLength: 10").await;
+        w.queue("ha", "maxLength: 10").await;
+        w.ready::<Queue>("ord.x").await;
+        w.ready::<Queue>("ha").await;
+        let all = json!({"dead-letter-exchange": "dlx", "max-length-bytes": 1000, "max-length": 10});
+        assert_eq!(mq.policy("spillway.q.ord.x").await.unwrap_or_default()["definition"], all);
+        assert_eq!(
+            mq.policy("spillway.q.ha").await.unwrap_or_default()["definition"],
+            json!({"max-length": 10})
+        );
+        mq.until_effective("ord.x", &all).await;
+    });
+}
+
 #[test]
 fn a_policy_that_already_gives_what_is_wanted_is_left_in_force() {
     world(async |w| {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use spillway_operator::brokers::lane::Lane;
-use spillway_operator::brokers::rabbitmq::ErrorKind;
+use spillway_operator::brokers::rabbitmq::{ErrorKind, Observer};
 use tokio::sync::Semaphore;
 
 use crate::support::{client_of, eventually, response, server};
@@ -71,6 +71,41 @@ async fn a_404_of_a_proxy_in_json_is_no_word_about_a_virtual_host() {
             assert_ne!(error.kind, ErrorKind::NoVhost, "{error}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_binding_that_cannot_be_listed_in_one_virtual_host_hides_nothing_in_the_others() {
+    let asked = async move |line: String| {
+        let path = line.split([' ', '?']).nth(1).unwrap_or_default().to_owned();
+        let exchange = |vhost: &str| {
+            format!(
+                r#"{{"vhost":"{vhost}","name":"x","type":"topic","durable":true,"auto_delete":false,"internal":false,
+                    "arguments":{{}}}}"#
+            )
+        };
+        match path.as_str() {
+            "/api/exchanges" => {
+                response("200 OK", "", &format!("[{},{}]", exchange("bad"), exchange("good")))
+            }
+            "/api/bindings/good" => {
+                let binding = r#"[{"vhost":"good","source":"x","destination":"q","destination_type":"queue",
+                    "routing_key":"k","arguments":{},"properties_key":"k"}]"#;
+                response("200 OK", "", binding)
+            }
+            "/api/bindings/bad/e/x/q/q" => response("200 OK", "", EMPTY),
+            bindings if bindings.starts_with("/api/bindings") => {
+                response("500 Internal Server Error", "", r#"{"error":"internal_error"}"#)
+            }
+            _ => response("200 OK", "", EMPTY),
+        }
+    };
+    let client = client_of(server(asked).await);
+    let seen = Observer::new(&client).sweep(Lane::User).await.expect("what can be listed");
+    assert_eq!(seen.unlisted.keys().collect::<Vec<_>>(), ["bad"]);
+    assert_eq!(seen.bindings.iter().map(|binding| binding.vhost.as_str()).collect::<Vec<_>>(), ["good"]);
+
+    let none = client_of(server(async |_| response("500 Internal Server Error", "", EMPTY)).await);
+    Observer::new(&none).sweep(Lane::User).await.expect_err("nothing can be listed");
 }
 
 #[tokio::test]

@@ -400,8 +400,8 @@ impl RabbitClient {
         }))
     }
 
-    /// Takes up to `count` messages from the head of a queue and puts them back where they were. It counts as a delivery:
-    /// see [`RabbitClient::delivery_limit`]. Bodies are cut after `bytes`.
+    /// Takes up to `count` messages from the head of a queue and gives them back: to where they were, but a quorum queue takes
+    /// them at its end. It counts as a delivery: see [`RabbitClient::delivery_limit`]. Bodies are cut after `bytes`.
     pub async fn look_at_messages(
         &self,
         vhost: &str,

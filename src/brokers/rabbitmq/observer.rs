@@ -14,13 +14,15 @@
 //! - At most one listing of each kind is under way per virtual host.
 //! - Listings are dropped after 10 seconds.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use futures::FutureExt as _;
+
 use super::client::RabbitClient;
-use super::error::RabbitError;
+use super::error::{ErrorKind, RabbitError};
 use super::types::{BindingInfo, ExchangeInfo, Policy, QueueInfo, QueueStatistics, Target, VhostPolicies};
 use crate::brokers::lane::Lane;
 use crate::brokers::slot::{self, KEEP};
@@ -69,6 +71,8 @@ pub struct Sweep {
     pub policies: Vec<Policy>,
     /// Operator policies.
     pub operator_policies: Vec<Policy>,
+    /// Virtual hosts whose bindings RabbitMQ cannot list, and its words.
+    pub unlisted: BTreeMap<String, RabbitError>,
 }
 
 /// Answers questions about one cluster. Clones share what they know.
@@ -184,10 +188,18 @@ impl Observer {
         let (mut queues, exchanges, bindings, policies, operator_policies) = futures::try_join!(
             client.list_queues(None),
             client.list_exchanges(None),
-            client.list_bindings(None),
+            client.list_bindings(None).map(Ok),
             client.list_policies(None),
             client.list_operator_policies(None),
         )?;
+        let mut unlisted = BTreeMap::new();
+        let bindings = match bindings {
+            // One binding that it cannot write down is enough for that: what is in other virtual hosts is to be seen.
+            Err(error) if error.kind == ErrorKind::Unavailable => {
+                bindings_by_vhost(&client, &exchanges, error, &mut unlisted).await?
+            }
+            bindings => bindings?,
+        };
         let limited: HashSet<String> = operator_policies.iter().map(|policy| policy.vhost.clone()).collect();
         let mut statistics = Vec::new();
         if !limited.is_empty() {
@@ -197,7 +209,7 @@ impl Observer {
         }
         let queues = queues.into_iter().map(Arc::new).collect();
         let bindings = bindings.into_iter().map(Arc::new).collect();
-        let sweep = Sweep { begun, queues, exchanges, bindings, policies, operator_policies };
+        let sweep = Sweep { begun, queues, exchanges, bindings, policies, operator_policies, unlisted };
         self.seed(&sweep, &limited, statistics);
         Ok(sweep)
     }
@@ -238,7 +250,9 @@ impl Observer {
             desk.size.store(seen.queues.len(), Ordering::Relaxed);
             desk.queues.put(sweep.begun, seen.queues);
             desk.exchanges.put(sweep.begun, seen.exchanges);
-            desk.bindings.put(sweep.begun, seen.bindings);
+            if !sweep.unlisted.contains_key(vhost) {
+                desk.bindings.put(sweep.begun, seen.bindings);
+            }
             desk.policies.put(sweep.begun, seen.policies);
             if limited.contains(vhost) {
                 desk.statistics.put(sweep.begun, seen.statistics);
@@ -258,6 +272,28 @@ impl Observer {
         let mut vhosts = self.shared.vhosts.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(vhosts.entry(vhost.to_owned()).or_default())
     }
+}
+
+/// The bindings of each virtual host by itself, where those of all together cannot be had: `error`. Where none can be had,
+/// it is not about one of them.
+async fn bindings_by_vhost(
+    client: &RabbitClient,
+    exchanges: &[ExchangeInfo],
+    error: RabbitError,
+    unlisted: &mut BTreeMap<String, RabbitError>,
+) -> Result<Vec<BindingInfo>, RabbitError> {
+    let vhosts: BTreeSet<&str> = exchanges.iter().map(|exchange| exchange.vhost.as_str()).collect();
+    let mut bindings = Vec::new();
+    for vhost in &vhosts {
+        match client.list_bindings(Some(vhost)).await {
+            Ok(listed) => bindings.extend(listed),
+            Err(error) if error.kind == ErrorKind::Unavailable => {
+                unlisted.insert((*vhost).to_owned(), error);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    if unlisted.len() == vhosts.len() { Err(error) } else { Ok(bindings) }
 }
 
 /// What a sweep saw of one virtual host.
@@ -407,14 +443,20 @@ impl Look<'_> {
     }
 
     async fn bindings(&self) -> Result<Option<Arc<HashMap<Target, Vec<Arc<BindingInfo>>>>>, RabbitError> {
-        self.shared(&self.desk.bindings, async || {
-            let mut all: HashMap<Target, Vec<Arc<BindingInfo>>> = HashMap::new();
-            for binding in self.client.list_bindings(Some(self.vhost)).await? {
-                all.entry(binding.target.clone()).or_default().push(Arc::new(binding));
-            }
-            Ok(all)
-        })
-        .await
+        let listed = self
+            .shared(&self.desk.bindings, async || {
+                let mut all: HashMap<Target, Vec<Arc<BindingInfo>>> = HashMap::new();
+                for binding in self.client.list_bindings(Some(self.vhost)).await? {
+                    all.entry(binding.target.clone()).or_default().push(Arc::new(binding));
+                }
+                Ok(all)
+            })
+            .await;
+        match listed {
+            // One binding that RabbitMQ cannot write down spoils the listing: the others can still be asked for.
+            Err(error) if error.kind == ErrorKind::Unavailable => Ok(None),
+            listed => listed,
+        }
     }
 
     async fn bindings_to(&self, target: &Target) -> Result<Vec<BindingInfo>, RabbitError> {

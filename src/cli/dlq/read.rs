@@ -60,8 +60,22 @@ async fn depth(rabbit: &RabbitHandle, vhost: &str, queue: &str) -> Result<u64, S
     found.messages.ok_or_else(|| "RabbitMQ does not tell how many messages there are".into())
 }
 
+/// What a look brought.
+pub struct Looked {
+    /// The messages.
+    pub letters: Vec<Letter>,
+    /// They are behind all others now.
+    pub moved: bool,
+}
+
+impl From<Vec<Letter>> for Looked {
+    fn from(letters: Vec<Letter>) -> Self {
+        Self { letters, moved: false }
+    }
+}
+
 /// The newest messages of a topic, or the oldest of a queue.
-pub async fn letters(way: &Way, place: &Place, limit: usize, bytes: u32) -> Result<Vec<Letter>, String> {
+pub async fn letters(way: &Way, place: &Place, limit: usize, bytes: u32) -> Result<Looked, String> {
     let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
     match (way, &place.vhost) {
         (Way::Kafka(client, settings), None) => {
@@ -73,7 +87,7 @@ pub async fn letters(way: &Way, place: &Place, limit: usize, bytes: u32) -> Resu
             let read = tokio::task::spawn_blocking(move || peek(&settings, &topic, &ranges, TIMEOUT));
             let read = read.await.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
             let newest = read.len().saturating_sub(limit);
-            Ok(read[newest..].iter().map(|message| of_topic(message, bytes)).collect())
+            Ok(read[newest..].iter().map(|message| of_topic(message, bytes)).collect::<Vec<_>>().into())
         }
         (Way::Rabbitmq(rabbit), Some(vhost)) => of_queue(rabbit, vhost, &place.name, limit, bytes).await,
         _ => Err("the Broker is of another kind than the object".into()),
@@ -119,7 +133,9 @@ async fn of_queue(
     queue: &str,
     limit: usize,
     bytes: usize,
-) -> Result<Vec<Letter>, String> {
+) -> Result<Looked, String> {
+    /// The most messages that are taken to leave their order as it is.
+    const WHOLE: usize = 1_000;
     let client = rabbit.client.with_timeout(TIMEOUT);
     let info = client.queue(vhost, queue).await.map_err(|error| error.to_string())?;
     let info = info.ok_or("the queue does not exist")?;
@@ -139,9 +155,15 @@ async fn of_queue(
         }
         None => return Err("the queue does not exist".into()),
     }
+    // A quorum queue takes messages back at its end: who looks at all of them leaves their order as it is.
+    let turns = info.kind == "quorum";
+    let few = turns && depth(rabbit, vhost, queue).await.is_ok_and(|depth| depth < WHOLE as u64);
+    let take = if few { WHOLE.max(limit) } else { limit };
     let messages =
-        client.look_at_messages(vhost, queue, limit, bytes).await.map_err(|error| error.to_string())?;
-    Ok(messages.iter().enumerate().map(|(number, message)| of_message(number, message)).collect())
+        client.look_at_messages(vhost, queue, take, bytes).await.map_err(|error| error.to_string())?;
+    let moved = turns && messages.len() >= take;
+    let shown = messages.iter().take(limit).enumerate();
+    Ok(Looked { letters: shown.map(|(number, message)| of_message(number, message)).collect(), moved })
 }
 
 /// A queue's limit is among its statistics, which come some seconds after it.

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::place::Place;
-use super::read::Letter;
+use super::read::Looked;
 use crate::cli::CliError;
 use crate::cli::columns::columns;
 use crate::cli::offline::show::printable;
@@ -82,7 +82,8 @@ pub fn list(rows: &[Row], format: Format) -> Result<String, CliError> {
 }
 
 /// Letters of one place.
-pub fn letters(place: &Place, letters: &[Letter], format: Format) -> Result<String, CliError> {
+pub fn letters(place: &Place, looked: &Looked, format: Format) -> Result<String, CliError> {
+    let letters = &looked.letters;
     if let Some(text) = format.structured(letters) {
         return text;
     }
@@ -100,13 +101,19 @@ pub fn letters(place: &Place, letters: &[Letter], format: Format) -> Result<Stri
         let _ = writeln!(text, "  ({more}{} bytes) {}\n", letter.bytes, printable(&letter.body));
     }
     let count = if letters.len() == 1 { "1 message".into() } else { format!("{} messages", letters.len()) };
-    let _ = writeln!(text, "{count} of {}, left where they are.", place.in_words());
+    let left = if looked.moved {
+        "now behind all others: a quorum queue takes back at its end what was looked at"
+    } else {
+        "left where they are"
+    };
+    let _ = writeln!(text, "{count} of {}, {left}.", place.in_words());
     Ok(text)
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::place::Kind;
+    use super::super::read::Letter;
     use super::*;
 
     fn place() -> Place {
@@ -131,14 +138,17 @@ mod tests {
     #[test]
     fn control_characters_of_a_message_do_not_reach_the_terminal() {
         let letter = Letter { at: "1".into(), body: "\x1b[31mred".into(), ..Letter::default() };
-        let text = letters(&place(), &[letter], Format::Table).unwrap();
+        let text = letters(&place(), &vec![letter].into(), Format::Table).unwrap();
         assert!(!text.contains('\x1b'), "{text}");
         let reversed = |text: &str| format!("{text}\u{202e}gpj.exe");
         let headers = vec![(reversed("x-error"), reversed("no"))];
         let letter = Letter { at: "2".into(), body: reversed("photo"), headers, ..Letter::default() };
         let queue = Place { name: reversed("orders"), ..place() };
-        let shown = letters(&queue, &[letter], Format::Table).unwrap();
+        let shown = letters(&queue, &vec![letter].into(), Format::Table).unwrap();
         assert!(!shown.contains('\u{202e}') && shown.contains("photo\\u{202e}gpj.exe"), "{shown}");
         assert!(text.ends_with("1 message of queue \"orders.dlq\", left where they are.\n"), "{text}");
+        let moved = Looked { letters: vec![Letter::default()], moved: true };
+        let text = letters(&place(), &moved, Format::Table).unwrap();
+        assert!(text.contains("1 message of queue \"orders.dlq\", now behind all others"), "{text}");
     }
 }

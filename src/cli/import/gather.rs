@@ -16,7 +16,7 @@ use crate::cli::offline::links::{kafka_said, rabbitmq_said};
 use crate::topology::Rejection;
 use crate::topology::rabbitmq::Target;
 use crate::topology::rabbitmq::policy::{exchange_policy_name, queue_policy_name};
-use crate::topology::rabbitmq::value::is_addressable;
+use crate::topology::rabbitmq::value::{has_whole_float, is_addressable};
 
 /// Topics that are looked at at once.
 const AT_ONCE: usize = 1_000;
@@ -25,6 +25,8 @@ const AT_ONCE: usize = 1_000;
 const OF_A_CLIENT: &str = "of a client's own";
 /// Why what was asked for is missing: what the manifest of it would not keep as it is,
 pub const NOT_EMPTY: &str = "that would not plan empty";
+/// a binding that would become another one on its way through the API server,
+const WHOLE_FLOAT: &str = "with a number such as 1.0 in its arguments, of which Kubernetes makes 1";
 /// and a queue whose node does not answer.
 const UNTOLD: &str = "that RabbitMQ tells only in part";
 
@@ -52,7 +54,7 @@ impl Found {
     /// Whether nothing is missing: what was left out is nobody's loss.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        ![NOT_EMPTY, UNTOLD].iter().any(|why| self.left_out.contains_key(why))
+        ![NOT_EMPTY, UNTOLD, WHOLE_FLOAT].iter().any(|why| self.left_out.contains_key(why))
     }
 
     /// Keeps only what `keep` says of kind and name.
@@ -105,6 +107,9 @@ pub async fn rabbitmq(
         rabbit.client.list_exchanges(Some(vhost)).await.map_err(rabbitmq_said)?;
     }
     let here = |vhost: &str| args.vhost.is_empty() || args.vhost.iter().any(|wanted| wanted == vhost);
+    if let Some((_, error)) = seen.unlisted.iter().find(|(vhost, _)| here(vhost)) {
+        return Err(rabbitmq_said(error.clone()));
+    }
     seen.exchanges.retain(|exchange| here(&exchange.vhost));
     seen.exchanges.sort_by(|a, b| (&a.vhost, &a.name).cmp(&(&b.vhost, &b.name)));
     seen.queues.retain(|queue| here(&queue.vhost));
@@ -171,6 +176,10 @@ pub async fn rabbitmq(
         // One that leads to what is not exported belongs to that, and one goes with an exchange that goes.
         if !binding.has_address() {
             found.leave_out("that no address can name");
+        } else if binding.arguments.values().any(has_whole_float)
+            && exported.contains(&(vhost.clone(), binding.target.clone()))
+        {
+            found.leave_out(WHOLE_FLOAT);
         } else if fleeting.contains(&(vhost.as_str(), binding.source.as_str())) {
             found.leave_out(OF_A_CLIENT);
         } else if exported.contains(&(vhost.clone(), binding.target.clone()))

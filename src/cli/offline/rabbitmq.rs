@@ -81,12 +81,13 @@ impl Site<'_> {
 
     /// Plans again, and takes the steps if they are still those that were shown.
     pub async fn carry_out(&self, wanted: &Wanted, since: Instant, shown: &str) -> Result<(), Rejection> {
-        let (change, plan) = self.plan(wanted, since).await?;
+        let (change, mut plan) = self.plan(wanted, since).await?;
         change.still(shown)?;
-        let client = self.rabbit.client.on(Lane::User);
-        for step in &plan.steps {
-            let _turn = self.link.turn().await?;
-            apply::take(&client, self.vhost, step).await.map_err(rabbitmq_said)?;
+        self.take(&plan).await?;
+        if plan.unclear.take().is_some() {
+            // What was shown as to be planned once the object is there.
+            plan = self.plan(wanted, Instant::now()).await?.1;
+            self.take(&plan).await?;
         }
         if plan.steps.iter().all(shows_at_once) {
             return Ok(());
@@ -107,6 +108,15 @@ impl Site<'_> {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    async fn take(&self, plan: &Plan) -> Result<(), Rejection> {
+        let client = self.rabbit.client.on(Lane::User);
+        for step in &plan.steps {
+            let _turn = self.link.turn().await?;
+            apply::take(&client, self.vhost, step).await.map_err(rabbitmq_said)?;
+        }
+        Ok(())
     }
 
     async fn exchange(&self, desired: &DesiredExchange, since: Instant) -> Result<(Plan, bool), Rejection> {
@@ -238,7 +248,12 @@ impl Site<'_> {
             );
             return Err(Rejection::new(Reason::Conflict, message));
         }
-        let notes: Vec<String> = plan.obstacles.iter().map(ToString::to_string).collect();
+        let unclear = plan.unclear.as_ref().map(|policy| {
+            format!(
+                "then its policy, in the same apply, as it is planned once the object is there: only RabbitMQ can tell whether policy {policy:?} applies to it, whose settings are to be kept"
+            )
+        });
+        let notes: Vec<String> = plan.obstacles.iter().map(ToString::to_string).chain(unclear).collect();
         let observes = self.policies.management == ManagementPolicy::Observe;
         let action = match (steps.is_empty(), plan.obstacles.first()) {
             // All is done that can be done, and yet it is not in force.

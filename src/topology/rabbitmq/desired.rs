@@ -208,6 +208,11 @@ fn binding(
             routing_key.len()
         )));
     }
+    if id.blinds() {
+        return Err(invalid(format!(
+            "binding key {routing_key:?} has a ~ in it, and the binding has arguments: RabbitMQ makes such a binding and can list no bindings from then on; use another key, or no arguments"
+        )));
+    }
     if !id.has_address() {
         return Err(invalid(format!(
             "binding key {routing_key:?}: RabbitMQ's management interface has no address for such a binding without arguments"

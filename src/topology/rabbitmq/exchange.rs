@@ -54,7 +54,8 @@ pub fn plan_exchange(input: &ExchangeInput<'_>) -> Result<Plan, Rejection> {
         policies: input.policies,
         again: input.again,
     });
-    let mut steps: Vec<Step> = settled.first.into_iter().collect();
+    let unclear = settled.unclear.filter(|_| observed.is_none());
+    let mut steps: Vec<Step> = settled.first.into_iter().filter(|_| unclear.is_none()).collect();
     if observed.is_none() {
         steps.push(Step::DeclareExchange {
             name: desired.name.clone(),
@@ -65,7 +66,7 @@ pub fn plan_exchange(input: &ExchangeInput<'_>) -> Result<Plan, Rejection> {
             arguments: desired.arguments.clone(),
         });
     }
-    steps.extend(settled.last);
+    steps.extend(settled.last.filter(|_| unclear.is_none()));
     let gone = owned && observed.is_none();
     // One that goes with its last binding is made again quietly.
     let expired = gone && desired.auto_delete;
@@ -86,7 +87,8 @@ pub fn plan_exchange(input: &ExchangeInput<'_>) -> Result<Plan, Rejection> {
         hash: &hash,
     });
     let loss = (gone && !expired).then_some(Loss::Vanished);
-    Ok(Plan { steps, gate, loss, expired, obstacles: settled.obstacles, unapplied: settled.unapplied, hash })
+    let (obstacles, unapplied) = (settled.obstacles, settled.unapplied);
+    Ok(Plan { steps, gate, loss, expired, obstacles, unapplied, unclear, hash })
 }
 
 /// Whether another exchange is in the place of one that was the CR's: what differs is fixed when an exchange is declared, and

@@ -109,6 +109,9 @@ pub struct Plan {
     pub obstacles: Vec<Rejection>,
     /// RabbitMQ does not apply Spillway's own policy, which is as it is to be and should win.
     pub unapplied: bool,
+    /// There is more to do that can be planned only once these steps are taken, for RabbitMQ has to say first whether this
+    /// policy applies to what they make.
+    pub unclear: Option<String>,
     /// The plan's hash, for a person to approve.
     pub hash: String,
 }

@@ -46,7 +46,8 @@ pub fn matches(pattern: &str, name: &str) -> Option<bool> {
                 compiled.clear();
             }
             let regex = compiled.entry(pattern.to_owned()).or_insert_with(|| {
-                RegexBuilder::new(&latin1(pattern)).backtrack_limit(BACKTRACK).build().ok()
+                let regex = || RegexBuilder::new(&latin1(pattern)).backtrack_limit(BACKTRACK).build().ok();
+                if means_another(pattern) { None } else { regex() }
             });
             regex.as_ref()?.is_match(&latin1(name)).ok()
         })
@@ -74,6 +75,40 @@ pub fn plainly_matches(pattern: &str, name: &str) -> Option<bool> {
     Some(equal && name.next().is_none())
 }
 
+/// Whether PCRE takes a part of it for something else than we would: `\h` is a space there and a hex digit here, and
+/// `&&` in a class two characters there and an intersection here.
+fn means_another(pattern: &str) -> bool {
+    const ESCAPES: &str = "hHvVRXNQEcCo0";
+    let mut chars = pattern.chars().peekable();
+    let mut class = false;
+    while let Some(c) = chars.next() {
+        match (c, chars.peek()) {
+            ('\\', Some(&next)) => {
+                if ESCAPES.contains(next) || class && next.is_ascii_digit() {
+                    return true;
+                }
+                chars.next();
+            }
+            ('[', next) => {
+                if class && next != Some(&':') {
+                    return true;
+                }
+                class = true;
+                // A bracket that comes first, also after ^, is one of the class.
+                chars.next_if_eq(&'^');
+                chars.next_if_eq(&']');
+            }
+            ('&' | '-' | '~', Some(&next)) if class && next == c => return true,
+            (':', Some(']')) if class => {
+                chars.next();
+            }
+            (']', _) => class = false,
+            _ => {}
+        }
+    }
+    false
+}
+
 fn latin1(text: &str) -> String {
     text.bytes().map(char::from).collect()
 }
@@ -99,6 +134,15 @@ mod tests {
             ("^.$", "é", Some(false)),
             ("^a(?C)b$", "ab", None),
             ("(", "(", None),
+            (r"^h\h$", "h ", None),
+            (r"^\Qa.\E", "a.b", None),
+            (r"^\v$", "x", None),
+            ("^[a-z&&b]$", "&", None),
+            ("^[a[b]$", "[", None),
+            ("^[[:alpha:]]+[.-]x$", "ab-x", Some(true)),
+            ("^[]x]$", "]", Some(true)),
+            (r"^[\w.-]+$", "a-b.c", Some(true)),
+            ("a&&b", "a&&b", Some(true)),
         ] {
             assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
         }

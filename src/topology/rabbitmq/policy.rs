@@ -232,6 +232,8 @@ pub struct Others<'a> {
     pub lower: Option<&'a ObservedPolicy>,
     /// The one that wins over Spillway's own, or shall: which of equals wins is chance.
     pub higher: Option<&'a ObservedPolicy>,
+    /// One that may apply to an object that is not there yet: nobody but RabbitMQ can tell.
+    pub unclear: Option<&'a ObservedPolicy>,
 }
 
 impl<'a> Others<'a> {
@@ -265,7 +267,8 @@ impl<'a> Others<'a> {
             // RabbitMQ says that nothing applies.
             (Some(None), _) => return Self::default(),
             (_, Some(named)) if named.priority < PRIORITY => {
-                return Self { next: Some(named), equals: equals(named), lower: Some(named), higher: None };
+                let lower = Some(named);
+                return Self { next: lower, equals: equals(named), lower, higher: None, unclear: None };
             }
             _ => {}
         }
@@ -292,10 +295,15 @@ impl<'a> Others<'a> {
                 .then_with(|| carried(b).cmp(&carried(a)))
                 .then_with(|| a.name.cmp(&b.name))
         });
+        let unjudged =
+            |policy: &&ObservedPolicy| policy.name != own_name && subject.is_met_by(policy).is_none();
+        // What our own policy has of it tells of one that was there before.
+        let unclear = if in_force.is_none() && own.is_none() { policies.iter().find(unjudged) } else { None };
         let higher = named.or_else(|| met.iter().copied().find(|policy| policy.priority >= PRIORITY));
         let next = named.or_else(|| met.first().copied());
         let equals = next.map(equals).unwrap_or_default();
-        Self { next, equals, lower: met.into_iter().find(|policy| policy.priority < PRIORITY), higher }
+        let lower = met.into_iter().find(|policy| policy.priority < PRIORITY);
+        Self { next, equals, lower, higher, unclear }
     }
 }
 

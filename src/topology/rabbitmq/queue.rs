@@ -10,8 +10,6 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::json;
-
 use super::binding::BindingId;
 use super::desired::DesiredQueue;
 use super::force::same_setting;
@@ -98,8 +96,9 @@ pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
         settled_as = settled(recreate);
     }
     let settled = settled_as;
+    let unclear = settled.unclear.filter(|_| observed.is_none());
     let stays = observed.filter(|_| !recreate);
-    let mut steps: Vec<Step> = settled.first.into_iter().collect();
+    let mut steps: Vec<Step> = settled.first.into_iter().filter(|_| unclear.is_none()).collect();
     if recreate {
         let classic = desired.kind == QueueType::Classic;
         let bindings = declared(input.bindings).cloned().collect();
@@ -113,8 +112,11 @@ pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
             arguments: declaration.clone(),
         });
     }
-    steps.extend(binding_steps(input, observed.is_some(), recreate));
-    steps.extend(settled.last);
+    // Nothing leads to a queue that lacks its policy.
+    if unclear.is_none() {
+        steps.extend(binding_steps(input, observed.is_some(), recreate));
+        steps.extend(settled.last);
+    }
     let known = memory.owned || memory.pending.is_some();
     let gone = memory.owned && observed.is_none() && memory.pending.is_none();
     let expired = gone && expires(input);
@@ -136,7 +138,8 @@ pub fn plan_queue(input: &QueueInput<'_>) -> Result<Plan, Rejection> {
         hash: &hash,
     });
     let loss = if gone && !expired { Some(Loss::Vanished) } else { replaced.then_some(Loss::Replaced) };
-    Ok(Plan { steps, gate, loss, expired, obstacles: settled.obstacles, unapplied: settled.unapplied, hash })
+    let (obstacles, unapplied) = (settled.obstacles, settled.unapplied);
+    Ok(Plan { steps, gate, loss, expired, obstacles, unapplied, unclear, hash })
 }
 
 /// All but the one from the default exchange, which RabbitMQ makes itself.
@@ -162,11 +165,7 @@ fn binding_steps(input: &QueueInput<'_>, exists: bool, recreate: bool) -> Vec<St
     wanted.extend(pending.filter(|binding| !binding.source.is_empty() && !dropped.contains(binding)));
     wanted.extend(&desired.bindings);
     let bind = wanted.difference(&there).map(|binding| Step::Bind((*binding).clone()));
-    // To remove `1.0` is not to remove `1`: what is the same to us goes in each way it is there.
-    let mut stale: Vec<_> =
-        input.bindings.iter().filter(|is| there.contains(is) && dropped.contains(is)).collect();
-    stale.sort_by_key(|is| ((*is).clone(), json!(is.arguments).to_string()));
-    let unbind = stale.into_iter().map(|is| Step::Unbind(is.clone()));
+    let unbind = there.intersection(&dropped).map(|binding| Step::Unbind((*binding).clone()));
     bind.chain(unbind).collect()
 }
 

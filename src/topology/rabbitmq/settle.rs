@@ -70,6 +70,9 @@ pub struct Settled {
     pub obstacles: Vec<Rejection>,
     /// Spillway's own policy is as it is to be, nothing wins over it, and RabbitMQ does not apply it.
     pub unapplied: bool,
+    /// The policy that may be displaced, of which only RabbitMQ can tell, once the object is there: until then Spillway's own
+    /// must wait, or what that one sets would be lost.
+    pub unclear: Option<String>,
 }
 
 /// Decides.
@@ -90,6 +93,9 @@ pub fn settle(wish: &Wish<'_>) -> Settled {
         subject.policy(definition)
     });
     let mut settled = Settled::default();
+    if policy.is_some() {
+        settled.unclear = others.unclear.map(|policy| policy.name.clone());
+    }
     match (&policy, present) {
         (Some(policy), present) if present.is_none_or(|present| !present.is_same(policy)) => {
             settled.first = Some(Step::PutPolicy {

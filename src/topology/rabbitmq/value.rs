@@ -24,22 +24,36 @@ pub fn canonical(value: &Value) -> String {
             let items: Vec<_> = items.iter().map(canonical).collect();
             format!("[{}]", items.join(","))
         }
-        Value::Object(map) => braces(map.iter()),
+        Value::Object(map) => braces(map.iter(), &canonical),
         plain => plain.to_string(),
     }
 }
 
-/// As [`canonical`], for a map of arguments.
+/// A text that is the same for the same arguments, where `1` and `1.0` are two: integers and floats have types of their
+/// own in AMQP.
 #[must_use]
-pub fn canonical_map(arguments: &Arguments) -> String {
-    braces(arguments.iter())
+pub fn exact_map(arguments: &Arguments) -> String {
+    braces(arguments.iter(), &exact)
 }
 
-fn braces<'a>(pairs: impl Iterator<Item = (&'a String, &'a Value)>) -> String {
+fn exact(value: &Value) -> String {
+    match value {
+        Value::Array(items) => {
+            let items: Vec<_> = items.iter().map(exact).collect();
+            format!("[{}]", items.join(","))
+        }
+        Value::Object(map) => braces(map.iter(), &exact),
+        plain => plain.to_string(),
+    }
+}
+
+fn braces<'a>(
+    pairs: impl Iterator<Item = (&'a String, &'a Value)>,
+    written: &dyn Fn(&Value) -> String,
+) -> String {
     let mut pairs: Vec<_> = pairs.collect();
     pairs.sort_by_key(|(key, _)| *key);
-    let pairs: Vec<_> =
-        pairs.into_iter().map(|(key, value)| format!("{key:?}:{}", canonical(value))).collect();
+    let pairs: Vec<_> = pairs.into_iter().map(|(key, value)| format!("{key:?}:{}", written(value))).collect();
     format!("{{{}}}", pairs.join(","))
 }
 
@@ -51,6 +65,17 @@ fn number_text(number: &Number) -> String {
             format!("{:.0}", float + 0.0)
         }
         _ => number.to_string(),
+    }
+}
+
+/// Whether there is a float without a fraction in it: Kubernetes makes the integer `1` of `1.0`.
+#[must_use]
+pub fn has_whole_float(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_f64() && number.as_f64().is_some_and(|float| float.fract() == 0.0),
+        Value::Array(items) => items.iter().any(has_whole_float),
+        Value::Object(map) => map.values().any(has_whole_float),
+        _ => false,
     }
 }
 

@@ -10,7 +10,7 @@ use crate::topology::Rejection;
 use crate::topology::access::Deletes;
 use crate::topology::kafka::DesiredTopic;
 use crate::topology::kafka::companions as of_topic;
-use crate::topology::rabbitmq::value::canonical_map;
+use crate::topology::rabbitmq::value::exact_map;
 use crate::topology::rabbitmq::{
     BindingId, DesiredBinding, DesiredExchange, DesiredQueue, Target, companions as of_queue, deletes,
     references,
@@ -75,7 +75,7 @@ fn binding_identity(vhost: &str, id: &BindingId) -> String {
         Target::Queue(_) => "Queue",
         Target::Exchange(_) => "Exchange",
     };
-    let (target, arguments) = (target.name(), canonical_map(arguments));
+    let (target, arguments) = (target.name(), exact_map(arguments));
     format!("Binding\0{vhost}\0{source}\0{kind}\0{target}\0{routing_key}\0{arguments}")
 }
 

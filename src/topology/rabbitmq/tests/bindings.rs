@@ -111,6 +111,33 @@ fn a_binding_that_could_be_made_and_never_be_taken_away_is_refused() {
     assert_eq!([&made, &source, &target].map(BindingId::has_address), [true, false, false]);
 }
 
+#[test]
+fn a_binding_that_would_keep_the_broker_from_listing_any_is_refused() {
+    let binding = |key: &str, arguments: Value| {
+        let spec = json!({
+            "brokerRef": {"name": "b"}, "source": "s", "destination": {"queue": "q"}, "routingKey": key, "arguments": arguments,
+        });
+        let cr = Binding::new("b", serde_json::from_value(spec).unwrap());
+        DesiredBinding::of(&cr, "s", Target::Queue("q".into()))
+    };
+    let refused = binding("a~b", json!({"z": 1})).unwrap_err();
+    assert!(refused.message.contains("can list no bindings from then on"), "{}", refused.message);
+    assert!(binding("a~b", json!({})).is_ok() && binding("ab", json!({"z": "~"})).is_ok());
+}
+
+#[test]
+fn an_integer_and_a_float_are_two_bindings() {
+    let with = |number: Value| BindingId {
+        arguments: Arguments::from([("n".into(), number)]),
+        ..bound("events", "")
+    };
+    assert_ne!(with(json!(1)), with(json!(1.0)));
+    let want = DesiredBinding { id: with(json!(1)) };
+    let (memory, none) = (BindingMemory::default(), BTreeSet::new());
+    let plan = plan_binding(&input(&want, &[with(json!(1.0))], &memory, &none)).unwrap();
+    assert!(matches!(&plan.steps[..], [Step::Bind(made)] if *made == want.id), "{:?}", plan.steps);
+}
+
 fn values() -> impl Strategy<Value = Value> {
     prop_oneof![
         (-3i64..3).prop_map(|n| json!(n)),

@@ -107,8 +107,31 @@ fn a_pattern_that_cannot_be_judged_counts_if_the_broker_names_it_and_while_its_k
     assert_eq!(carried, &["expires"]);
     let after = World::of(Some(in_force("spillway.q.q", quorum(json!({})))), &[odd.clone(), policy.clone()]);
     assert!(after.plan(&want).steps.is_empty());
-    let unknown = World::of(None, &[odd]).plan(&want);
-    assert_eq!(words(&unknown)[0], "set policy \"spillway.q.q\": max-length=10");
+}
+
+#[test]
+fn ours_waits_for_the_queue_where_only_the_broker_can_tell_what_it_would_displace() {
+    let want = desired(json!({"maxLength": 10, "bindings": [{"source": "s", "routingKey": "k"}]}));
+    let odd = ObservedPolicy {
+        pattern: r"^\Qq\E".into(),
+        ..policy("odd", 3, json!({"dead-letter-exchange": "d"}))
+    };
+    let first = World::of(None, std::slice::from_ref(&odd)).plan(&want);
+    assert_eq!(words(&first), ["declare the quorum queue \"q\" with x-queue-type=quorum"]);
+    assert_eq!((first.unclear.as_deref(), first.gate), (Some("odd"), Gate::Go));
+    // RabbitMQ says that it applies, or that nothing does.
+    for (name, carried) in [("odd", "dead-letter-exchange=d, "), ("", "")] {
+        let then = World::of(Some(in_force(name, quorum(json!({})))), std::slice::from_ref(&odd)).plan(&want);
+        assert!(words(&then)[0].contains("set policy \"spillway.q.q\""), "{:?}", words(&then));
+        let Step::PutPolicy { policy, .. } = &then.steps[0] else { panic!("a policy first") };
+        assert_eq!(
+            (policy.definition.len(), then.steps.len(), then.unclear),
+            (1 + carried.len().min(1), 2, None)
+        );
+    }
+    // Where no policy is needed, nothing waits.
+    let plain = desired(json!({}));
+    assert_eq!(World::of(None, std::slice::from_ref(&odd)).plan(&plain).unclear, None);
 }
 
 #[test]
