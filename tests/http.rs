@@ -66,6 +66,20 @@ async fn metrics_are_openmetrics_text() {
 }
 
 #[tokio::test]
+async fn who_asks_for_plain_text_gets_the_older_format() {
+    let server = serve().await;
+    let ask = |accept: &str| {
+        format!("GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nConnection: close\r\n\r\n")
+    };
+    let plain = server.ask(&ask("text/plain;version=0.0.4")).await;
+    assert!(plain.contains("content-type: text/plain; version=0.0.4") && !plain.contains("# EOF"), "{plain}");
+    let prometheus =
+        "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
+    let answer = server.ask(&ask(prometheus)).await;
+    assert!(answer.contains("content-type: application/openmetrics-text"), "{answer}");
+}
+
+#[tokio::test]
 async fn other_paths_and_methods_are_refused() {
     let server = serve().await;
     assert!(server.get("/").await.starts_with("HTTP/1.1 404"));

@@ -37,7 +37,13 @@ use super::schema;
     printcolumn(name = "Bound", type_ = "string", json_path = ".status.decision.bound"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag.messages", priority = 1),
-    printcolumn(name = "Message", type_ = "string", json_path = ".status.decision.message", priority = 1)
+    printcolumn(
+        name = "Message",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].message",
+        priority = 1
+    ),
+    printcolumn(name = "Decision", type_ = "string", json_path = ".status.decision.message", priority = 1)
 )]
 #[x_kube(
     validation = Rule::new("has(self.scaleTargetRef) != has(self.template)").message("exactly one of scaleTargetRef and template: name a Deployment that exists, or let Spillway make one"),

@@ -124,7 +124,7 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Again, Failure> {
     announce(ctx, broker, &before, &after);
     status::write(ctx, broker, &before, &after).await?;
     let in_sync = result.as_ref().ok().and_then(|found| Some(found.swept.as_ref().ok()?.drifted == 0));
-    ctx.serve_object(&ctx.brokers, ("Broker", broker), result.is_ok(), in_sync);
+    ctx.serve_object(&ctx.brokers, ("Broker", broker), result.is_ok(), in_sync, false);
     Ok(again)
 }
 

@@ -289,9 +289,11 @@ impl Context {
         (kind, object): (&'static str, &K),
         ready: bool,
         in_sync: Option<bool>,
+        left_alone: bool,
     ) {
         let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
         self.metrics.object(kind, &namespace, &name, Some(ready), in_sync);
+        self.metrics.left_alone(kind, &namespace, &name, left_alone);
         if cache.get(&namespace, &name).is_none() {
             self.metrics.forget_object(kind, &namespace, &name);
         }

@@ -104,7 +104,7 @@ impl KafkaClient {
         if settings.bootstrap_servers.is_empty() {
             return Err(KafkaError::invalid_input(OPERATION, "no bootstrap servers given"));
         }
-        let connection = Arc::new(Connection::new());
+        let connection = Arc::new(Connection::new(&settings.bootstrap_servers));
         let noticed = Arc::clone(&connection);
         let native = Native::start(&settings.native_config(), move |notice| noticed.notice(notice))
             .map_err(|error| error.of(OPERATION))?;

@@ -30,6 +30,8 @@ const LOG_WINDOW: Duration = Duration::from_secs(30);
 pub(super) struct Connection {
     state: watch::Sender<State>,
     log: Mutex<LogLimit>,
+    /// Its bootstrap servers, for who reads the log.
+    cluster: String,
 }
 
 #[derive(Default)]
@@ -50,9 +52,10 @@ struct LogLimit {
 }
 
 impl Connection {
-    pub fn new() -> Self {
+    /// To the cluster that these servers are of.
+    pub fn new(bootstrap_servers: &[String]) -> Self {
         let log = Mutex::new(LogLimit { window: Instant::now(), lines: 0 });
-        Self { state: watch::Sender::new(State::default()), log }
+        Self { state: watch::Sender::new(State::default()), log, cluster: bootstrap_servers.join(",") }
     }
 
     /// Takes in what the polling thread tells.
@@ -106,10 +109,11 @@ impl Connection {
             }
             before
         };
+        let bootstrap_servers = &*self.cluster;
         match level {
-            ..=2 => tracing::error!(target: "librdkafka", facility, suppressed, "{text}"),
-            3..=4 => tracing::warn!(target: "librdkafka", facility, suppressed, "{text}"),
-            _ => tracing::debug!(target: "librdkafka", facility, suppressed, "{text}"),
+            ..=2 => tracing::error!(target: "librdkafka", bootstrap_servers, facility, suppressed, "{text}"),
+            3..=4 => tracing::warn!(target: "librdkafka", bootstrap_servers, facility, suppressed, "{text}"),
+            _ => tracing::debug!(target: "librdkafka", bootstrap_servers, facility, suppressed, "{text}"),
         }
     }
 
@@ -265,7 +269,7 @@ mod tests {
 
     #[test]
     fn a_certificate_refused_after_the_handshake_is_tls_trouble() {
-        let connection = Connection::new();
+        let connection = Connection::new(&["kafka:9092".to_owned()]);
         let alert = "ssl://a:1/bootstrap: Receive failed: error:0A000412:SSL routines::sslv3 alert bad certificate: SSL alert number 42 (after 2ms in state APIVERSION_QUERY)";
         connection.notice(failure(TRANSPORT, alert));
         assert_eq!(connection.trouble().map(|error| error.code), Some(LOCAL_SSL));
@@ -274,7 +278,7 @@ mod tests {
     #[test]
     fn a_listener_without_tls_that_hangs_up_amid_the_handshake_is_tls_trouble_however_it_is_found_out() {
         let hung_up = |words: &str| {
-            let connection = Connection::new();
+            let connection = Connection::new(&["kafka:9092".to_owned()]);
             let text = format!("ssl://a:1/bootstrap: {words} (after 0ms in state SSL_HANDSHAKE)");
             connection.notice(failure(TRANSPORT, &text));
             connection.trouble().map(|error| (error.code, error.message)).expect("trouble")
@@ -288,7 +292,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn attempts_that_go_on_being_refused_do_not_put_off_giving_up() {
-        let connection = Connection::new();
+        let connection = Connection::new(&["kafka:9092".to_owned()]);
         let start = Instant::now();
         let attempts = async {
             loop {
@@ -302,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_connection_closed_by_the_broker_is_known_from_the_log() {
-        let connection = Connection::new();
+        let connection = Connection::new(&["kafka:9092".to_owned()]);
         connection.notice(Notice::Log {
             level: 6,
             facility: "FAIL".to_owned(),
@@ -327,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_time_out_is_explained_by_the_broken_connection_until_a_broker_answers() {
-        let connection = Connection::new();
+        let connection = Connection::new(&["kafka:9092".to_owned()]);
         let timed_out = RawError::new(TIMED_OUT, "Timed out");
         assert_eq!(connection.explain(timed_out.clone()), timed_out);
 
@@ -346,7 +350,7 @@ mod tests {
 
     #[test]
     fn refused_credentials_outrank_broken_connections_and_leave_the_brokers_words_alone() {
-        let connection = Connection::new();
+        let connection = Connection::new(&["kafka:9092".to_owned()]);
         connection.notice(failure(TRANSPORT, "ssl://a:1/1: Connection refused"));
         connection.notice(failure(AUTHENTICATION, "ssl://b:1/2: wrong password"));
         assert_eq!(connection.trouble(), Some(RawError::new(AUTHENTICATION, "b:1: wrong password")));
@@ -356,7 +360,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_client_gives_up_after_the_grace_period() {
-        let connection = Connection::new();
+        let connection = Connection::new(&["kafka:9092".to_owned()]);
         connection.notice(failure(AUTHENTICATION, "ssl://a:1/1: wrong password"));
         let start = Instant::now();
         let error = connection.refused().await;
@@ -366,7 +370,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_within_the_grace_period_keeps_calls_waiting() {
-        let connection = Connection::new();
+        let connection = Connection::new(&["kafka:9092".to_owned()]);
         connection.notice(failure(AUTHENTICATION, "ssl://a:1/1: wrong password"));
         let answer = async {
             time::sleep(REFUSED_GRACE / 2).await;
@@ -381,7 +385,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_worked_a_moment_ago_is_not_refused_by_one_bad_listener() {
-        let connection = Connection::new();
+        let connection = Connection::new(&["kafka:9092".to_owned()]);
         connection.notice(Notice::Answered);
         connection.notice(failure(AUTHENTICATION, "ssl://a:1/1: wrong password"));
         assert!(time::timeout(REFUSED_GRACE * 10, connection.refused()).await.is_err());

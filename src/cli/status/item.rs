@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::api::conditions::{self, Reason};
 use crate::cli::leases::Leader;
+use crate::scaling::ConditionKind;
 
 /// How an object is, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -23,6 +24,8 @@ pub enum State {
     Differs,
     /// Ready, but no decision is carried out.
     NotScaling,
+    /// Ready, but a guard of its scaling stands that somebody has to look at.
+    Held,
     /// The operator has not looked at the last edit.
     Unseen,
     /// On its way.
@@ -43,6 +46,7 @@ impl State {
             Self::Deleting => "Deleting",
             Self::Differs => "Differs",
             Self::NotScaling => "NotScaling",
+            Self::Held => "Held",
             Self::Unseen => "Unseen",
             Self::UnderWay => "UnderWay",
             Self::Paused => "Paused",
@@ -87,6 +91,19 @@ impl Item {
     }
 }
 
+/// Guards of a Consumer that say that messages are not being worked on as they should be, the worst first. The others tell
+/// what is ordinary, or what is known already.
+const TROUBLE: [ConditionKind; 8] = [
+    ConditionKind::AllStuck,
+    ConditionKind::PodsNotReady,
+    ConditionKind::GroupUnstable,
+    ConditionKind::BreakerOpen,
+    ConditionKind::StuckPartition,
+    ConditionKind::LsoStalled,
+    ConditionKind::DownstreamBound,
+    ConditionKind::PartitionBound,
+];
+
 /// The state, and the condition that says so.
 fn state<'a>(object: &DynamicObject, all: &'a [Condition]) -> (State, Option<&'a Condition>) {
     let find = |kind| conditions::find(all, kind);
@@ -118,6 +135,9 @@ fn state<'a>(object: &DynamicObject, all: &'a [Condition]) -> (State, Option<&'a
     }
     if let Some(idle) = is(conditions::SCALING_ACTIVE, "False") {
         return (State::NotScaling, Some(idle));
+    }
+    if let Some(guard) = TROUBLE.iter().find_map(|kind| is(kind.as_str(), "True")) {
+        return (State::Held, Some(guard));
     }
     (State::Ready, ready)
 }
@@ -219,6 +239,11 @@ mod tests {
         assert_eq!(of(&[not("Paused"), condition("Paused", "True", "Paused")]).state, State::Paused);
         assert_eq!(of(&[ready.clone(), condition("InSync", "False", "Differs")]).state, State::Differs);
         assert_eq!(of(&[ready, condition("ScalingActive", "False", "Unknown")]).state, State::NotScaling);
+        let ready = condition("Ready", "True", "InStep");
+        let held = of(&[ready, condition("PodsNotReady", "True", "PodsNotReady")]);
+        assert_eq!((held.state, held.reason.as_str()), (State::Held, "PodsNotReady"));
+        let ready = condition("Ready", "True", "InStep");
+        assert_eq!(of(&[ready, condition("TargetInfeasible", "True", "x")]).state, State::Ready);
     }
 
     #[test]

@@ -146,6 +146,12 @@ impl Site {
         match request.uri().path() {
             "/healthz" => report(self.health.liveness()),
             "/readyz" => report(self.health.readiness()),
+            // Who names no format gets OpenMetrics, as Prometheus prefers it.
+            "/metrics" if wants_plain(request) => respond(
+                StatusCode::OK,
+                "text/plain; version=0.0.4; charset=utf-8",
+                self.metrics.encode_plain(),
+            ),
             "/metrics" => respond(
                 StatusCode::OK,
                 "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -154,6 +160,14 @@ impl Site {
             _ => text(StatusCode::NOT_FOUND, "there are /healthz, /readyz and /metrics\n".into()),
         }
     }
+}
+
+/// Whether a scraper takes plain text and no `OpenMetrics`.
+fn wants_plain(request: &Request<Incoming>) -> bool {
+    let accept = request.headers().get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let accept: Vec<&str> = accept.collect();
+    let takes = |kind: &str| accept.iter().any(|one| one.contains(kind));
+    takes("text/plain") && !takes("openmetrics")
 }
 
 fn report(report: Report) -> Response<Full<Bytes>> {

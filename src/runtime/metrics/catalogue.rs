@@ -1,15 +1,13 @@
 //! The registry, and beside it what each metric is called and means: a registry shows only what has
 //! series.
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::{Metric, Registry};
 
-use super::labels::{Build, Labels};
+use super::labels::Labels;
 use super::owned::{Owned, OwnedFamily};
 
 /// What a metric is.
@@ -84,15 +82,6 @@ impl Catalogue {
     /// One series without labels.
     pub fn gauge(&mut self, name: &str, help: &'static str) -> Gauge {
         self.show(name, help, MetricType::Gauge, &[], Gauge::default())
-    }
-
-    /// What the process says of itself.
-    pub fn info(&mut self, name: &str, help: &'static str, info: Info<Build>)
-    where
-        Build: EncodeLabelSet,
-    {
-        self.registry.register(name, help, info);
-        self.describe(&format!("{name}_info"), help, "gauge", Build::NAMES);
     }
 
     fn show<M: Metric + Clone>(

@@ -8,16 +8,16 @@ mod catalogue;
 mod labels;
 mod owned;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
 
 use catalogue::Catalogue;
 pub use catalogue::Described;
@@ -79,6 +79,8 @@ struct Inner {
     broker_request_duration: Durations<Operation>,
     object_ready: Family<Object, Gauge>,
     object_in_sync: Family<Object, Gauge>,
+    left_alone: Family<Object, Gauge>,
+    last_vanished: Family<Kind, Float>,
     vanished: Family<Kind, Counter>,
     drift_corrected: Family<Kind, Counter>,
     released: Family<Kind, Counter>,
@@ -135,7 +137,8 @@ impl Metrics {
             version: env!("CARGO_PKG_VERSION"),
             revision: option_env!("SPILLWAY_REVISION").unwrap_or("unknown"),
         };
-        r.info("build", "The version that runs", Info::new(build));
+        let versions: Family<Build, Gauge> = r.family("build_info", "The version that runs");
+        versions.get_or_create(&build).set(1);
         Self(Arc::new(Inner {
             reconciles: r.family("reconciles", "Passes over one object, by result (ok, error)"),
             reconcile_duration: r
@@ -157,6 +160,14 @@ impl Metrics {
             object_in_sync: r.family(
                 "object_in_sync",
                 "1 if the broker matches the object (of a Broker: all its objects), 0 if not; no series if unknown",
+            ),
+            left_alone: r.family(
+                "object_left_alone",
+                "1 if the broker differs from the object and is left alone, as managementPolicy or driftPolicy ask; no series otherwise",
+            ),
+            last_vanished: r.family(
+                "objects_last_vanished_timestamp_seconds",
+                "When an object vanished last, in seconds since 1970; no series before the first",
             ),
             vanished: r.family("objects_vanished", "Objects that vanished from a broker, or were replaced there, behind our back"),
             drift_corrected: r.family(
@@ -208,6 +219,12 @@ impl Metrics {
             tracing::error!(%error, "failed to encode the metrics");
         }
         body
+    }
+
+    /// The metrics in the older text format, for who does not ask for `OpenMetrics`.
+    #[must_use]
+    pub fn encode_plain(&self) -> String {
+        plain(&self.encode())
     }
 
     /// One pass over an object of `kind` ended.
@@ -271,16 +288,30 @@ impl Metrics {
         }
     }
 
+    /// Whether the broker differs from an object and is to be left alone.
+    pub fn left_alone(&self, kind: &'static str, namespace: &str, name: &str, is: bool) {
+        let labels = object(kind, namespace, name);
+        if is {
+            self.0.left_alone.get_or_create_owned(&labels).set(1);
+        } else {
+            self.0.left_alone.remove(&labels);
+        }
+    }
+
     /// The object is gone.
     pub fn forget_object(&self, kind: &'static str, namespace: &str, name: &str) {
         let labels = object(kind, namespace, name);
         self.0.object_ready.remove(&labels);
         self.0.object_in_sync.remove(&labels);
+        self.0.left_alone.remove(&labels);
     }
 
     /// A broker's object vanished or was replaced.
     pub fn vanished(&self, kind: &'static str) {
         self.0.vanished.get_or_create(&Kind { kind }).inc();
+        if let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+            self.0.last_vanished.get_or_create(&Kind { kind }).set(now.as_secs_f64());
+        }
     }
 
     /// Drift of a broker's object was corrected.
@@ -382,6 +413,23 @@ fn set_float<L: owned::Owned>(gauges: &OwnedFamily<L, Float>, labels: L, value: 
     }
 }
 
+/// `OpenMetrics` text in Prometheus' own format, 0.0.4: there, a counter is called what its series are.
+fn plain(text: &str) -> String {
+    let counters: HashSet<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.strip_suffix(" counter")).collect();
+    let mut plain = String::with_capacity(text.len());
+    for line in text.lines().filter(|line| *line != "# EOF" && !line.starts_with("# UNIT ")) {
+        let about = line.strip_prefix("# HELP ").or_else(|| line.strip_prefix("# TYPE "));
+        let name = about.and_then(|about| about.split(' ').next()).filter(|name| counters.contains(name));
+        match name {
+            Some(name) => plain.push_str(&line.replacen(name, &format!("{name}_total"), 1)),
+            None => plain.push_str(line),
+        }
+        plain.push('\n');
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -432,10 +480,25 @@ mod tests {
     }
 
     #[test]
+    fn the_older_format_names_counters_as_their_series_and_knows_no_end() {
+        let metrics = Metrics::new();
+        metrics.vanished("Topic");
+        let plain = metrics.encode_plain();
+        assert!(plain.contains("\n# TYPE spillway_objects_vanished_total counter\n"), "{plain}");
+        assert!(plain.contains("# TYPE spillway_build_info gauge\n"), "{plain}");
+        let typed = ["counter", "gauge", "histogram"];
+        for line in plain.lines().filter(|line| line.starts_with('#')) {
+            let known = line.starts_with("# HELP ") || typed.iter().any(|kind| line.ends_with(kind));
+            assert!(known, "{line}");
+        }
+    }
+
+    #[test]
     fn a_forgotten_object_leaves_no_series() {
         let metrics = Metrics::new();
         let empty = lines(&metrics);
         metrics.object("Topic", "ns", "a", Some(true), Some(false));
+        metrics.left_alone("Topic", "ns", "a", true);
         metrics.consumer(
             "ns",
             "a",
@@ -457,7 +520,7 @@ mod tests {
         metrics.scale_patch("ns", "a", 1, 3);
         metrics.scale_patch("ns", "a", 3, 1);
         metrics.lag_sweep("ns/kafka", Duration::from_millis(9));
-        assert_eq!(lines(&metrics).len(), empty.len() + 19);
+        assert_eq!(lines(&metrics).len(), empty.len() + 20);
         metrics.forget_object("Topic", "ns", "a");
         metrics.forget_consumer("ns", "a");
         metrics.forget_broker("ns/kafka");
