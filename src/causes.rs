@@ -66,9 +66,9 @@ pub fn of_yaml(error: &serde_saphyr::Error) -> String {
     let what = match error {
         Yaml::SerdeMissingField { field, .. } => format!("{field} is missing"),
         Yaml::SerdeInvalidType { expected, .. } | Yaml::SerdeInvalidValue { expected, .. } => {
-            format!("another type than {expected}")
+            format!("expected {expected}")
         }
-        Yaml::Unexpected { expected, .. } => format!("not {expected}, which it should be"),
+        Yaml::Unexpected { expected, .. } => format!("expected {expected}"),
         Yaml::DuplicateMappingKey { .. } => "a key stands there twice".into(),
         Yaml::ExternalMessage { .. } | Yaml::Eof { .. } | Yaml::ContainerEndMismatch { .. } => {
             "it is not YAML".into()

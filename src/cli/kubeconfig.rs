@@ -14,11 +14,11 @@ const WHAT: &str = "find a Kubernetes API server";
 /// Which kubeconfig, and which of its contexts. As kubectl has them, so before the verb, too.
 #[derive(clap::Args, Clone, Debug, Default)]
 pub struct KubeconfigArgs {
-    /// The kubeconfig of verbs that ask an API server; default: as for kubectl
-    #[arg(long, global = true, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    /// The kubeconfig, for verbs that ask an API server; default: KUBECONFIG, or ~/.kube/config
+    #[arg(long, global = true, help_heading = "Kubernetes", value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     pub kubeconfig: Option<PathBuf>,
     /// The context in it; default: its current one
-    #[arg(long, global = true, value_name = "NAME")]
+    #[arg(long, global = true, help_heading = "Kubernetes", value_name = "NAME")]
     pub context: Option<String>,
 }
 
