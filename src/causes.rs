@@ -2,15 +2,21 @@
 
 use std::error::Error;
 
+use kube::client::AuthError;
+use kube::config::{KubeconfigError, LoadDataError};
 use kube::runtime::watcher;
 
 /// What lies beneath an error, outermost first. The outermost words themselves count only where there is nothing beneath:
-/// clients of HTTP name the address there, or that it was a client that failed.
+/// clients of HTTP name the address there, or that it was a client that failed. What may quote a credential is told without.
 #[must_use]
 pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut told: Vec<String> = Vec::new();
     let mut cause = error.source();
     while let Some(error) = cause {
+        if let Some(guarded) = guarded(error) {
+            told.push(guarded);
+            break;
+        }
         let text = error.to_string();
         // hyper's own outermost words tell nothing but that it was a client.
         if !text.starts_with("client error (") && !told.iter().any(|before| before.contains(&text)) {
@@ -18,7 +24,74 @@ pub fn causes(error: &(dyn Error + 'static)) -> String {
         }
         cause = error.source();
     }
-    if told.is_empty() { error.to_string() } else { told.join(": ") }
+    if told.is_empty() {
+        return guarded(error).unwrap_or_else(|| error.to_string());
+    }
+    told.join(": ")
+}
+
+/// The words of an error whose own words quote what was read, credentials among it.
+fn guarded(error: &(dyn Error + 'static)) -> Option<String> {
+    let auth = error.downcast_ref::<AuthError>().map(of_auth);
+    let kubeconfig = || error.downcast_ref::<KubeconfigError>().map(of_kubeconfig);
+    let yaml = || error.downcast_ref::<serde_saphyr::Error>().map(of_yaml);
+    auth.or_else(kubeconfig).or_else(yaml)
+}
+
+/// Why a kubeconfig cannot be used. Of what stands in it only names are repeated: it holds credentials.
+#[must_use]
+pub fn of_kubeconfig(error: &KubeconfigError) -> String {
+    let data = |what: &str, error: &LoadDataError| match error {
+        LoadDataError::DecodeBase64(_) => format!("the {what} is not base64"),
+        other => format!("failed to load the {what}: {other}"),
+    };
+    match error {
+        KubeconfigError::Parse(error) => of_yaml(error),
+        KubeconfigError::ReadConfig(error, _) => error.to_string(),
+        KubeconfigError::CurrentContextNotSet => "no context is chosen: set current-context".into(),
+        KubeconfigError::LoadContext(name) => format!("there is no context {name:?}"),
+        KubeconfigError::LoadClusterOfContext(name) => format!("there is no cluster {name:?}"),
+        KubeconfigError::LoadCertificateAuthority(error) => data("certificate authority", error),
+        KubeconfigError::LoadClientCertificate(error) => data("client certificate", error),
+        KubeconfigError::LoadClientKey(error) => data("client key", error),
+        other => other.to_string(),
+    }
+}
+
+/// What is wrong with a YAML that holds credentials, and where. Neither its lines nor its values are repeated.
+#[must_use]
+pub fn of_yaml(error: &serde_saphyr::Error) -> String {
+    use serde_saphyr::Error as Yaml;
+    let error = error.without_snippet();
+    let what = match error {
+        Yaml::SerdeMissingField { field, .. } => format!("{field} is missing"),
+        Yaml::SerdeInvalidType { expected, .. } | Yaml::SerdeInvalidValue { expected, .. } => {
+            format!("expected {expected}")
+        }
+        Yaml::Unexpected { expected, .. } => format!("expected {expected}"),
+        Yaml::DuplicateMappingKey { .. } => "a key stands there twice".into(),
+        Yaml::ExternalMessage { .. } | Yaml::Eof { .. } | Yaml::ContainerEndMismatch { .. } => {
+            "it is not YAML".into()
+        }
+        Yaml::UnknownAnchor { .. } => "an alias of nothing".into(),
+        _ => "it cannot be read".into(),
+    };
+    match error.location().filter(|location| location.line() > 0) {
+        Some(at) => format!("line {}, column {}: {what}", at.line(), at.column()),
+        None => what,
+    }
+}
+
+/// Why there are no credentials. What a plugin printed is left out: that is where it gives a token.
+fn of_auth(error: &AuthError) -> String {
+    match error {
+        AuthError::AuthExecRun { out, .. } => format!("the kubeconfig's exec plugin failed: {}", out.status),
+        AuthError::AuthExecParse(error) => {
+            format!("failed to read what the kubeconfig's exec plugin printed: {}", of_yaml(error))
+        }
+        AuthError::ParseTokenKey(_) => "failed to read a token".into(),
+        other => other.to_string(),
+    }
 }
 
 /// The API server's own words, or why there are none.
@@ -32,6 +105,8 @@ pub fn of_kube(error: &kube::Error) -> String {
         kube::Error::Service(_) | kube::Error::HyperError(_) => {
             format!("the API server does not answer: {}", causes(error))
         }
+        kube::Error::Auth(error) => of_auth(error),
+        kube::Error::InferKubeconfig(error) => of_kubeconfig(error),
         other => other.to_string(),
     }
 }
@@ -51,6 +126,39 @@ pub fn of_watch(error: &watcher::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// In every place where a credential can stand, and every way to be wrong around it.
+    #[test]
+    fn a_kubeconfig_that_cannot_be_read_is_told_without_what_stands_in_it() {
+        let user = |user: &str| {
+            format!("apiVersion: v1\nkind: Config\nusers:\n- name: a\n  user:\n    {user}\n    username: a\n")
+        };
+        for (text, place) in [
+            (
+                user("password: PLANTED-PW-123\n   token: PLANTED-TOKEN-123"),
+                "line 7, column 4: it is not YAML",
+            ),
+            (user("token: [PLANTED-TOKEN-123]"), "line 6, column 12: "),
+            (user("token: {a: PLANTED-TOKEN-123}"), "line 6, column 12: "),
+            (user("token: \"PLANTED-TOKEN-123"), "it is not YAML"),
+            (user("token: a\n    token: PLANTED-TOKEN-123"), "line 7, column 5: "),
+            (user("exec: PLANTED-TOKEN-123"), "line 6, column 11: "),
+            (user("exec: {interactiveMode: PLANTED-TOKEN-123}"), "line 6, column "),
+            (user("token: *PLANTED-TOKEN-123"), "line 6, column 12: "),
+            ("PLANTED-TOKEN-123".to_owned(), "line 1, column 1: "),
+            ("users: [PLANTED-TOKEN-123]".to_owned(), "line 1, column 9: "),
+        ] {
+            let error = kube::config::Kubeconfig::from_yaml(&text).expect_err(&text);
+            let told = of_kubeconfig(&error);
+            assert!(told.contains(place), "{told} of {text}");
+            let within = Over(error);
+            assert!(!(told + &causes(&within)).contains("PLANTED"), "{} of {text}", causes(&within));
+        }
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("over")]
+    struct Over(#[source] KubeconfigError);
 
     #[derive(Debug, thiserror::Error)]
     #[error("{text}")]

@@ -1,17 +1,19 @@
 # shellcheck shell=bash disable=SC2154 # chart, tests, scratch, K8S_VERSION: hack/test-chart
 # What the chart renders and what it refuses.
 
-render() { helm template spillway "$chart" --namespace "$namespace" --kube-version "$K8S_VERSION" "$@"; }
+render() { helm template "${release:-spillway}" "$chart" --namespace "$namespace" --kube-version "$K8S_VERSION" "$@"; }
 
 lint_is_clean() {
   local file
   for file in "$tests"/values/*.yaml; do helm lint "$chart" --strict --quiet --values "$file"; done
 }
 
-# refused FILE: rendering fails, in the words of its first line.
+# refused FILE: rendering fails, in the words of its first line. The second line may name the release.
 refused() {
-  local words
+  local words release
   words=$(sed -n '1s/^# //p' "$1")
+  # shellcheck disable=SC2034 # render reads it
+  release=$(sed -n '2s/^# release //p' "$1")
   if render --values "$1" >"$scratch/rendered" 2>"$scratch/errors"; then
     echo "was not refused"
     return 1

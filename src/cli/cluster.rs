@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Secret;
 use kube::api::{ApiResource, DynamicObject, ListParams, Patch, PatchParams};
-use kube::{Api, Client, Config, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 use serde_json::json;
 
 use super::CliError;
+use super::kubeconfig::KubeconfigArgs;
 use super::leases::{Leader, LeaseArgs};
 use super::offline::secrets::Secrets;
 use crate::api::{Binding, Broker, Consumer, Exchange, FINALIZER, Queue, Topic};
@@ -60,13 +61,11 @@ pub struct Found {
 
 impl Cluster {
     /// Connects as the kubeconfig says, or from within a pod.
-    pub async fn connect() -> Result<Self, CliError> {
-        let config = Config::infer()
-            .await
-            .map_err(|error| CliError::new("find a Kubernetes API server (is KUBECONFIG right?)", error))?;
+    pub async fn connect(way: &KubeconfigArgs) -> Result<Self, CliError> {
+        let config = way.load().await?;
         let namespace = config.default_namespace.clone();
         let client = Client::try_from(config)
-            .map_err(|error| CliError::new("connect to the Kubernetes API server", error))?;
+            .map_err(|error| CliError::new("connect to the Kubernetes API server", words(&error)))?;
         Ok(Self { client, namespace })
     }
 

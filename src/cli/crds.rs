@@ -1,9 +1,9 @@
 //! `spillway crds`: the custom resource definitions, as YAML.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use super::CliError;
+use super::output::print;
 use crate::api;
 
 const EXAMPLES: &str = "\
@@ -43,12 +43,6 @@ pub fn execute(args: &Args) -> Result<(), CliError> {
         }
         return Ok(());
     }
-    let mut out = std::io::stdout().lock();
-    for (_, text) in files {
-        // A reader that has seen enough (head) is no error.
-        if writeln!(out, "---\n{}", text.trim_end()).is_err() {
-            break;
-        }
-    }
-    Ok(())
+    let documents: String = files.iter().map(|(_, text)| format!("---\n{}\n", text.trim_end())).collect();
+    print(&documents)
 }

@@ -10,6 +10,7 @@ use kube::ResourceExt as _;
 
 use super::CliError;
 use super::cluster::{Cluster, NamespaceArgs};
+use super::kubeconfig::KubeconfigArgs;
 use super::offline::block_on;
 use super::offline::show::printable;
 use super::output::{Format, print, say};
@@ -59,9 +60,9 @@ fn consumer_name(text: &str) -> Result<String, String> {
 }
 
 /// Runs the verb.
-pub fn execute(args: &Args) -> Result<(), CliError> {
+pub fn execute(args: &Args, way: &KubeconfigArgs) -> Result<(), CliError> {
     block_on(async {
-        let cluster = Cluster::connect().await?;
+        let cluster = Cluster::connect(way).await?;
         let place = NamespaceArgs { namespace: args.namespace.clone(), all_namespaces: false };
         let namespace = cluster.namespace(&place).unwrap_or_default();
         let consumer = cluster.consumer(&namespace, &args.object).await?;

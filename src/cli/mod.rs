@@ -9,6 +9,7 @@ pub mod dlq;
 pub mod explain;
 pub mod fields;
 pub mod import;
+pub mod kubeconfig;
 pub mod lag;
 pub mod leases;
 pub mod metrics;
@@ -28,6 +29,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::kubeconfig::KubeconfigArgs;
 use crate::config::RunArgs;
 use crate::runtime::telemetry::{self, LogFormat};
 
@@ -48,6 +50,9 @@ pub struct Cli {
     /// How `run` logs
     #[arg(long, env = "SPILLWAY_LOG_FORMAT", default_value = "text", global = true, value_name = "FORMAT")]
     pub log_format: LogFormat,
+    /// Which API server
+    #[command(flatten)]
+    pub kubeconfig: KubeconfigArgs,
     /// What to do
     #[command(subcommand)]
     pub verb: Verb,
@@ -96,6 +101,30 @@ pub enum Verb {
     Completion(completion::Args),
 }
 
+impl Verb {
+    /// The name of a verb that asks no API server; none for one that does.
+    const fn without_cluster(&self) -> Option<&'static str> {
+        match self {
+            Self::Run(_)
+            | Self::Status(_)
+            | Self::Lag(_)
+            | Self::Explain(_)
+            | Self::Dlq(_)
+            | Self::Release(_) => None,
+            Self::Plan(_) => Some("plan"),
+            Self::Apply(_) => Some("apply"),
+            Self::Import(_) => Some("import"),
+            Self::Crds(_) => Some("crds"),
+            Self::Fields(_) => Some("fields"),
+            Self::Metrics => Some("metrics"),
+            Self::Reasons => Some("reasons"),
+            Self::Simulate(_) => Some("simulate"),
+            Self::Replay => Some("replay"),
+            Self::Completion(_) => Some("completion"),
+        }
+    }
+}
+
 /// Why a verb failed: one line for a person.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -114,8 +143,8 @@ pub(crate) fn closed_is_fine(error: std::io::Error) -> std::io::Result<()> {
 }
 
 /// Runs the operator. Who collects JSON gets the error that ends it as JSON, too.
-fn run_and_tell(args: RunArgs, format: LogFormat) -> Result<ExitCode, CliError> {
-    match run::execute(args.into()) {
+fn run_and_tell(args: RunArgs, way: &KubeconfigArgs, format: LogFormat) -> Result<ExitCode, CliError> {
+    match run::execute(args.into(), way) {
         Ok(()) => Ok(ExitCode::SUCCESS),
         Err(error) if format == LogFormat::Json && tracing::enabled!(tracing::Level::ERROR) => {
             tracing::error!(error = refusal::one_line(&error.0), "ended");
@@ -127,15 +156,19 @@ fn run_and_tell(args: RunArgs, format: LogFormat) -> Result<ExitCode, CliError> 
 
 /// Runs the verb. The exit code says more than success only for `plan`, `apply`, `import`, `status` and `release`.
 pub fn execute(cli: Cli) -> Result<ExitCode, CliError> {
+    let way = &cli.kubeconfig;
+    if let Some(verb) = cli.verb.without_cluster() {
+        way.refuse(verb)?;
+    }
     match cli.verb {
         Verb::Plan(args) => return plan::execute(&args),
         Verb::Apply(args) => return apply::execute(&args),
         Verb::Import(args) => return import::execute(&args),
-        Verb::Status(args) => return status::execute(&args),
-        Verb::Lag(args) => lag::execute(&args)?,
-        Verb::Explain(args) => explain::execute(&args)?,
-        Verb::Dlq(verb) => dlq::execute(&verb)?,
-        Verb::Release(args) => return release::execute(&args),
+        Verb::Status(args) => return status::execute(&args, way),
+        Verb::Lag(args) => lag::execute(&args, way)?,
+        Verb::Explain(args) => explain::execute(&args, way)?,
+        Verb::Dlq(verb) => dlq::execute(&verb, way)?,
+        Verb::Release(args) => return release::execute(&args, way),
         Verb::Crds(args) => crds::execute(&args)?,
         Verb::Fields(args) => fields::execute(&args)?,
         Verb::Metrics => metrics::execute()?,
@@ -148,7 +181,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CliError> {
         Verb::Run(args) => {
             telemetry::init(cli.log_format, &cli.log)
                 .map_err(|error| CliError::new("start logging", error))?;
-            return run_and_tell(args, cli.log_format);
+            return run_and_tell(args, way, cli.log_format);
         }
     }
     Ok(ExitCode::SUCCESS)

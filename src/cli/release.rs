@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::CliError;
 use super::cluster::{Cluster, kinds};
 use super::columns::columns;
+use super::kubeconfig::KubeconfigArgs;
 use super::leases::{Leader, LeaseArgs, is_held, lasts, written_since};
 use super::offline::block_on;
 use super::output::{Format, NO_PLACE, agreed, can_ask, print, say};
@@ -99,14 +100,14 @@ impl Held {
 }
 
 /// Runs the verb.
-pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
+pub fn execute(args: &Args, way: &KubeconfigArgs) -> Result<ExitCode, CliError> {
     let people = args.output.is_for_people();
     if !args.yes && !people {
         return Err(CliError(NO_PLACE.into()));
     }
     can_ask(args.yes)?;
     block_on(async {
-        let cluster = Cluster::connect().await?;
+        let cluster = Cluster::connect(way).await?;
         if !args.force {
             nobody_leads(&cluster, args).await?;
         }

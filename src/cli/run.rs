@@ -12,6 +12,8 @@ use kube::{Client, Config};
 use tokio_util::sync::CancellationToken;
 
 use super::CliError;
+use super::kubeconfig::KubeconfigArgs;
+use crate::causes::of_kube as words;
 use crate::config::RunConfig;
 use crate::controllers::start::{self, Caches};
 use crate::runtime::aside::Aside;
@@ -27,8 +29,8 @@ Examples:
   spillway run --watch-namespace shop --watch-namespace bills
   SPILLWAY_LOG_FORMAT=json spillway run --lease-namespace spillway-system
 
-Every flag is an environment variable, too, and, but for --lease-namespace and --identity, a value of \
-the chart. Of several processes with the same Lease one works, and the others stand by. SIGTERM ends it \
+Every flag but --kubeconfig and --context is an environment variable, too, and, but for --lease-namespace \
+and --identity, a value of the chart. Of several processes with the same Lease one works, and the others stand by. SIGTERM ends it \
 in good order.
 Exit code: 0 stopped, 1 error, or the Lease was lost.";
 
@@ -38,25 +40,25 @@ const HEARTBEAT: Duration = Duration::from_secs(120);
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Runs until a signal, or until the Lease is lost.
-pub fn execute(config: RunConfig) -> Result<(), CliError> {
+pub fn execute(config: RunConfig, way: &KubeconfigArgs) -> Result<(), CliError> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|error| CliError::new("start the async runtime", error))?;
     let aside = Aside::new("lease").map_err(|error| CliError::new("start a thread for the Lease", error))?;
-    let result = runtime.block_on(run(config, &aside));
+    let result = runtime.block_on(run(config, way, &aside));
     // Requests that nobody waits for any more must not hold the process up.
     runtime.shutdown_timeout(Duration::from_millis(200));
     result
 }
 
-async fn run(config: RunConfig, aside: &Aside) -> Result<(), CliError> {
+async fn run(config: RunConfig, way: &KubeconfigArgs, aside: &Aside) -> Result<(), CliError> {
     let stop = shutdown::on_signal().map_err(|error| CliError::new("listen for signals", error))?;
-    let cluster = cluster().await?;
+    let cluster = cluster(way).await?;
     // What says later that the API server does not answer cannot say where it was looked for.
     tracing::info!(version = env!("CARGO_PKG_VERSION"), api_server = %cluster.cluster_url, "starting");
     let client = client::watching(cluster.clone())
-        .map_err(|error| CliError::new("connect to the Kubernetes API server", error))?;
+        .map_err(|error| CliError::new("connect to the Kubernetes API server", words(&error)))?;
     let health = Health::new(HEARTBEAT);
     let metrics = Metrics::new();
     health.ready("caches");
@@ -73,9 +75,8 @@ async fn run(config: RunConfig, aside: &Aside) -> Result<(), CliError> {
 }
 
 /// How to reach the API server, and who we say that we are: audit logs and API priority tell writers apart by it.
-async fn cluster() -> Result<Config, CliError> {
-    let mut config =
-        Config::infer().await.map_err(|error| CliError::new("find a Kubernetes API server", error))?;
+async fn cluster(way: &KubeconfigArgs) -> Result<Config, CliError> {
+    let mut config = way.load().await?;
     let agent = HeaderValue::from_static(concat!("spillway/", env!("CARGO_PKG_VERSION")));
     config.headers.push((USER_AGENT, agent));
     Ok(config)
@@ -103,7 +104,7 @@ async fn lead(
     // With a client of its own: its connections are served by the thread that made it.
     let elector = aside
         .within(|| client::fenced(cluster.clone(), Fence::open()))
-        .map_err(|error| CliError::new("connect to the Kubernetes API server", error))?;
+        .map_err(|error| CliError::new("connect to the Kubernetes API server", words(&error)))?;
     let leadership = tokio::select! {
         () = stop.cancelled() => return Ok(()),
         leadership = aside.run(lease::acquire(elector, config.lease.clone())) => leadership
@@ -114,7 +115,7 @@ async fn lead(
     tracing::info!(identity = config.identity, "leading");
     let working = CancellationToken::new();
     let writer = client::fenced(cluster, leadership.fence.clone())
-        .map_err(|error| CliError::new("connect to the Kubernetes API server", error))?;
+        .map_err(|error| CliError::new("connect to the Kubernetes API server", words(&error)))?;
     let work = start::run(
         writer,
         caches,

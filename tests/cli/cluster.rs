@@ -121,6 +121,40 @@ fn topic() -> Value {
 }
 
 #[test]
+fn a_kubeconfig_and_a_context_are_chosen_as_with_kubectl() {
+    let (one, two) = (Cluster::new(vec![topic()]), Cluster::new(Vec::new()));
+    let read = |cluster: &Cluster| std::fs::read_to_string(cluster.path()).expect("a kubeconfig");
+    let mut both: Value = serde_json::from_str(&read(&one)).expect("JSON");
+    let other: Value = serde_json::from_str(&read(&two).replace("\"a\"", "\"b\"")).expect("JSON");
+    for list in ["clusters", "contexts"] {
+        both[list].as_array_mut().expect("a list").push(other[list][0].clone());
+    }
+    one.kubeconfig.write("both", &both.to_string());
+    let path = one.kubeconfig.path().join("both").to_str().expect("UTF-8").to_owned();
+    let asked = |arguments: &[&str], kubeconfig: &str| {
+        spillway_with(arguments, &[("KUBECONFIG", kubeconfig), ("RUST_BACKTRACE", "1")], None)
+    };
+    for arguments in [
+        &["--kubeconfig", &path, "status", "-o", "wide"][..],
+        &["status", "-o", "wide", "--kubeconfig", &path, "--context", "a"],
+        &["--context=a", "--kubeconfig", &path, "status", "-o", "wide"],
+    ] {
+        asked(arguments, "/no/such/file").exits(2).says("orders");
+    }
+    let said = asked(&["--context", "b", "status", "-o", "wide"], &path).exits(2);
+    assert!(!said.out.contains("orders"), "{}", said.all());
+    for arguments in
+        [&["--context", "c", "lag"][..], &["run", "--http-address", "127.0.0.1:0", "--context", "c"]]
+    {
+        let said = asked(arguments, &path).exits(1).says("there is no context \"c\"; it has a, b");
+        assert_eq!((said.out.as_str(), said.err.lines().count()), ("", 1), "{}", said.all());
+    }
+    asked(&["--kubeconfig", "/no/such/file", "lag"], &path)
+        .exits(1)
+        .says("kubeconfig /no/such/file: No such file");
+}
+
+#[test]
 fn release_asks_and_an_answer_that_is_no_yes_releases_nothing() {
     let mut held = topic();
     held["metadata"]["finalizers"] = json!(["spillway.dev/topology"]);

@@ -87,6 +87,76 @@ fn a_kubeconfig_or_an_api_server_that_is_not_there_is_one_line() {
     one_line(&said, "failed to find a Kubernetes API server");
 }
 
+/// Two ways in which a kubeconfig can be wrong around a credential: no YAML any more, and another type.
+const PLANTED: [(&str, &str, &str); 2] = [
+    (
+        "torn",
+        "apiVersion: v1\nkind: Config\nusers:\n- name: a\n  user:\n    password: PLANTED-PW-123\n   token: PLANTED-TOKEN-123\n",
+        "torn: line 7, column 4: it is not YAML",
+    ),
+    (
+        "typed",
+        "apiVersion: v1\nkind: Config\nusers:\n- name: a\n  user: {token: [PLANTED-TOKEN-123]}\n",
+        "typed: line 5, column 17: ",
+    ),
+];
+
+#[test]
+fn a_kubeconfig_that_cannot_be_read_is_told_without_the_credentials_in_it() {
+    let folder = Folder::new();
+    for (file, text, expected) in PLANTED {
+        folder.write(file, text);
+        let path = folder.path().join(file).to_str().expect("UTF-8").to_owned();
+        let variables = [("KUBECONFIG", path.as_str()), ("KUBERNETES_SERVICE_HOST", ""), BACKTRACE];
+        let run = ["run", "--http-address", "127.0.0.1:0"];
+        for verb in [
+            &["status"][..],
+            &["lag"],
+            &["explain", "consumer/orders"],
+            &["dlq", "ls"],
+            &["dlq", "show", "topic/orders"],
+            &["release", "--all", "--yes"],
+            &run,
+        ] {
+            let said = spillway_with(verb, &variables, None);
+            one_line(&said, expected);
+            assert!(!said.all().contains("PLANTED"), "{}", said.all());
+            let chosen = [&["--kubeconfig", &path], verb].concat();
+            let said = spillway_with(&chosen, &[("KUBECONFIG", "/no/such/file"), BACKTRACE], None);
+            one_line(&said, expected);
+            assert!(!said.all().contains("PLANTED"), "{}", said.all());
+        }
+        let said = spillway_with(&[&run[..], &["--log-format", "json"]].concat(), &variables, None);
+        let line: Value = serde_json::from_str(&said.err).expect("JSON");
+        assert!(line["error"].as_str().is_some_and(|error| error.contains(expected)), "{line}");
+        assert!(!said.all().contains("PLANTED"), "{}", said.all());
+    }
+}
+
+#[test]
+fn a_kubeconfig_is_of_no_use_to_verbs_that_ask_no_api_server() {
+    for verb in [&["plan", "-f", "x"][..], &["import", "--broker", "x"], &["crds"], &["completion", "bash"]] {
+        let said = spillway(&[&["--context", "a"], verb].concat());
+        one_line(&said, &format!("{}: --context is of no use: it asks no API server", verb[0]));
+        let said = spillway(&[verb, &["--kubeconfig", "a"]].concat());
+        one_line(&said, &format!("{}: --kubeconfig is of no use", verb[0]));
+    }
+}
+
+#[test]
+fn what_cannot_be_printed_is_an_error_of_crds_and_a_reader_who_has_enough_is_none() {
+    let binary = env!("CARGO_BIN_EXE_spillway");
+    let ran = |script: &str| {
+        let output = Command::new("bash").args(["-c", script]).output().expect("bash");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = ran(&format!("{binary} crds >/dev/full"));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.starts_with("spillway: failed to write to standard output: "), "{said}");
+    let (code, said) = ran(&format!("set -o pipefail; {binary} crds | head -1 >/dev/null"));
+    assert_eq!((code, said.as_str()), (Some(0), ""));
+}
+
 #[test]
 fn who_collects_json_gets_the_error_that_ends_the_operator_as_json() {
     let variables = [("KUBECONFIG", "/no/such/file"), ("KUBERNETES_SERVICE_HOST", ""), BACKTRACE];
@@ -338,7 +408,9 @@ fn a_completion_knows_every_verb_and_is_a_script_that_its_shell_takes() {
         for verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
             assert!(script.contains(verb.get_name()), "{shell}: {}", verb.get_name());
         }
-        assert!(script.contains("lease-namespace"), "{shell}");
+        for option in ["lease-namespace", "kubeconfig", "context"] {
+            assert!(script.contains(option), "{shell}: {option}");
+        }
     }
     let script = spillway(&["completion", "bash"]).exits(0).out;
     let words =

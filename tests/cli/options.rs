@@ -141,6 +141,57 @@ fn an_input_without_a_document_is_an_error() {
 }
 
 #[test]
+fn json_in_a_folder_that_is_no_manifest_is_left_aside_and_told() {
+    let folder = Folder::with_kafka();
+    folder.write("monitoring/queues.json", r#"{"title": "Queues", "panels": []}"#);
+    folder.write("a.yaml", &topic(&unique("beside"), ""));
+    let said = on("plan", &folder, &[])
+        .exits(2)
+        .says("1 to create")
+        .says("Left alone: 1 JSON without apiVersion and kind.");
+    assert_eq!(said.err, "", "{}", said.all());
+    on("plan", &folder, &["-o", "json"]).exits(2).says("monitoring/queues.json: document 1");
+    // What is named is meant.
+    let named = folder.path().join("monitoring/queues.json");
+    let said = spillway_with(&["plan", "-f", named.to_str().expect("UTF-8")], &[], None).exits(1);
+    said.says("queues.json: document 1: kind: is required");
+    on("plan", &Folder::new(), &[]).exits(1).says("no document in ");
+    let dashboards = Folder::new();
+    dashboards.write("queues.json", "{}");
+    on("plan", &dashboards, &[])
+        .exits(1)
+        .says("no document in ")
+        .says("but 1 JSON without apiVersion and kind");
+}
+
+#[test]
+fn a_file_that_begins_with_a_byte_order_mark_is_read() {
+    let folder = Folder::new();
+    let text = kafka_broker("kafka", "") + &topic(&unique("mark"), "");
+    folder.write("a.yaml", &format!("\u{feff}{}", text.replace('\n', "\r\n")));
+    on("plan", &folder, &[]).exits(2).says("1 to create");
+}
+
+#[test]
+fn what_kubectl_would_read_as_something_else_is_refused_with_its_place() {
+    let folder = Folder::with_kafka();
+    let queue = |mode: &str| {
+        object(
+            "Queue",
+            "q",
+            &format!("brokerRef: {{name: kafka}}, type: classic, arguments: {{x-queue-mode: {mode}}}"),
+        )
+    };
+    folder.write("q.yaml", &queue("off"));
+    let line = "q.yaml: document 1: Queue q: spec.arguments.x-queue-mode: is a text, and to kubectl a truth value: put it in quotes";
+    on("plan", &folder, &[]).exits(1).says(line);
+    on("apply", &folder, &["--yes"]).exits(1).says(line);
+    folder.write("q.yaml", &queue("'off'"));
+    let said = on("plan", &folder, &[]).exits(1);
+    assert!(!said.all().contains("kubectl"), "{}", said.all());
+}
+
+#[test]
 fn what_is_not_on_a_terminal_has_no_colours() {
     let folder = Folder::with_kafka();
     folder.write("a.yaml", &topic(&unique("plain"), ""));

@@ -216,7 +216,10 @@ fn what_is_imported_plans_empty_at_once() {
     );
 
     for policy in ["Observe", "Manage"] {
-        let said = import(&folder, &vhost, &["--management-policy", policy]).exits(0);
+        // All but one is written as a whole: a dead-letter queue that is not there cannot be named.
+        let said = import(&folder, &vhost, &["--management-policy", policy]).exits(1);
+        assert!(said.err.contains("queue \"to-nowhere\""), "{}", said.all());
+        assert!(said.err.contains("Written in part: 1."), "{}", said.all());
         for text in [
             "applyVia: Policy",
             "applyVia: Arguments",
@@ -235,6 +238,39 @@ fn what_is_imported_plans_empty_at_once() {
         assert!(said.out.contains("Plan: 18 in step."), "{}", said.all());
         std::fs::remove_file(folder.path().join("imported.yaml")).expect("gone");
     }
+}
+
+#[test]
+fn an_import_that_cannot_say_all_that_a_queue_has_is_no_success_and_says_so() {
+    let (vhost, folder) = (Vhost::new("in-part"), with_rabbitmq());
+    let quorum = |arguments: &str| {
+        format!(r#"{{"durable": true, "arguments": {{"x-queue-type": "quorum", {arguments}}}}}"#)
+    };
+    vhost.queue("unlimited", &quorum(r#""x-delivery-limit": -5"#));
+    import(&folder, &vhost, &[]).exits(0).says("deliveryLimit: -1").says("Imported 1 object.");
+    vhost.queue(
+        "outside",
+        &quorum(r#""x-dead-letter-exchange": "", "x-dead-letter-routing-key": "elsewhere""#),
+    );
+    vhost.queue(
+        "strategy",
+        &quorum(r#""x-dead-letter-exchange": "dlx", "x-dead-letter-strategy": "at-least-once""#),
+    );
+    let part = |name: &str, what: &str| {
+        format!(
+            "queue \"{name}\" in virtual host \"{}\" is written in part: no field of its Queue says {what}",
+            vhost.0
+        )
+    };
+    for format in ["yaml", "json", "table"] {
+        import(&folder, &vhost, &["-o", format])
+            .exits(1)
+            .says(&part("outside", "argument x-dead-letter-exchange, argument x-dead-letter-routing-key"))
+            .says(&part("strategy", "argument x-dead-letter-strategy"))
+            .says("Imported 3 objects. Written in part: 2.");
+    }
+    // Who did not ask for it misses nothing.
+    import(&folder, &vhost, &["--match", "unlimited"]).exits(0);
 }
 
 #[test]

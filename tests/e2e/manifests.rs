@@ -4,6 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use kube::api::DynamicObject;
+use serde_json::{Value, json};
+use spillway_operator::api::Binding;
+use spillway_operator::cli::offline::export::yaml;
 
 use crate::bed::{World, bare_world, documents};
 
@@ -87,5 +90,62 @@ fn every_kustomization_builds_to_what_the_api_server_accepts() {
             refusals.extend(judged(w, &folder, &text).await);
         }
         assert!(refusals.is_empty(), "{refusals:#?}");
+    });
+}
+
+/// `kubectl` reads YAML 1.1, in which more words are no texts than in 1.2.
+#[test]
+fn what_an_import_writes_is_the_same_to_kubectl() {
+    bare_world(async |_| {
+        let texts = [
+            "y",
+            "n",
+            "yes",
+            "No",
+            "ON",
+            "off",
+            "true",
+            "null",
+            "~",
+            "",
+            "1_000",
+            "0x_1",
+            "0o7",
+            "010",
+            "08",
+            "0b11",
+            "+5",
+            ".5_0",
+            "1e3",
+            "1:30",
+            "2020-01-01",
+            ".inf",
+            ".NaN",
+            "<<",
+            "=",
+            "lazy",
+            "10s",
+            "it's",
+        ];
+        let keys = texts.iter().filter(|text| !text.is_empty());
+        let mut arguments: Value = keys.map(|text| ((*text).to_owned(), json!(text))).collect();
+        arguments["all"] = json!(texts);
+        arguments["real"] = json!([true, 5, 1.5]);
+        let binding: Binding = serde_json::from_value(json!({
+            "apiVersion": "spillway.dev/v1alpha1", "kind": "Binding", "metadata": {"name": "n"},
+            "spec": {"brokerRef": {"name": "off"}, "source": "y", "destination": {"queue": "1_000"}, "arguments": arguments},
+        }))
+        .expect("a Binding");
+        let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("what-kubectl-reads.yaml");
+        std::fs::write(&file, yaml(&binding).expect("YAML")).expect("written");
+        let apply = ["apply", "--dry-run=server", "--output=json", "--filename"];
+        let output = Command::new("kubectl").args(apply).arg(&file).output().expect("kubectl");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let read: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(read["spec"]["arguments"], arguments);
+        assert_eq!(
+            (&read["spec"]["source"], &read["spec"]["destination"]["queue"]),
+            (&json!("y"), &json!("1_000"))
+        );
     });
 }

@@ -8,6 +8,20 @@
 {{- if regexMatch "^(127\\.|\\[[0:]*:0*1\\])" .Values.httpAddress }}
 {{- fail (printf "httpAddress %s is out of the kubelet's reach: its probes come from outside of the pod" .Values.httpAddress) }}
 {{- end }}
+{{- $name := include "spillway.fullname" . }}
+{{- if and .Values.metrics.service.enabled (not (regexMatch "^[a-z]([-a-z0-9]*[a-z0-9])?$" $name)) }}
+{{- fail (printf "no Service can be called %s: it begins with a digit or has a dot; set fullnameOverride" $name) }}
+{{- end }}
+{{- if and (eq .Values.dnsPolicy "None") (not (dig "nameservers" list .Values.dnsConfig)) }}
+{{- fail "dnsPolicy None leaves the pods without DNS: set dnsConfig.nameservers" }}
+{{- end }}
+{{- $volumes := list }}
+{{- range .Values.extraVolumes }}{{ $volumes = append $volumes .name }}{{ end }}
+{{- range .Values.extraVolumeMounts }}
+{{- if not (has .name $volumes) }}
+{{- fail (printf "extraVolumeMounts: there is no volume %s in extraVolumes" .name) }}
+{{- end }}
+{{- end }}
 {{- range .Values.extraEnv }}
 {{- if has .name (fromYamlArray (include "spillway.settings" $)) }}
 {{- fail (printf "extraEnv: a value of its own sets %s" .name) }}

@@ -10,6 +10,7 @@ mod show;
 
 use super::CliError;
 use super::cluster::{Cluster, NamespaceArgs};
+use super::kubeconfig::KubeconfigArgs;
 use super::offline::block_on;
 use super::output::{Format, print};
 use super::ways::Ways;
@@ -74,9 +75,9 @@ pub struct ShowArgs {
 }
 
 /// Runs the verb.
-pub fn execute(verb: &Verb) -> Result<(), CliError> {
+pub fn execute(verb: &Verb, way: &KubeconfigArgs) -> Result<(), CliError> {
     block_on(async {
-        let cluster = Cluster::connect().await?;
+        let cluster = Cluster::connect(way).await?;
         let mut ways = Ways::default();
         let text = match verb {
             Verb::Ls(args) => {

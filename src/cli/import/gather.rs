@@ -12,6 +12,7 @@ use crate::brokers::kafka::KafkaHandle;
 use crate::brokers::lane::Lane;
 use crate::brokers::rabbitmq::{Policy, QueueInfo, RabbitHandle};
 use crate::cli::offline::export::Exporter;
+use crate::cli::offline::export::rabbitmq::{unsaid_of_exchange, unsaid_of_queue};
 use crate::cli::offline::links::{kafka_said, rabbitmq_said};
 use crate::topology::Rejection;
 use crate::topology::rabbitmq::Target;
@@ -43,6 +44,18 @@ pub struct Found {
     pub bindings: Vec<Binding>,
     /// How many broker objects were left out, by why.
     pub left_out: BTreeMap<&'static str, usize>,
+    /// What is written in part.
+    pub in_part: Vec<InPart>,
+}
+
+/// An object whose manifest does not say all that it is at the broker.
+pub struct InPart {
+    /// The manifest's kind and name.
+    pub manifest: (&'static str, String),
+    /// What the manifest is of, for a person.
+    pub what: String,
+    /// What it does not say.
+    pub unsaid: Vec<String>,
 }
 
 impl Found {
@@ -54,7 +67,15 @@ impl Found {
     /// Whether nothing is missing: what was left out is nobody's loss.
     #[must_use]
     pub fn is_whole(&self) -> bool {
-        ![NOT_EMPTY, UNTOLD, WHOLE_FLOAT].iter().any(|why| self.left_out.contains_key(why))
+        let missing = [NOT_EMPTY, UNTOLD, WHOLE_FLOAT];
+        self.in_part.is_empty() && !missing.iter().any(|why| self.left_out.contains_key(why))
+    }
+
+    /// Notes what a manifest does not say, if there is anything.
+    fn note(&mut self, kind: &'static str, name: String, what: String, unsaid: Vec<String>) {
+        if !unsaid.is_empty() {
+            self.in_part.push(InPart { manifest: (kind, name), what, unsaid });
+        }
     }
 
     /// Keeps only what `keep` says of kind and name.
@@ -63,6 +84,7 @@ impl Found {
         self.exchanges.retain(|object| keep("Exchange", &object.name_any()));
         self.queues.retain(|object| keep("Queue", &object.name_any()));
         self.bindings.retain(|object| keep("Binding", &object.name_any()));
+        self.in_part.retain(|one| keep(one.manifest.0, &one.manifest.1));
     }
 }
 
@@ -127,8 +149,11 @@ pub async fn rabbitmq(
         }
         let own =
             own(&seen.policies, &exchange.vhost, &exchange_policy_name(name), exchange.policy.as_deref());
-        match exporter.exchange(&exchange.vhost, name, &apply::rabbitmq::seen_exchange(exchange), own) {
+        let observed = apply::rabbitmq::seen_exchange(exchange);
+        match exporter.exchange(&exchange.vhost, name, &observed, own) {
             Some(object) => {
+                let unsaid = unsaid_of_exchange(&object, &observed, own);
+                found.note("Exchange", object.name_any(), within("exchange", name, &exchange.vhost), unsaid);
                 exported.insert((exchange.vhost.clone(), Target::Exchange(name.clone())));
                 found.exchanges.push(object);
             }
@@ -157,7 +182,11 @@ pub async fn rabbitmq(
         let own = own(&seen.policies, &queue.vhost, &queue_policy_name(&queue.name), queue.policy.as_deref());
         let known = |name: &str| exported.contains(&(queue.vhost.clone(), Target::Queue(name.to_owned())));
         let Ok(observed) = apply::rabbitmq::seen_queue(queue) else { continue };
-        found.queues.extend(exporter.queue(&queue.vhost, &queue.name, &observed, own, known));
+        if let Some(object) = exporter.queue(&queue.vhost, &queue.name, &observed, own, known) {
+            let unsaid = unsaid_of_queue(&object, &observed, own);
+            found.note("Queue", object.name_any(), within("queue", &queue.name, &queue.vhost), unsaid);
+            found.queues.push(object);
+        }
     }
     let mut bindings: Vec<_> = seen
         .bindings
@@ -191,6 +220,15 @@ pub async fn rabbitmq(
         }
     }
     Ok(found)
+}
+
+/// A name at the broker, with its virtual host where that is not the usual one.
+fn within(what: &str, name: &str, vhost: &str) -> String {
+    if vhost == "/" {
+        format!("{what} {name:?}")
+    } else {
+        format!("{what} {name:?} in virtual host {vhost:?}")
+    }
 }
 
 /// Whether an exchange or a queue of this name is wanted, or why not.

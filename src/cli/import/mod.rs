@@ -3,6 +3,7 @@
 //! What belongs to the broker itself or to a client is left out. What is written plans empty at
 //! once: it is planned before it is written, and what does not is left out, too, and told. It is
 //! missing then, so the exit code is 1: who keeps the output as a backup must not take it for whole.
+//! So it is with what a manifest has no field for: a plan leaves it alone, but nobody could make it anew.
 //!
 //! ```text
 //!  broker ──▶ gather ──▶ export (pure) ──▶ plan ──▶ manifests
@@ -138,6 +139,11 @@ async fn import(
     };
     let mut found = found.map_err(|error| CliError(error.message))?;
     check(&mut found, links, broker, objects).await;
+    for part in &found.in_part {
+        let (what, unsaid) = (&part.what, part.unsaid.join(", "));
+        let line = format!("{what} is written in part: no field of its {} says {unsaid}", part.manifest.0);
+        eprintln!("spillway: {}", show::printable(&line));
+    }
     written::write(args, &found)?;
     Ok(if found.is_whole() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

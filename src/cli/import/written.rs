@@ -95,6 +95,9 @@ pub fn write(args: &Args, found: &Found) -> Result<(), CliError> {
         1 => "Imported 1 object.".to_owned(),
         count => format!("Imported {count} objects."),
     };
+    if !found.in_part.is_empty() {
+        words = format!("{words} Written in part: {}.", found.in_part.len());
+    }
     if !found.left_out.is_empty() {
         let left: Vec<_> = found.left_out.iter().map(|(why, count)| format!("{count} {why}")).collect();
         words = format!("{words} Left out: {}.", left.join(", "));

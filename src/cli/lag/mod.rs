@@ -14,6 +14,7 @@ use kube::ResourceExt as _;
 use serde::Serialize;
 
 use super::cluster::{Cluster, NamespaceArgs};
+use super::kubeconfig::KubeconfigArgs;
 use super::offline::block_on;
 use super::output::Format;
 use super::{CliError, closed_is_fine};
@@ -123,9 +124,9 @@ struct Part {
 }
 
 /// Runs the verb.
-pub fn execute(args: &Args) -> Result<(), CliError> {
+pub fn execute(args: &Args, way: &KubeconfigArgs) -> Result<(), CliError> {
     block_on(async {
-        let cluster = Cluster::connect().await?;
+        let cluster = Cluster::connect(way).await?;
         let namespace = cluster.namespace(&args.namespace);
         let mut reader = Reader::default();
         // The first look is what the second one's rates are taken from.

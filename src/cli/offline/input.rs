@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::Deserialize as _;
 use serde_json::Value;
 
+use super::plain::{self, Ambiguous};
 use crate::cli::CliError;
 
 /// Folders inside folders at most: more is a loop of links.
@@ -40,6 +41,8 @@ pub struct Document {
     pub origin: Origin,
     /// What it says.
     pub value: Value,
+    /// What `kubectl` would read another way.
+    pub ambiguous: Vec<String>,
 }
 
 /// A document that cannot be used: one line for a person.
@@ -61,6 +64,8 @@ pub struct Input {
     pub documents: Vec<Document>,
     /// Documents that are not YAML.
     pub wrong: Vec<Wrong>,
+    /// JSON that lies beside manifests in a folder and is none: a dashboard, say.
+    pub no_manifests: Vec<Origin>,
 }
 
 impl Input {
@@ -96,7 +101,7 @@ pub fn read(paths: &[String]) -> Result<Input, CliError> {
             parse("-", &text, &mut input);
             continue;
         }
-        let mut files = Vec::new();
+        let (mut files, named) = (Vec::new(), !Path::new(path).is_dir());
         find(Path::new(path), 0, &mut files)
             .map_err(|error| CliError::new(&format!("read {path}"), error))?;
         for file in files {
@@ -108,7 +113,9 @@ pub fn read(paths: &[String]) -> Result<Input, CliError> {
             }
             let text = std::fs::read_to_string(&file)
                 .map_err(|error| CliError::new(&format!("read {shown}"), error))?;
-            parse(&shown, &text, &mut input);
+            let json = file.extension().is_some_and(|extension| extension == "json");
+            let given = if json && !named { Given::Beside } else { Given::Named };
+            parse_given(&shown, &text, given, &mut input);
         }
     }
     Ok(input)
@@ -141,9 +148,25 @@ fn find(path: &Path, depth: usize, files: &mut Vec<PathBuf>) -> std::io::Result<
     Ok(())
 }
 
-/// Takes a text apart. A text that is no YAML from some place on is wrong from there on.
+/// How a file came into the input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Given {
+    /// It was named, or its name says that it is YAML: all in it is meant.
+    Named,
+    /// It is JSON in a folder that was named: other JSON may lie there.
+    Beside,
+}
+
+/// Takes a text apart that was named. A text that is no YAML from some place on is wrong from there on.
 pub fn parse(file: &str, text: &str, input: &mut Input) {
+    parse_given(file, text, Given::Named, input);
+}
+
+fn parse_given(file: &str, text: &str, given: Given, input: &mut Input) {
     let file: Arc<str> = file.into();
+    // Editors on Windows begin a file with it. It is no part of the first key.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut ambiguous = plain::ambiguous(text);
     for (number, document) in (1..).zip(serde_yaml::Deserializer::from_str(text)) {
         let origin = Origin { file: file.clone(), document: number, item: None };
         // serde_yaml's own value refuses a key that stands there twice; JSON's takes the last.
@@ -152,7 +175,13 @@ pub fn parse(file: &str, text: &str, input: &mut Input) {
             .and_then(|value| serde_json::to_value(value).map_err(|error| error.to_string()));
         match value {
             Ok(Value::Null) => {}
-            Ok(value) => unfold(Document { origin, value }, input),
+            Ok(value)
+                if given == Given::Beside
+                    && ["apiVersion", "kind"].iter().all(|key| value.get(key).is_none()) =>
+            {
+                input.no_manifests.push(origin);
+            }
+            Ok(value) => unfold(origin, value, &ambiguous.remove(&number).unwrap_or_default(), input),
             Err(error) => {
                 let what = format!("not YAML: {}", error.replace('\n', " "));
                 input.wrong.push(Wrong { origin, object: None, what });
@@ -163,17 +192,19 @@ pub fn parse(file: &str, text: &str, input: &mut Input) {
 }
 
 /// Takes a `kind: List` apart.
-fn unfold(document: Document, input: &mut Input) {
-    let Document { origin, mut value } = document;
-    if value.get("kind").and_then(Value::as_str) != Some("List") || origin.item.is_some() {
-        input.documents.push(Document { origin, value });
+fn unfold(origin: Origin, mut value: Value, ambiguous: &[Ambiguous], input: &mut Input) {
+    if value.get("kind").and_then(Value::as_str) != Some("List") {
+        let ambiguous = ambiguous.iter().map(|one| one.told(false)).collect();
+        input.documents.push(Document { origin, value, ambiguous });
         return;
     }
     match value.get_mut("items").map(Value::take) {
         Some(Value::Array(items)) => {
             for (number, value) in (1..).zip(items) {
                 let origin = Origin { item: Some(number), ..origin.clone() };
-                input.documents.push(Document { origin, value });
+                let of = ambiguous.iter().filter(|one| one.item == Some(number));
+                let ambiguous = of.map(|one| one.told(true)).collect();
+                input.documents.push(Document { origin, value, ambiguous });
             }
         }
         _ => input.wrong.push(Wrong {
@@ -192,6 +223,49 @@ mod tests {
         let mut input = Input::default();
         parse("a.yaml", text, &mut input);
         input
+    }
+
+    #[test]
+    fn a_byte_order_mark_and_line_ends_of_windows_change_nothing() {
+        let text = "kind: A\nspec:\n  a: text\n  b: |\n    one\n    two\n---\nkind: B\n";
+        let values = |text: &str| parsed(text).documents.into_iter().map(|one| one.value).collect::<Vec<_>>();
+        for other in [
+            format!("\u{feff}{text}"),
+            text.replace('\n', "\r\n"),
+            format!("\u{feff}{}", text.replace('\n', "\r\n")),
+        ] {
+            assert_eq!(values(&other), values(text), "{other:?}");
+        }
+        assert_eq!(parsed("\u{feff}").documents.len(), 0);
+    }
+
+    #[test]
+    fn json_that_is_no_manifest_is_left_aside_below_a_folder_only() {
+        let dashboard = r#"{"title": "Queues", "panels": []}"#;
+        for (text, given, expected) in [
+            (dashboard, Given::Beside, (0, 1)),
+            ("[1]", Given::Beside, (0, 1)),
+            (dashboard, Given::Named, (1, 0)),
+            (r#"{"kind": "Topic"}"#, Given::Beside, (1, 0)),
+            (r#"{"apiVersion": "v1"}"#, Given::Beside, (1, 0)),
+        ] {
+            let mut input = Input::default();
+            parse_given("a.json", text, given, &mut input);
+            assert_eq!((input.documents.len(), input.no_manifests.len()), expected, "{text} {given:?}");
+        }
+    }
+
+    #[test]
+    fn what_kubectl_would_read_another_way_stays_with_its_document_and_its_item() {
+        let text = "kind: A\nspec: {arguments: {a: yes}}\n---\nkind: List\nitems: [{kind: B}, {kind: C, spec: {arguments: {b: off}}}]\n";
+        let input = parsed(text);
+        let counts: Vec<_> = input.documents.iter().map(|one| one.ambiguous.len()).collect();
+        assert_eq!(counts, [1, 0, 1]);
+        assert!(
+            input.documents[2].ambiguous[0].starts_with("spec.arguments.b: "),
+            "{:?}",
+            input.documents[2]
+        );
     }
 
     #[test]

@@ -10,7 +10,7 @@
 //! ([`crate::topology`], [`crate::apply`]); what is missing here is what the API server remembers:
 //! status, creation times, cluster ids. The documentation says what follows from that.
 //!
-//! * [`input`]: files into documents; [`schema`]: what the API server would check; [`objects`]: both
+//! * [`input`]: files into documents; [`plain`]: what `kubectl` would read another way; [`schema`]: what the API server would check; [`objects`]: both
 //!   together; [`secrets`]: credentials from three places
 //! * [`candidates`]: objects and their companions as broker objects that are wanted;
 //!   [`references`]: objects that name each other; [`guard`]: who may and who owns
@@ -26,6 +26,7 @@ pub mod guard;
 pub mod input;
 pub mod links;
 pub mod objects;
+pub mod plain;
 pub mod progress;
 pub mod rabbitmq;
 pub mod references;
@@ -61,7 +62,14 @@ impl SourceArgs {
     pub fn read(&self) -> Result<Objects, CliError> {
         let input = input::read(&self.files)?;
         if input.documents.is_empty() && input.wrong.is_empty() {
-            return Err(CliError::new("read the input", format!("no document in {}", self.files.join(", "))));
+            let json = input.no_manifests.len();
+            let left = if json > 0 {
+                format!(" but {json} JSON without apiVersion and kind")
+            } else {
+                String::new()
+            };
+            let none = format!("no document in {}{left}", self.files.join(", "));
+            return Err(CliError::new("read the input", none));
         }
         Ok(Objects::of(input, &self.namespace, self.secrets.clone()))
     }

@@ -75,6 +75,8 @@ pub struct Objects {
     pub secrets: Secrets,
     /// How many documents of which other kinds there were.
     pub left_alone: BTreeMap<String, usize>,
+    /// Where there was JSON in a folder that is no manifest.
+    pub no_manifests: Vec<Origin>,
     /// Documents that cannot be used.
     pub wrong: Vec<Wrong>,
 }
@@ -85,7 +87,12 @@ impl Objects {
     #[must_use]
     pub fn of(input: Input, namespace: &str, secrets: Option<PathBuf>) -> Self {
         let schemas = Schemas::new();
-        let mut objects = Self { wrong: input.wrong, secrets: Secrets::new(secrets), ..Self::default() };
+        let mut objects = Self {
+            wrong: input.wrong,
+            no_manifests: input.no_manifests,
+            secrets: Secrets::new(secrets),
+            ..Self::default()
+        };
         let mut seen = BTreeMap::new();
         for (place, document) in input.documents.into_iter().enumerate() {
             let origin = document.origin.clone();
@@ -105,7 +112,7 @@ impl Objects {
         namespace: &str,
         seen: &mut BTreeMap<(String, String, String), Origin>,
     ) -> Result<(), String> {
-        let Document { origin, mut value } = document;
+        let Document { origin, mut value, ambiguous } = document;
         let text = |value: &Value, path: &str| value.pointer(path).and_then(Value::as_str).map(str::to_owned);
         let kind = text(&value, "/kind").filter(|kind| !kind.is_empty()).ok_or("kind: is required")?;
         let version = text(&value, "/apiVersion").ok_or("apiVersion: is required")?;
@@ -149,6 +156,7 @@ impl Objects {
             problems.push("metadata.name: lower-case letters, digits, '-' and '.' only, at most 253; spec.name may be any that the broker takes".to_owned());
         }
         problems.extend(schemas.check(&kind, &mut value));
+        problems.extend(ambiguous);
         if !problems.is_empty() {
             return Err(problems.join("; "));
         }
@@ -167,11 +175,14 @@ impl Objects {
     /// What was left alone, in one line; none: nothing was.
     #[must_use]
     pub fn left_alone_words(&self) -> Option<String> {
-        let kinds: Vec<_> = self
+        let mut kinds: Vec<_> = self
             .left_alone
             .iter()
             .map(|(kind, count)| format!("{count} {kind}{}", if *count == 1 { "" } else { "s" }))
             .collect();
+        if !self.no_manifests.is_empty() {
+            kinds.push(format!("{} JSON without apiVersion and kind", self.no_manifests.len()));
+        }
         (!kinds.is_empty()).then(|| format!("Left alone: {}.", kinds.join(", ")))
     }
 }

@@ -32,6 +32,9 @@ pub struct Report<'a> {
     wrong: Vec<WrongRow>,
     /// How many documents of other kinds there were.
     left_alone: &'a BTreeMap<String, usize>,
+    /// Where there was JSON in a folder that is no manifest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    no_manifests: Vec<String>,
     /// How many objects have which fate.
     summary: Summary,
     /// Stands for the whole plan.
@@ -129,6 +132,7 @@ pub fn report<'a>(
         brokers: links.broken().map(|(broker, error)| BrokerRow { broker, error: told(error) }).collect(),
         wrong: objects.wrong.iter().map(WrongRow::from).collect(),
         left_alone: &objects.left_alone,
+        no_manifests: objects.no_manifests.iter().map(ToString::to_string).collect(),
         summary,
         hash: entry::hash(entries),
     }

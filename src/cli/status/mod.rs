@@ -11,6 +11,7 @@ use std::process::ExitCode;
 
 use super::CliError;
 use super::cluster::{Cluster, NamespaceArgs, kinds};
+use super::kubeconfig::KubeconfigArgs;
 use super::leases::LeaseArgs;
 use super::offline::{block_on, show::colours};
 use super::output::{Format, print};
@@ -45,9 +46,9 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn execute(args: &Args) -> Result<ExitCode, CliError> {
+pub fn execute(args: &Args, way: &KubeconfigArgs) -> Result<ExitCode, CliError> {
     block_on(async {
-        let cluster = Cluster::connect().await?;
+        let cluster = Cluster::connect(way).await?;
         let namespace = cluster.namespace(&args.namespace);
         let mut objects = Vec::new();
         for kind in kinds() {

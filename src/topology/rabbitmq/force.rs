@@ -112,7 +112,10 @@ pub fn same_setting(key: &str, a: &Value, b: &Value) -> bool {
         return true;
     }
     let age = |value: &Value| value.as_str().and_then(age_millis);
+    // A delivery limit below zero is none, whatever the number.
+    let unlimited = |value: &Value| value.as_i64().is_some_and(|limit| limit < 0);
     key.ends_with("max-age") && age(a).is_some() && age(a) == age(b)
+        || key.ends_with("delivery-limit") && unlimited(a) && unlimited(b)
 }
 
 /// A stream's age as RabbitMQ takes it.

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
+use super::plain;
 use crate::api::policy::ManagementPolicy;
 use crate::api::{BrokerRef, Topic, TopicSpec};
 use crate::digest;
@@ -69,9 +70,9 @@ impl Exporter {
     }
 }
 
-/// A manifest as YAML.
+/// A manifest as YAML that `kubectl` reads as it is meant.
 pub fn yaml<K: Serialize>(object: &K) -> Result<String, String> {
-    serde_yaml::to_string(object).map_err(|error| error.to_string())
+    plain::write(serde_yaml::to_value(object).map_err(|error| error.to_string())?)
 }
 
 #[cfg(test)]

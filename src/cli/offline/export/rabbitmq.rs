@@ -22,8 +22,11 @@ use crate::api::queue::{
 };
 use crate::api::{Binding, BindingSpec, Exchange, ExchangeSpec, Queue};
 use crate::topology::kafka::companions::metadata_name;
-use crate::topology::rabbitmq::force::age_millis;
-use crate::topology::rabbitmq::{BindingId, ObservedExchange, ObservedQueue, Target};
+use crate::topology::rabbitmq::force::{age_millis, same_setting};
+use crate::topology::rabbitmq::value::same;
+use crate::topology::rabbitmq::{
+    BindingId, DesiredExchange, DesiredQueue, ObservedExchange, ObservedQueue, Target,
+};
 
 /// The argument of an exchange that has a field.
 const ALTERNATE: &str = "alternate-exchange";
@@ -204,8 +207,52 @@ impl Exporter {
     }
 }
 
+/// What a Queue does not say of the queue that it was written for: arguments, and keys of Spillway's own policy. A queue
+/// that was made from the Queue would be without them.
+#[must_use]
+pub fn unsaid_of_queue(queue: &Queue, seen: &ObservedQueue, own: Option<&Settings>) -> Vec<String> {
+    // What is no queue is refused when it is planned.
+    let Ok(desired) = DesiredQueue::of(queue, &[]) else { return Vec::new() };
+    let declaration = desired.declaration();
+    let lacks = |said: &Settings, key: &str, value: &Value| {
+        !said.get(key).is_some_and(|said| same_setting(key, said, value))
+    };
+    let arguments = seen.arguments.iter().filter(|(key, value)| {
+        // To say false is to say nothing.
+        let nothing = *key == "x-single-active-consumer" && **value == json!(false);
+        !nothing && lacks(&declaration, key, value)
+    });
+    let keys = own.into_iter().flatten().filter(|(key, value)| lacks(&desired.settings, key, value));
+    told(arguments.map(|(key, _)| key), keys.map(|(key, _)| key))
+}
+
+/// The same of an Exchange.
+#[must_use]
+pub fn unsaid_of_exchange(
+    exchange: &Exchange,
+    seen: &ObservedExchange,
+    own: Option<&Settings>,
+) -> Vec<String> {
+    let Ok(desired) = DesiredExchange::of(exchange) else { return Vec::new() };
+    let says = |key: &String, value: &Value| {
+        desired.arguments.get(key).or_else(|| desired.settings.get(key)).is_some_and(|said| same(said, value))
+    };
+    let arguments = seen.arguments.iter().filter(|(key, value)| !says(key, value));
+    let keys = own.into_iter().flatten();
+    let keys = keys.filter(|(key, value)| !desired.settings.get(*key).is_some_and(|said| same(said, value)));
+    told(arguments.map(|(key, _)| key), keys.map(|(key, _)| key))
+}
+
+fn told<'a>(
+    arguments: impl Iterator<Item = &'a String>,
+    keys: impl Iterator<Item = &'a String>,
+) -> Vec<String> {
+    let arguments = arguments.map(|argument| format!("argument {argument}"));
+    arguments.chain(keys.map(|key| format!("policy key {key}"))).collect()
+}
+
 /// Limits, times and dead letters into their fields, as far as the type has them. What cannot be
-/// said in a field is not named, and so left alone.
+/// said in a field is not named, and so left alone: [`unsaid_of_queue`].
 fn fill(spec: &mut QueueSpec, settings: &Settings, known: impl Fn(&str) -> bool) {
     let number = |key: &str| settings.get(key).and_then(Value::as_i64);
     let bytes = |key: &str| settings.get(key).and_then(Value::as_u64).map(Bytes::new);
@@ -224,7 +271,8 @@ fn fill(spec: &mut QueueSpec, settings: &Settings, known: impl Fn(&str) -> bool)
     spec.expires = time("expires", 1);
     spec.consumer_timeout = time("consumer-timeout", 0);
     if spec.kind == QueueType::Quorum {
-        spec.delivery_limit = number("delivery-limit").filter(|n| *n >= -1);
+        // Any number below zero is none.
+        spec.delivery_limit = number("delivery-limit").map(|limit| limit.max(-1));
     }
     spec.overflow = read::<Overflow>(settings.get("overflow"))
         .filter(|overflow| *overflow != Overflow::RejectPublishDlx || spec.kind == QueueType::Classic);
@@ -316,6 +364,73 @@ mod tests {
         assert_eq!(queue("classic", arguments, None).dead_letter, None);
         let exchange = queue("classic", json!({"x-dead-letter-exchange": "dlx"}), None).dead_letter.unwrap();
         assert_eq!((exchange.exchange.as_deref(), exchange.routing_key), (Some("dlx"), None));
+    }
+
+    #[test]
+    fn what_no_field_can_say_is_named_and_not_lost_without_a_word() {
+        let unsaid = |kind: &str, arguments: Value, own: Option<Value>| {
+            let arguments = serde_json::from_value(arguments).unwrap();
+            let seen =
+                ObservedQueue { kind: kind.into(), durable: true, arguments, ..ObservedQueue::default() };
+            let own: Option<Settings> = own.map(|own| serde_json::from_value(own).unwrap());
+            let queue = exporter().queue("/", "q", &seen, own.as_ref(), |name| name == "dead").unwrap();
+            unsaid_of_queue(&queue, &seen, own.as_ref()).join(", ")
+        };
+        let (exchange, key, strategy) =
+            ("x-dead-letter-exchange", "x-dead-letter-routing-key", "x-dead-letter-strategy");
+        let letters = "argument x-dead-letter-exchange, argument x-dead-letter-routing-key";
+        for (kind, arguments, lost) in [
+            ("quorum", json!({exchange: "", key: "outside"}), letters),
+            ("quorum", json!({exchange: "", key: "q"}), letters),
+            ("quorum", json!({exchange: ""}), "argument x-dead-letter-exchange"),
+            ("quorum", json!({exchange: "x", strategy: "at-least-once"}), "argument x-dead-letter-strategy"),
+            (
+                "quorum",
+                json!({exchange: "", strategy: "at-least-once", "x-overflow": "reject-publish"}),
+                "argument x-dead-letter-exchange, argument x-dead-letter-strategy",
+            ),
+            ("quorum", json!({"x-overflow": "reject-publish-dlx"}), "argument x-overflow"),
+            ("stream", json!({"x-consumer-timeout": 5}), "argument x-consumer-timeout"),
+            ("stream", json!({"x-single-active-consumer": true}), "argument x-single-active-consumer"),
+            // All of it is said.
+            (
+                "quorum",
+                json!({"x-queue-type": "quorum", "x-delivery-limit": -5, exchange: "", key: "dead"}),
+                "",
+            ),
+            ("quorum", json!({exchange: "x", strategy: "at-least-once", "x-overflow": "reject-publish"}), ""),
+            ("classic", json!({"x-max-priority": 5, "x-queue-mode": "lazy", "x-expires": 9_000}), ""),
+            ("classic", json!({"x-single-active-consumer": false}), ""),
+            ("stream", json!({"x-max-age": "7D", "x-initial-cluster-size": 3}), ""),
+        ] {
+            assert_eq!(unsaid(kind, arguments.clone(), None), lost, "{arguments}");
+        }
+        let own = json!({"max-length": 7, "queue-version": 2});
+        assert_eq!(
+            unsaid("classic", json!({"x-message-ttl": 5}), Some(own)),
+            "argument x-message-ttl, policy key queue-version"
+        );
+    }
+
+    #[test]
+    fn what_an_exchange_has_beside_its_fields_is_named() {
+        let unsaid = |arguments: Value, own: Option<Value>| {
+            let arguments = serde_json::from_value(arguments).unwrap();
+            let seen = ObservedExchange {
+                kind: "topic".into(),
+                durable: true,
+                arguments,
+                ..ObservedExchange::default()
+            };
+            let own: Option<Settings> = own.map(|own| serde_json::from_value(own).unwrap());
+            let exchange = exporter().exchange("/", "x", &seen, own.as_ref()).unwrap();
+            unsaid_of_exchange(&exchange, &seen, own.as_ref()).join(", ")
+        };
+        assert_eq!(unsaid(json!({"alternate-exchange": "a", "n": 1}), None), "");
+        assert_eq!(unsaid(json!({"alternate-exchange": 5}), None), "argument alternate-exchange");
+        let own = json!({"alternate-exchange": "b", "other": 1});
+        let told = unsaid(json!({"alternate-exchange": "a"}), Some(own));
+        assert_eq!(told, "argument alternate-exchange, policy key other");
     }
 
     #[test]
