@@ -43,6 +43,6 @@ pub fn execute(args: &Args) -> Result<(), CliError> {
         }
         return Ok(());
     }
-    let documents: String = files.iter().map(|(_, text)| format!("---\n{}\n", text.trim_end())).collect();
-    print(&documents)
+    let documents: Vec<_> = files.iter().flat_map(|(_, text)| ["---\n", text.trim_end(), "\n"]).collect();
+    print(&documents.concat())
 }

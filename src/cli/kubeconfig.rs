@@ -34,7 +34,7 @@ impl KubeconfigArgs {
 
     /// The way to the API server. Without a kubeconfig, and where none was chosen, the one of the pod.
     pub async fn load(&self) -> Result<Config, CliError> {
-        let mut config = match self.from_files().await {
+        let mut config = match self.in_files().await {
             Ok(config) => config,
             Err(error) if self.kubeconfig.is_some() || self.context.is_some() => {
                 return Err(CliError::new(WHAT, error));
@@ -47,7 +47,7 @@ impl KubeconfigArgs {
         Ok(config)
     }
 
-    async fn from_files(&self) -> Result<Config, String> {
+    async fn in_files(&self) -> Result<Config, String> {
         let files = self.files()?;
         let shown = files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(" and ");
         let of = |error: &KubeconfigError| format!("kubeconfig {shown}: {}", words(error));

@@ -134,6 +134,41 @@ fn a_kubeconfig_that_cannot_be_read_is_told_without_the_credentials_in_it() {
 }
 
 #[test]
+fn what_an_exec_plugin_printed_is_not_repeated_where_it_is_of_no_use() {
+    let folder = Folder::new();
+    for (file, script, expected) in [
+        (
+            "failing",
+            "echo PLANTED-TOKEN-123; echo PLANTED-TOKEN-123 >&2; exit 3",
+            "exec plugin failed: exit status: 3",
+        ),
+        ("torn", "echo '{PLANTED-TOKEN-123: ['", "exec plugin printed: line "),
+        (
+            "typed",
+            "echo '{\"kind\": \"ExecCredential\", \"status\": {\"token\": [\"PLANTED-TOKEN-123\"]}}'",
+            "exec plugin printed: line ",
+        ),
+    ] {
+        let kubeconfig = serde_json::json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "a",
+            "clusters": [{"name": "a", "cluster": {"server": "http://127.0.0.1:1"}}],
+            "users": [{"name": "a", "user": {"exec": {
+                "apiVersion": "client.authentication.k8s.io/v1", "interactiveMode": "Never",
+                "command": "/bin/sh", "args": ["-c", script],
+            }}}],
+            "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        });
+        folder.write(file, &kubeconfig.to_string());
+        let path = folder.path().join(file).to_str().expect("UTF-8").to_owned();
+        for verb in [&["status"][..], &["run", "--http-address", "127.0.0.1:0", "--log", "off"]] {
+            let said = spillway_with(&[verb, &["--kubeconfig", &path]].concat(), &[BACKTRACE], None);
+            one_line(&said, expected);
+            assert!(!said.all().contains("PLANTED"), "{}", said.all());
+        }
+    }
+}
+
+#[test]
 fn a_kubeconfig_is_of_no_use_to_verbs_that_ask_no_api_server() {
     for verb in [&["plan", "-f", "x"][..], &["import", "--broker", "x"], &["crds"], &["completion", "bash"]] {
         let said = spillway(&[&["--context", "a"], verb].concat());
