@@ -175,8 +175,8 @@ fn collect(tree: &Value, path: String, places: &mut Vec<String>) {
 fn minutes(queue: bool) -> Vec<Value> {
     let mut replay = Replay::default();
     let (mut lines, mut count, mut arrived, mut done) = (Vec::new(), 1, 0i64, 0i64);
-    for number in 0..100 {
-        arrived += if (20..30).contains(&number) { 400 } else { i64::from(number < 60) * 8 };
+    for number in 0..140 {
+        arrived += if (20..30).contains(&number) { 400 } else { i64::from(number < 100) * 8 };
         done = arrived.min(done + 20 * count);
         let line = if queue {
             queue_line(number, count, arrived, done)
