@@ -158,6 +158,10 @@ fn an_operator_at_work_serves_the_metrics_of_the_table_and_logs_each_step_with_i
             w.kafka.produce(&w.name("orders"), partition, 400).await;
         }
         workload.until_wanted(3, Duration::from_secs(20)).await;
+        // Something that differs and is left alone, as it was asked for.
+        w.kafka.create(&w.name("watched"), 1, &[]).await;
+        w.topic("watched", "partitions: 3\nmanagementPolicy: Observe").await;
+        w.condition::<Topic>("watched", "InSync", "False", "Differs").await;
 
         let table = documented();
         assert!(table.len() > 20, "{table:?}");
