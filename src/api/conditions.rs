@@ -210,6 +210,16 @@ pub fn data_lost(conditions: &[Condition]) -> Option<&Condition> {
     find(conditions, DATA_LOST).filter(|lost| lost.status == "True")
 }
 
+/// Whether the broker differs and is left alone because managementPolicy or driftPolicy say so. `InSync` alone does not tell:
+/// what waits for an approval, belongs to others or is not there differs as well, and somebody has to see to that.
+#[must_use]
+pub fn left_alone(conditions: &[Condition]) -> bool {
+    let differs =
+        |condition: &Condition| condition.status == "False" && condition.reason == Reason::Differs.as_str();
+    find(conditions, IN_SYNC).is_some_and(differs)
+        && find(conditions, READY).is_some_and(|ready| ready.status == "True" || differs(ready))
+}
+
 /// The condition of that type.
 #[must_use]
 pub fn find<'a>(conditions: &'a [Condition], kind: &str) -> Option<&'a Condition> {
@@ -246,6 +256,23 @@ mod tests {
         assert_eq!(second[0].last_transition_time.0, at(10));
         assert_eq!(second[0].reason, "Failed");
         assert_eq!(third[0].last_transition_time.0, at(30));
+    }
+
+    #[test]
+    fn what_waits_for_an_approval_or_is_not_there_is_not_left_alone_as_asked() {
+        let told = |ready: (bool, Reason), in_sync: (bool, Reason)| {
+            let verdicts =
+                [Verdict::new(READY, ready.0, ready.1, ""), Verdict::new(IN_SYNC, in_sync.0, in_sync.1, "")];
+            left_alone(&merge(&[], &verdicts, Some(1), at(10)))
+        };
+        let differs = (false, Reason::Differs);
+        assert!(told((true, Reason::InStep), differs), "driftPolicy: Report");
+        assert!(told(differs, differs), "managementPolicy: Observe");
+        for reason in [Reason::ApprovalNeeded, Reason::Conflict, Reason::NotFound] {
+            assert!(!told((false, reason), differs), "{reason:?}");
+        }
+        let away = (false, Reason::BrokerUnreachable);
+        assert!(!told(away, away) && !told((true, Reason::InStep), (true, Reason::InStep)));
     }
 
     #[test]

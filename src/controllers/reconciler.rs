@@ -304,7 +304,7 @@ async fn keep<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<Again, 
     let (after, _) = K::conditions(&after);
     let ready = conditions::is_true(after, conditions::READY);
     let in_sync = conditions::find(after, conditions::IN_SYNC).filter(|c| c.status != "Unknown");
-    let left_alone = in_sync.is_some_and(|c| c.status == "False" && c.reason == Reason::Differs.as_str());
+    let left_alone = conditions::left_alone(after);
     let in_sync = in_sync.map(|c| c.status == "True");
     ctx.serve_object(K::cache(ctx), (K::KIND, object), ready, in_sync, left_alone);
     let turned = ready != conditions::is_true(previous, conditions::READY);
