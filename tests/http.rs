@@ -1,6 +1,8 @@
 //! The process's own HTTP server, over loopback.
 
+use std::io::{ErrorKind, Write as _};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use spillway_operator::runtime::http::{Health, Server};
@@ -77,6 +79,33 @@ async fn who_asks_for_plain_text_gets_the_older_format() {
         "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
     let answer = server.ask(&ask(prometheus)).await;
     assert!(answer.contains("content-type: application/openmetrics-text"), "{answer}");
+}
+
+/// Where there is no promtool (hack/testbed up tools), nothing is asked.
+#[tokio::test]
+async fn prometheus_own_linter_has_nothing_to_say_of_the_metrics() {
+    let server = serve().await;
+    server.metrics.reconciled("Topic", true, Duration::from_millis(3));
+    server.metrics.broker_request("shop/kafka", "ListTopics", "ok", Duration::from_millis(3));
+    server.metrics.vanished("Topic");
+    let request =
+        "GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: text/plain;version=0.0.4\r\nConnection: close\r\n\r\n";
+    let answer = server.ask(request).await;
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let started = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut promtool = match started {
+        Err(error) if error.kind() == ErrorKind::NotFound => return,
+        started => started.unwrap(),
+    };
+    promtool.stdin.take().unwrap().write_all(body.as_bytes()).unwrap();
+    let output = promtool.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{body}");
 }
 
 #[tokio::test]

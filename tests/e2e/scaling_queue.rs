@@ -333,7 +333,7 @@ fn a_steady_state_costs_one_listing_and_writes_nothing() {
         let audit = Audit::begin();
         let count = async |operation: &str| {
             let series = format!(
-                "spillway_broker_requests_total{{broker=\"{}/rabbitmq\",operation=\"{operation}\",result=\"ok\"}}",
+                "spillway_broker_requests_total{{namespace=\"{0}\",broker=\"{0}/rabbitmq\",operation=\"{operation}\",result=\"ok\"}}",
                 w.namespace
             );
             operator.metric(&series).await.unwrap_or_default()

@@ -32,9 +32,9 @@ pub(super) struct Catalogue {
 }
 
 impl Catalogue {
-    /// Nothing yet; every name will begin with `prefix`.
+    /// Nothing yet; names will begin with `prefix`.
     pub fn new(prefix: &'static str) -> Self {
-        Self { prefix, registry: Registry::with_prefix(prefix), described: Vec::new() }
+        Self { prefix, registry: Registry::default(), described: Vec::new() }
     }
 
     /// What to encode.
@@ -84,6 +84,18 @@ impl Catalogue {
         self.show(name, help, MetricType::Gauge, &[], Gauge::default())
     }
 
+    /// One series without labels, of a name that does not begin with the prefix: one that all processes have.
+    pub fn of_every_process<M: Metric + TypedMetric + Clone + Default>(
+        &mut self,
+        name: &str,
+        help: &'static str,
+    ) -> M {
+        let metric = M::default();
+        self.registry.register(name, help, metric.clone());
+        self.described.push(Described { name: name.to_owned(), kind: "gauge", labels: &[], help });
+        metric
+    }
+
     fn show<M: Metric + Clone>(
         &mut self,
         name: &str,
@@ -92,7 +104,7 @@ impl Catalogue {
         labels: &'static [&'static str],
         metric: M,
     ) -> M {
-        self.registry.register(name, help, metric.clone());
+        self.registry.register(format!("{}_{name}", self.prefix), help, metric.clone());
         match kind {
             MetricType::Counter => self.describe(&format!("{name}_total"), help, "counter", labels),
             MetricType::Histogram => self.describe(name, help, "histogram", labels),

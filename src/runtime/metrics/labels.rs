@@ -39,8 +39,8 @@ labels! {
     Guard { namespace: String, name: String, guard: &'static str }
     Decision { namespace: String, name: String, bound: &'static str }
     ScalePatch { namespace: String, name: String, direction: &'static str }
-    Broker { broker: String }
-    BrokerRequest { broker: String, operation: &'static str, result: &'static str }
+    Broker { namespace: String, broker: String }
+    BrokerRequest { namespace: String, broker: String, operation: &'static str, result: &'static str }
 }
 
 impl Owned for Broker {

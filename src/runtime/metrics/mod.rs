@@ -139,6 +139,11 @@ impl Metrics {
         };
         let versions: Family<Build, Gauge> = r.family("build_info", "The version that runs");
         versions.get_or_create(&build).set(1);
+        let began: Float =
+            r.of_every_process("process_start_time_seconds", "When the process began, in seconds since 1970");
+        if let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
+            began.set(now.as_secs_f64());
+        }
         Self(Arc::new(Inner {
             reconciles: r.family("reconciles", "Passes over one object, by result (ok, error)"),
             reconcile_duration: r
@@ -255,14 +260,15 @@ impl Metrics {
         result: &'static str,
         elapsed: Duration,
     ) {
-        let labels = BrokerRequest { broker: broker.into(), operation, result };
+        let labels = BrokerRequest { namespace: namespace(broker), broker: broker.into(), operation, result };
         self.0.broker_requests.of(labels).inc();
         self.0.broker_request_duration.get_or_create(&Operation { operation }).observe(elapsed.as_secs_f64());
     }
 
     /// All offsets of `broker` (`namespace/name`) were read.
     pub fn lag_sweep(&self, broker: &str, elapsed: Duration) {
-        self.0.sweep_duration.of(Broker { broker: broker.into() }).set(elapsed.as_secs_f64());
+        let labels = Broker { namespace: namespace(broker), broker: broker.into() };
+        self.0.sweep_duration.of(labels).set(elapsed.as_secs_f64());
     }
 
     /// The Broker is gone.
@@ -413,6 +419,11 @@ fn set_float<L: owned::Owned>(gauges: &OwnedFamily<L, Float>, labels: L, value: 
     }
 }
 
+/// The namespace of a Broker that is called `namespace/name`.
+fn namespace(broker: &str) -> String {
+    broker.split_once('/').map_or("", |(namespace, _)| namespace).to_owned()
+}
+
 /// `OpenMetrics` text in Prometheus' own format, 0.0.4: there, a counter is called what its series are.
 fn plain(text: &str) -> String {
     let counters: HashSet<&str> =
@@ -444,7 +455,10 @@ mod tests {
         let lines = lines(&Metrics::new());
         assert!(lines[0].starts_with("spillway_build_info{version=\"0."), "{lines:?}");
         let others: Vec<_> = lines[1..].iter().filter(|line| !line.contains("{kind=")).collect();
-        assert_eq!(others, ["spillway_leader 0"]);
+        assert!(
+            matches!(&*others, [began, leader] if began.starts_with("process_start_time_seconds 1") && *leader == "spillway_leader 0"),
+            "{others:?}"
+        );
         assert!(!lines.iter().any(|line| line.contains("name=")), "{lines:?}");
     }
 
@@ -463,6 +477,18 @@ mod tests {
                 let line = format!("spillway_reconciles_total{{kind=\"{kind}\",result=\"{result}\"}} 0");
                 assert!(lines.contains(&line), "{line} is not in {lines:#?}");
             }
+        }
+    }
+
+    #[test]
+    fn what_is_about_a_broker_can_be_asked_for_by_its_namespace() {
+        let metrics = Metrics::new();
+        metrics.broker_request("shop/kafka", "ListTopics", "ok", Duration::from_millis(3));
+        metrics.lag_sweep("shop/kafka", Duration::from_secs(2));
+        let lines = lines(&metrics);
+        for series in ["spillway_broker_requests_total", "spillway_lag_sweep_duration_seconds"] {
+            let begin = format!("{series}{{namespace=\"shop\",broker=\"shop/kafka\"");
+            assert!(lines.iter().any(|line| line.starts_with(&begin)), "{begin} is not in {lines:#?}");
         }
     }
 
