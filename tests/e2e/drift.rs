@@ -156,3 +156,33 @@ fn a_topic_that_vanished_and_is_not_made_again_is_a_loss_that_does_not_say_so() 
         assert!(w.kafka.topic(&w.name("orders")).await.is_none());
     });
 }
+
+#[test]
+fn what_waits_for_an_approval_is_not_called_left_alone() {
+    world(async |w| {
+        w.broker("resyncInterval: 5s").await;
+        for name in ["waits", "watched"] {
+            w.kafka.create(&w.name(name), 1, &[]).await;
+        }
+        w.topic("waits", "partitions: 3").await;
+        w.condition::<Topic>("waits", "Ready", "False", "ApprovalNeeded").await;
+        w.topic("watched", "partitions: 3\nmanagementPolicy: Observe").await;
+        w.condition::<Topic>("watched", "Ready", "False", "Differs").await;
+        let series = |metric: &str, name: &str| {
+            format!(
+                "spillway_object_{metric}{{kind=\"Topic\",namespace=\"{}\",name=\"{name}\"}}",
+                w.namespace
+            )
+        };
+        let operator = w.operator();
+        until("both are told", async || {
+            let told = (
+                operator.metric(&series("ready", "waits")).await,
+                operator.metric(&series("left_alone", "watched")).await,
+            );
+            if told == (Some(0.0), Some(1.0)) { Ok(()) } else { Err(format!("{told:?}")) }
+        })
+        .await;
+        assert_eq!(operator.metric(&series("left_alone", "waits")).await, None, "somebody has to approve it");
+    });
+}
