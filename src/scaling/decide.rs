@@ -148,6 +148,7 @@ impl State {
             held_by,
             bound,
             inputs: &inputs,
+            rests: self.sizing.no_down_until.map(|until| until - scene.now),
             delay,
             target_delay: config.target_delay,
             partial: scene.signals.data == Data::Partial,

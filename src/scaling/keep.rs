@@ -67,9 +67,7 @@ impl Keep {
             regret: if in_time { (SWING * back).min(SWINGS) } else { SWINGS },
         }
     }
-}
 
-impl Keep {
     /// Seconds for which a need of `count` must have lasted. A need that halves is another load; one that falls by less
     /// may be chance, which shows in minutes.
     pub fn window(&self, spec: u32, count: u32) -> f64 {
@@ -93,7 +91,7 @@ impl State {
 }
 
 /// Seconds from the return of a peak to the work of replicas that were let go.
-pub(super) fn back_within(config: &Config, timing: &Timing) -> f64 {
+fn back_within(config: &Config, timing: &Timing) -> f64 {
     let seen = 2.0 * config.poll_interval + if timing.queue { STATISTICS } else { 0.0 };
     seen + timing.to_full(config)
 }

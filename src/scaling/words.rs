@@ -14,6 +14,8 @@ pub(super) struct Story<'a> {
     pub held_by: Option<&'static str>,
     pub bound: Bound,
     pub inputs: &'a Inputs,
+    /// Seconds for which no replica may go, whatever is needed.
+    pub rests: Option<f64>,
     /// Seconds that the newest message waits.
     pub delay: Option<f64>,
     pub target_delay: f64,
@@ -40,7 +42,12 @@ impl Story<'_> {
         }
         out.push_str(self.reason());
         if self.bound == Bound::Stabilization && self.inputs.class.is_some_and(|class| class < self.spec) {
-            write!(out, " (fewer after {} s of a lower need)", Brief(self.inputs.stabilization.round()))?;
+            let needed = self.inputs.stabilization.round();
+            write!(out, " (fewer after {} s of a lower need", Brief(needed))?;
+            match self.rests.map(f64::round).filter(|&left| left > 0.0) {
+                Some(left) => write!(out, ", and not for {} s)", Brief(left))?,
+                None => out.push(')'),
+            }
         }
         self.numbers(out)?;
         match self.retry.map(|retry| retry.lag) {

@@ -148,7 +148,7 @@ impl Timing {
 
     /// What is left until a scale-up works: of the one under way, else of one that would start now.
     pub fn until_more(&self, config: &Config, now: f64) -> f64 {
-        let whole = self.cold_start(config) + self.pause(config);
+        let whole = self.to_full(config);
         self.up.map_or(whole, |up| (whole - (now - up.at)).max(0.0))
     }
 

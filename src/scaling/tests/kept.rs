@@ -108,6 +108,22 @@ fn a_load_that_swings_keeps_its_replicas_after_the_first_swing() {
 }
 
 #[test]
+fn when_fewer_come_is_told_with_what_holds_them_beyond_the_need() {
+    // An operator that has just begun lowers nothing for three minutes.
+    let mut fresh = World::new(12, Config::default());
+    (fresh.spec, fresh.ready) = (12, 12);
+    fresh.arrive(600);
+    let told = (0..170).map(|_| fresh.run(1, 5)).find(|told| told.message.contains("fewer after"));
+    let told = told.expect("what it waits for").message;
+    assert!(told.contains("(fewer after 180 s of a lower need, and not for "), "{told}");
+    let mut world = world(5.0, 30.0);
+    peak(&mut world, 300);
+    let told = (0..60).map(|_| world.run(1, 5)).find(|told| told.message.contains("fewer after"));
+    let told = told.expect("what it waits for").message;
+    assert!(told.contains("(fewer after 45 s of a lower need)"), "{told}");
+}
+
+#[test]
 fn who_asks_for_more_by_hand_keeps_them_for_three_minutes() {
     let mut world = world(5.0, 30.0);
     peak(&mut world, 200);
