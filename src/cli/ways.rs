@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::cluster::Cluster;
-use super::offline::settings;
+use super::offline::links::CLIENT_ID;
 use crate::brokers::kafka::{BrokerKey, KafkaClient, KafkaSettings};
 use crate::brokers::rabbitmq::{RabbitHandle, RabbitPool};
+use crate::controllers::settings;
 
 /// A way to a broker.
 #[derive(Clone)]
@@ -42,15 +43,14 @@ impl Ways {
         let found = cluster.broker(namespace, name).await?;
         let unreadable =
             |error: crate::topology::Rejection| found.unreadable.clone().unwrap_or(error.message);
+        let read = |name: &str, key: &str| found.secrets.text(namespace, name, key);
         if let Some(connection) = &found.broker.spec.kafka {
-            let settings = settings::kafka(connection, namespace, &found.secrets).map_err(unreadable)?;
+            let settings = settings::kafka(connection, CLIENT_ID, &read).map_err(unreadable)?;
             let client = KafkaClient::connect(&settings).map_err(|error| error.to_string())?;
             return Ok(Way::Kafka(client, Arc::new(settings)));
         }
         if let Some(connection) = &found.broker.spec.rabbitmq {
-            let mut settings =
-                settings::rabbitmq(connection, namespace, &found.secrets).map_err(unreadable)?;
-            settings.amqp_url.clone_from(&connection.amqp_url);
+            let settings = settings::rabbitmq(connection, &read).map_err(unreadable)?;
             let key = BrokerKey(format!("{namespace}/{name}"));
             return self.rabbit.get(&key, &settings).map(Way::Rabbitmq).map_err(|error| error.to_string());
         }

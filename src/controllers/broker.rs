@@ -19,16 +19,19 @@ use super::links::{Endpoint, Link, LinkState, Unanswered};
 use super::passes::Again;
 use super::rabbitmq::PolicyCache;
 use super::reconciler::annotated;
+use super::secrets::{Material, Which};
 use super::sweep::{self, Counts, Looked, Swept};
-use super::{finalizer, settings, status, sweep_rabbitmq};
+use super::{finalizer, removal, settings, status, sweep_rabbitmq};
 use crate::api::broker::Unmanaged;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{Broker, BrokerStatus, annotation};
 use crate::brokers::kafka::{BrokerKey as PoolKey, Observer};
 use crate::brokers::slot::Slot;
 use crate::topology::access::{self, Asking};
-use crate::topology::seniority;
+use crate::topology::{Rejection, seniority};
 
+/// How the operator names itself to brokers: their logs and quotas show it.
+const CLIENT_ID: &str = "spillway";
 /// How long the cluster may take to say who it is.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// For how long the cluster's word about itself is good.
@@ -176,13 +179,29 @@ async fn look(
     Ok(Found { cluster, since: link.since, swept })
 }
 
+/// What the Broker's Secrets hold; where everything is deleted at once, what those held that went first.
+async fn material(ctx: &Arc<Context>, broker: &Broker, key: &BrokerKey) -> Result<Material, Failure> {
+    let names = settings::secret_names(&broker.spec);
+    ctx.secrets.require(key, &names);
+    match ctx.secrets.read(&key.namespace, &names, Which::Present).await {
+        Err(missing)
+            if missing.reason() == Reason::SecretNotFound && removal::is_going(ctx, broker).await =>
+        {
+            ctx.secrets.read(&key.namespace, &names, Which::LastKnown).await
+        }
+        read => read,
+    }
+}
+
 /// The clients for what the spec says.
 async fn connect(ctx: &Arc<Context>, broker: &Broker, key: &BrokerKey) -> Result<Endpoint, Failure> {
     let uid = broker.uid().unwrap_or_default();
-    ctx.secrets.require(key, &settings::secret_names(&broker.spec));
+    let material = material(ctx, broker, key).await?;
+    let read = |name: &str, key: &str| material.text(name, key);
+    let unreadable = |Rejection { reason, message }| Failure::waiting(reason, message);
     let refused = |error: String| Failure::waiting(Reason::InvalidSettings, error);
     if let Some(connection) = &broker.spec.kafka {
-        let settings = settings::kafka(connection, &key.namespace, &ctx.secrets).await?;
+        let settings = settings::kafka(connection, CLIENT_ID, &read).map_err(unreadable)?;
         let observer = || {
             let (metrics, name) = (ctx.metrics.clone(), key.to_string());
             Observer::new(move |operation, result, took| {
@@ -196,7 +215,8 @@ async fn connect(ctx: &Arc<Context>, broker: &Broker, key: &BrokerKey) -> Result
         return Ok(Endpoint::Kafka(kafka));
     }
     if let Some(connection) = &broker.spec.rabbitmq {
-        let settings = settings::rabbitmq(connection, &key.namespace, &ctx.secrets).await?;
+        let mut settings = settings::rabbitmq(connection, &read).map_err(unreadable)?;
+        settings.amqp_url = settings::amqp_url(connection, &read).map_err(unreadable)?;
         let rabbit =
             ctx.rabbitmq.get(&PoolKey(uid), &settings).map_err(|error| refused(error.to_string()))?;
         return Ok(Endpoint::Rabbitmq(rabbit));

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
+use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt as _};
 
 use super::context::{BrokerKey, Context};
@@ -16,10 +17,10 @@ use super::failure::Failure;
 use super::passes::Again;
 use super::reconciler::{Pass, TopologyKind, annotated, gather};
 use super::report::{announce, report};
-use super::{broker, finalizer, guard, status};
-use crate::api::annotation;
+use super::{broker, finalizer, guard, settings, status};
 use crate::api::conditions::{self, Reason};
 use crate::api::policy::Policies;
+use crate::api::{Broker, annotation};
 use crate::brokers::rabbitmq::ErrorKind;
 use crate::topology::deletion;
 
@@ -63,7 +64,7 @@ pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<A
                 failure.reason(),
                 Reason::BrokerNotFound | Reason::SecretNotFound | Reason::SecretInvalid
             );
-            if lost && namespace_terminating(ctx, object).await {
+            if lost && namespace_terminating(ctx, object).await && !comes_back(ctx, object, &failure).await {
                 tracing::warn!(
                     kind = K::KIND, namespace, name = object.name_any(), error = %failure,
                     "released: the namespace is being deleted and the way to the broker is gone; the broker keeps the object"
@@ -178,20 +179,39 @@ fn never_owned<K: TopologyKind>(object: &K) -> bool {
     K::owned_since(&mut status).is_none()
 }
 
+/// Whether the Broker needs but another look for the way to be there again: one that goes uses what its deleted
+/// Secrets held. It is told to look.
+async fn comes_back<K: TopologyKind>(ctx: &Context, object: &K, failure: &Failure) -> bool {
+    let key = BrokerKey::of(object.broker_ref(), &object.namespace().unwrap_or_default());
+    let Some(broker) = ctx.brokers.get(&key.namespace, &key.name) else { return false };
+    let comes = failure.reason() == Reason::SecretNotFound
+        && ctx.secrets.recalls(&key.namespace, &settings::secret_names(&broker.spec))
+        && is_going(ctx, &broker).await;
+    if comes {
+        ctx.wake_brokers.wake(&ObjectRef::new(&key.name).within(&key.namespace));
+    }
+    comes
+}
+
+/// Whether a Broker goes, or everything around it.
+pub async fn is_going(ctx: &Context, broker: &Broker) -> bool {
+    broker.metadata.deletion_timestamp.is_some()
+        || is_terminating(ctx, &broker.namespace().unwrap_or_default()).await
+}
+
 /// Whether the namespace of the object, or of its Broker, is on its way out.
 async fn namespace_terminating<K: TopologyKind>(ctx: &Context, object: &K) -> bool {
     let own = object.namespace().unwrap_or_default();
     let broker = BrokerKey::of(object.broker_ref(), &own).namespace;
-    for namespace in [own, broker] {
-        let api: Api<Namespace> = Api::all(ctx.client.clone());
-        let going = match api.get_metadata_opt(&namespace).await {
-            Ok(Some(found)) => found.metadata.deletion_timestamp.is_some(),
-            Ok(None) => true,
-            Err(_) => false,
-        };
-        if going {
-            return true;
-        }
+    is_terminating(ctx, &own).await || (broker != own && is_terminating(ctx, &broker).await)
+}
+
+/// Whether a namespace is on its way out. Where that can't be read, it is not.
+async fn is_terminating(ctx: &Context, namespace: &str) -> bool {
+    let api: Api<Namespace> = Api::all(ctx.client.clone());
+    match api.get_metadata_opt(namespace).await {
+        Ok(Some(found)) => found.metadata.deletion_timestamp.is_some(),
+        Ok(None) => true,
+        Err(_) => false,
     }
-    false
 }

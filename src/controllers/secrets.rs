@@ -21,6 +21,7 @@ use super::failure::Failure;
 use crate::api::conditions::Reason;
 use crate::causes::of_watch;
 use crate::runtime::complaint::Complaint;
+use crate::topology::Rejection;
 
 /// How long a first answer about a Secret may take.
 const FIRST_ANSWER: Duration = Duration::from_secs(5);
@@ -34,9 +35,51 @@ pub type SecretData = Arc<BTreeMap<String, Vec<u8>>>;
 #[derive(Clone, Debug, PartialEq)]
 enum State {
     Loading,
-    Missing,
+    /// With what it last held, if it was ever there.
+    Missing(Option<SecretData>),
     Unreadable(String),
     Present(SecretData),
+}
+
+impl State {
+    /// What it holds, or last held.
+    const fn last(&self) -> Option<&SecretData> {
+        match self {
+            Self::Present(data) | Self::Missing(Some(data)) => Some(data),
+            Self::Missing(None) | Self::Loading | Self::Unreadable(_) => None,
+        }
+    }
+}
+
+/// Which Secrets count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Those that are there.
+    Present,
+    /// Those that were deleted, too.
+    LastKnown,
+}
+
+/// The Secrets of one Broker.
+pub struct Material {
+    namespace: String,
+    data: BTreeMap<String, SecretData>,
+}
+
+impl Material {
+    /// The text under `key` of a Secret, with a clear word where it is not there.
+    pub fn text(&self, name: &str, key: &str) -> Result<String, Rejection> {
+        let namespace = &self.namespace;
+        let data = self.data.get(name).ok_or_else(|| {
+            let message = format!("Secret {namespace}/{name} does not exist");
+            Rejection::new(Reason::SecretNotFound, message)
+        })?;
+        let invalid = |message| Rejection::new(Reason::SecretInvalid, message);
+        let bytes =
+            data.get(key).ok_or_else(|| invalid(format!("Secret {namespace}/{name} has no key {key:?}")))?;
+        String::from_utf8(bytes.clone())
+            .map_err(|_| invalid(format!("key {key:?} of Secret {namespace}/{name} is not text")))
+    }
 }
 
 struct Watched {
@@ -97,7 +140,7 @@ impl Secrets {
                             .map(|(key, value)| (key, value.0))
                             .collect(),
                     )),
-                    Ok(None) => State::Missing,
+                    Ok(None) => State::Missing(sender.borrow().last().cloned()),
                     Err(error) => {
                         let error = of_watch(&error);
                         if complaint.is_due(&error, Instant::now()) {
@@ -109,7 +152,7 @@ impl Secrets {
                             );
                         }
                         // What was read before stays good: a restart of the API server changes no password.
-                        if matches!(*sender.borrow(), State::Present(_)) {
+                        if sender.borrow().last().is_some() {
                             continue;
                         }
                         State::Unreadable(error)
@@ -138,8 +181,30 @@ impl Secrets {
         Watched { users: BTreeSet::new(), state, _task: AbortOnDropHandle::new(task) }
     }
 
-    /// The Secret's data; waits for the first answer about it.
-    pub async fn get(&self, namespace: &str, name: &str) -> Result<SecretData, Failure> {
+    /// These Secrets of a namespace; waits for the first answer about each.
+    pub async fn read(
+        &self,
+        namespace: &str,
+        names: &BTreeSet<String>,
+        which: Which,
+    ) -> Result<Material, Failure> {
+        let mut data = BTreeMap::new();
+        for name in names {
+            data.insert(name.clone(), self.get(namespace, name, which).await?);
+        }
+        Ok(Material { namespace: namespace.to_owned(), data })
+    }
+
+    /// Whether each of these Secrets is there, or was while it has been watched.
+    pub fn recalls(&self, namespace: &str, names: &BTreeSet<String>) -> bool {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        names.iter().all(|name| {
+            let entry = watched.get(&(namespace.to_owned(), name.clone()));
+            entry.is_some_and(|entry| entry.state.borrow().last().is_some())
+        })
+    }
+
+    async fn get(&self, namespace: &str, name: &str, which: Which) -> Result<SecretData, Failure> {
         let state = {
             let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
             watched.get(&(namespace.to_owned(), name.to_owned())).map(|entry| entry.state.clone())
@@ -156,13 +221,13 @@ impl Secrets {
             Ok(Ok(state)) => state.clone(),
             _ => State::Unreadable("the API server did not answer in time".into()),
         };
-        match state {
-            State::Present(data) => Ok(data),
-            State::Missing | State::Loading => Err(Failure::waiting(
+        match (state, which) {
+            (State::Present(data), _) | (State::Missing(Some(data)), Which::LastKnown) => Ok(data),
+            (State::Missing(_) | State::Loading, _) => Err(Failure::waiting(
                 Reason::SecretNotFound,
                 format!("Secret {namespace}/{name} does not exist"),
             )),
-            State::Unreadable(words) => Err(Failure::waiting(
+            (State::Unreadable(words), _) => Err(Failure::waiting(
                 Reason::SecretInvalid,
                 format!("failed to read Secret {namespace}/{name}: {words}"),
             )),
@@ -174,10 +239,7 @@ impl Secrets {
     pub fn redact(&self, broker: &BrokerKey, text: &str) -> String {
         let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
         let named = watched.values().filter(|entry| entry.users.contains(broker));
-        let data = named.filter_map(|entry| match &*entry.state.borrow() {
-            State::Present(data) => Some(data.clone()),
-            _ => None,
-        });
+        let data = named.filter_map(|entry| entry.state.borrow().last().cloned());
         without(text, &data.collect::<Vec<_>>())
     }
 
@@ -197,19 +259,6 @@ fn without(text: &str, secrets: &[SecretData]) -> String {
     // The longest first: one secret may be part of another.
     hidden.sort_by_key(|value| std::cmp::Reverse(value.len()));
     hidden.iter().fold(text.to_owned(), |text, value| text.replace(value, "***"))
-}
-
-/// The text under `key` of a Secret, with a clear word where it is not there.
-pub fn text(data: &SecretData, namespace: &str, name: &str, key: &str) -> Result<String, Failure> {
-    let bytes = data.get(key).ok_or_else(|| {
-        Failure::waiting(Reason::SecretInvalid, format!("Secret {namespace}/{name} has no key {key:?}"))
-    })?;
-    String::from_utf8(bytes.clone()).map_err(|_| {
-        Failure::waiting(
-            Reason::SecretInvalid,
-            format!("key {key:?} of Secret {namespace}/{name} is not text"),
-        )
-    })
 }
 
 #[cfg(test)]

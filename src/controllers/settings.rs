@@ -1,18 +1,14 @@
-//! From a Broker's spec and its Secrets to a client's settings. No IO but reading Secrets.
+//! From a Broker's spec and its Secrets to a client's settings, for the operator and the command line. No IO.
 
 use std::collections::BTreeSet;
 
-use super::failure::Failure;
-use super::secrets::{Secrets, text};
 use crate::api::BrokerSpec;
 use crate::api::broker::{KafkaConnection, RabbitmqConnection, SaslMechanism as ApiMechanism, Tls};
 use crate::api::conditions::Reason;
 use crate::brokers::kafka::{KafkaSettings, SaslMechanism, SaslSettings};
 use crate::brokers::rabbitmq::RabbitSettings;
 use crate::brokers::settings::{Secret, TlsSettings};
-
-/// How the operator names itself to brokers: their logs and quotas show it.
-const CLIENT_ID: &str = "spillway";
+use crate::topology::Rejection;
 
 /// The Secrets that a Broker names.
 #[must_use]
@@ -37,14 +33,15 @@ pub fn secret_names(spec: &BrokerSpec) -> BTreeSet<String> {
         .collect()
 }
 
-/// Reads the Secrets and makes the settings.
-pub async fn kafka(
+/// What stands in a Secret of the Broker's namespace: its name and the key.
+pub type Read<'a> = &'a dyn Fn(&str, &str) -> Result<String, Rejection>;
+
+/// Settings for Kafka. `client_id`: how brokers' logs and quotas name the client.
+pub fn kafka(
     connection: &KafkaConnection,
-    namespace: &str,
-    secrets: &Secrets,
-) -> Result<KafkaSettings, Failure> {
-    let read = async |name: &str, key: &str| text(&secrets.get(namespace, name).await?, namespace, name, key);
-    let tls = tls(connection.tls.as_ref(), namespace, secrets).await?;
+    client_id: &str,
+    read: Read<'_>,
+) -> Result<KafkaSettings, Rejection> {
     let sasl = match &connection.sasl {
         None => None,
         Some(sasl) => {
@@ -55,74 +52,67 @@ pub async fn kafka(
                     ApiMechanism::ScramSha256 => SaslMechanism::ScramSha256,
                     ApiMechanism::ScramSha512 => SaslMechanism::ScramSha512,
                 },
-                username: read(&from.name, &from.username_key)
-                    .await?
-                    .trim_end_matches(['\r', '\n'])
-                    .to_owned(),
-                password: Secret::new(
-                    read(&from.name, &from.password_key).await?.trim_end_matches(['\r', '\n']).to_owned(),
-                ),
+                username: line(read, &from.name, &from.username_key)?,
+                password: Secret::new(line(read, &from.name, &from.password_key)?),
             })
         }
     };
     Ok(KafkaSettings {
         bootstrap_servers: connection.bootstrap_servers.clone(),
-        tls,
+        tls: tls(connection.tls.as_ref(), read)?,
         sasl,
-        client_id: CLIENT_ID.into(),
+        client_id: client_id.into(),
     })
 }
 
-/// Reads the Secrets and makes RabbitMQ's settings.
-pub async fn rabbitmq(
-    connection: &RabbitmqConnection,
-    namespace: &str,
-    secrets: &Secrets,
-) -> Result<RabbitSettings, Failure> {
-    let read = async |name: &str, key: &str| {
-        let text = text(&secrets.get(namespace, name).await?, namespace, name, key)?;
-        Ok::<_, Failure>(text.trim_end_matches(['\r', '\n']).to_owned())
-    };
-    let mut amqp_url = connection.amqp_url.clone();
-    let (username, password) = match (&connection.credentials_secret_ref, &connection.connection_secret_ref) {
-        (Some(from), _) => {
-            (read(&from.name, &from.username_key).await?, read(&from.name, &from.password_key).await?)
-        }
-        (None, Some(from)) => {
-            if amqp_url.is_none() {
-                let (host, port) = (read(&from.name, "host").await?, read(&from.name, "port").await?);
-                let scheme = if connection.tls.is_some() { "amqps" } else { "amqp" };
-                amqp_url = Some(format!("{scheme}://{host}:{port}"));
+/// Settings for RabbitMQ, with the AMQP URL of the spec.
+pub fn rabbitmq(connection: &RabbitmqConnection, read: Read<'_>) -> Result<RabbitSettings, Rejection> {
+    let (name, username_key, password_key) =
+        match (&connection.credentials_secret_ref, &connection.connection_secret_ref) {
+            (Some(from), _) => (&from.name, from.username_key.as_str(), from.password_key.as_str()),
+            (None, Some(from)) => (&from.name, "username", "password"),
+            (None, None) => {
+                let message =
+                    "the Broker has no credentials: set credentialsSecretRef or connectionSecretRef";
+                return Err(Rejection::new(Reason::InvalidSpec, message));
             }
-            (read(&from.name, "username").await?, read(&from.name, "password").await?)
-        }
-        (None, None) => {
-            return Err(Failure::waiting(
-                Reason::InvalidSpec,
-                "the Broker has no credentials: set credentialsSecretRef or connectionSecretRef",
-            ));
-        }
-    };
+        };
     Ok(RabbitSettings {
         management_url: connection.management_url.clone(),
-        amqp_url,
-        username,
-        password: Secret::new(password),
-        tls: tls(connection.tls.as_ref(), namespace, secrets).await?,
+        amqp_url: connection.amqp_url.clone(),
+        username: line(read, name, username_key)?,
+        password: Secret::new(line(read, name, password_key)?),
+        tls: tls(connection.tls.as_ref(), read)?,
     })
 }
 
-async fn tls(from: Option<&Tls>, namespace: &str, secrets: &Secrets) -> Result<Option<TlsSettings>, Failure> {
+/// The AMQP URL: the spec's, else what the connection Secret says.
+pub fn amqp_url(connection: &RabbitmqConnection, read: Read<'_>) -> Result<Option<String>, Rejection> {
+    match (&connection.amqp_url, &connection.credentials_secret_ref, &connection.connection_secret_ref) {
+        (None, None, Some(from)) => {
+            let (host, port) = (line(read, &from.name, "host")?, line(read, &from.name, "port")?);
+            let scheme = if connection.tls.is_some() { "amqps" } else { "amqp" };
+            Ok(Some(format!("{scheme}://{host}:{port}")))
+        }
+        (url, ..) => Ok(url.clone()),
+    }
+}
+
+/// One line: files and Secrets often end with a line break that belongs to nobody.
+fn line(read: Read<'_>, name: &str, key: &str) -> Result<String, Rejection> {
+    Ok(read(name, key)?.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+fn tls(from: Option<&Tls>, read: Read<'_>) -> Result<Option<TlsSettings>, Rejection> {
     let Some(tls) = from else { return Ok(None) };
-    let read = async |name: &str, key: &str| text(&secrets.get(namespace, name).await?, namespace, name, key);
     let mut settings =
         TlsSettings { insecure_skip_verify: tls.insecure_skip_verify, ..TlsSettings::default() };
     if let Some(ca) = &tls.ca_secret_ref {
-        settings.ca_pem = Some(read(&ca.name, &ca.key).await?);
+        settings.ca_pem = Some(read(&ca.name, &ca.key)?);
     }
     if let Some(client) = &tls.client_secret_ref {
-        settings.client_cert_pem = Some(read(&client.name, &client.cert_key).await?);
-        settings.client_key_pem = Some(Secret::new(read(&client.name, &client.key_key).await?));
+        settings.client_cert_pem = Some(read(&client.name, &client.cert_key)?);
+        settings.client_key_pem = Some(Secret::new(read(&client.name, &client.key_key)?));
     }
     Ok(Some(settings))
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
-use spillway_operator::api::Broker;
+use spillway_operator::api::{Broker, Consumer, Topic};
 
-use crate::bed::{ExtraKafka, World, http, until, world};
+use crate::bed::{ExtraKafka, World, deployment, http, until, world};
 
 /// One Prometheus. Killed, and its data removed, when dropped.
 pub struct Prometheus {
@@ -83,14 +83,17 @@ impl Drop for Prometheus {
     }
 }
 
+fn rules() -> String {
+    std::fs::read_to_string("charts/spillway/files/alerts.yaml").expect("the chart's rules")
+}
+
 #[test]
 fn a_dead_broker_and_a_dead_operator_fire_their_alerts() {
     world(async |w| {
         let extra = ExtraKafka::start().await;
         w.broker_at(extra.address(), "resyncInterval: 5s").await;
         w.ready::<Broker>("kafka").await;
-        let rules = std::fs::read_to_string("charts/spillway/files/alerts.yaml").expect("the chart's rules");
-        let prometheus = Prometheus::start(w, &rules);
+        let prometheus = Prometheus::start(w, &rules());
         prometheus.until("SpillwayBrokerDown", false).await;
 
         extra.kill();
@@ -107,5 +110,36 @@ fn a_dead_broker_and_a_dead_operator_fire_their_alerts() {
             operator.kill();
         }
         prometheus.until("SpillwayDown", true).await;
+    });
+}
+
+#[test]
+fn messages_that_wait_while_no_replica_ever_is_ready_fire_the_lag_alert() {
+    world(async |w| {
+        w.broker("").await;
+        w.topic("orders", "partitions: 3").await;
+        w.ready::<Topic>("orders").await;
+        let nowhere = "spec: {nodeSelector: {spillway.dev/none: here}, hostNetwork: true";
+        w.apply(&deployment(w, "worker", 1).await.replace("spec: {hostNetwork: true", nowhere)).await;
+        w.consumer(
+            "orders",
+            "scaleTargetRef: {name: worker}\nscaling: {ratePerReplica: '10', targetDelay: 2s}",
+        )
+        .await;
+        w.ready::<Consumer>("orders").await;
+        let prometheus = Prometheus::start(w, &rules());
+        prometheus.until("SpillwayLagBehindTarget", false).await;
+        w.kafka.produce(&w.name("orders"), 0, 300).await;
+        let firing = prometheus.until("SpillwayLagBehindTarget", true).await;
+        assert_eq!(firing.len(), 1, "{firing:?}");
+        let summary = firing[0]["annotations"]["summary"].as_str().unwrap_or_default();
+        assert_eq!(summary, format!("Consumer {}/orders is behind its target", w.namespace));
+        // As nobody knows how long they wait, the alert goes by what the metrics do not say.
+        let (_, metrics) = http::get(&w.operator().address, "/metrics").await.expect("metrics");
+        let of = format!("{{namespace=\"{}\",name=\"orders\"}}", w.namespace);
+        assert!(metrics.contains(&format!("spillway_consumer_lag_messages{of} 300")), "{metrics}");
+        assert!(!metrics.contains(&format!("spillway_consumer_lag_seconds{of}")), "{metrics}");
+        w.delete::<Consumer>("orders").await;
+        prometheus.until("SpillwayLagBehindTarget", false).await;
     });
 }

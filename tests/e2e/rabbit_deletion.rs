@@ -9,7 +9,7 @@ use serde_json::json;
 use spillway_operator::api::{Binding, Broker, Exchange, Queue};
 
 use crate::bed::{
-    Object as _, Proxy, RabbitAddress, bare_world, never_within, rabbit_yaml, until_within, world,
+    Object as _, Proxy, RabbitAddress, World, bare_world, never_within, rabbit_yaml, until_within, world,
 };
 
 #[test]
@@ -334,42 +334,77 @@ fn objects_of_a_virtual_host_that_is_gone_go_and_hold_up_no_namespace() {
     });
 }
 
-#[test]
-fn a_namespace_whose_login_went_first_goes_too_and_leaves_everything_at_rabbitmq() {
-    bare_world(async |w| {
-        let name = w.another_namespace("doomed", json!({})).await;
-        w.start_operator().await;
-        let doomed = w.at(&name);
-        doomed.rabbit("resyncInterval: 5s").await;
-        doomed.exchange("events", "type: topic\ndeletionPolicy: Delete").await;
-        doomed
-            .queue(
-                "orders",
-                "maxLength: 5\ndeletionPolicy: Delete\nbindings: [{source: events, routingKey: k}]",
-            )
-            .await;
-        doomed.binding("b", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: k").await;
-        doomed.ready::<Exchange>("events").await;
-        doomed.ready::<Queue>("orders").await;
-        doomed.ready::<Binding>("b").await;
-        let secrets: Api<Secret> = Api::namespaced(w.client.clone(), &name);
-        secrets.delete("rabbitmq", &DeleteParams::default()).await.expect("deleted");
-        doomed.condition::<Broker>("rabbitmq", "Ready", "False", "SecretNotFound").await;
-        // While the namespace stays, there is somebody who can bring the Secret back: nothing is let go.
-        doomed.delete::<Queue>("orders").await;
-        let kept: Queue = doomed.condition("orders", "Ready", "False", "SecretNotFound").await;
-        assert!(kept.metadata.deletion_timestamp.is_some(), "{}", kept.summary());
+/// A namespace with everything in it whose login is gone, and a queue of it that waits for that to be deleted.
+async fn without_login(w: &World) -> World {
+    let name = w.another_namespace("doomed", json!({})).await;
+    w.start_operator().await;
+    let doomed = w.at(&name);
+    doomed.rabbit("resyncInterval: 5s").await;
+    doomed.exchange("events", "type: topic\ndeletionPolicy: Delete").await;
+    let queue = "maxLength: 5\ndeletionPolicy: Delete\nbindings: [{source: events, routingKey: k}]";
+    doomed.queue("orders", queue).await;
+    doomed.binding("b", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: k").await;
+    doomed.ready::<Exchange>("events").await;
+    doomed.ready::<Queue>("orders").await;
+    doomed.ready::<Binding>("b").await;
+    let secrets: Api<Secret> = Api::namespaced(w.client.clone(), &name);
+    secrets.delete("rabbitmq", &DeleteParams::default()).await.expect("deleted");
+    doomed.condition::<Broker>("rabbitmq", "Ready", "False", "SecretNotFound").await;
+    // While the namespace stays, there is somebody who can bring the Secret back: nothing is let go.
+    doomed.delete::<Queue>("orders").await;
+    let kept: Queue = doomed.condition("orders", "Ready", "False", "SecretNotFound").await;
+    assert!(kept.metadata.deletion_timestamp.is_some(), "{}", kept.summary());
+    doomed
+}
 
-        let namespaces: Api<Namespace> = Api::all(w.client.clone());
-        namespaces.delete(&name, &DeleteParams::default()).await.expect("deleted");
-        until_within(Duration::from_secs(60), "the namespace is gone", async || {
-            match namespaces.get_opt(&name).await {
-                Ok(None) => Ok(()),
-                Ok(Some(left)) => Err(format!("{:?}", left.status.and_then(|status| status.conditions))),
-                Err(error) => Err(error.to_string()),
-            }
-        })
-        .await;
+async fn delete_namespace(w: &World) {
+    let namespaces: Api<Namespace> = Api::all(w.client.clone());
+    namespaces.delete(&w.namespace, &DeleteParams::default()).await.expect("deleted");
+    until_within(Duration::from_secs(60), "the namespace is gone", async || {
+        match namespaces.get_opt(&w.namespace).await {
+            Ok(None) => Ok(()),
+            Ok(Some(left)) => Err(format!("{:?}", left.status.and_then(|status| status.conditions))),
+            Err(error) => Err(error.to_string()),
+        }
+    })
+    .await;
+}
+
+#[test]
+fn a_namespace_whose_login_went_first_still_deletes_what_is_to_be_deleted() {
+    bare_world(async |w| {
+        let doomed = without_login(w).await;
+        delete_namespace(&doomed).await;
+        let mq = w.mq().await;
+        let left = (mq.queues().await, mq.exchanges().await, mq.policies().await);
+        assert_eq!(left, (vec![], vec![], vec![]), "{}", w.operator().tail());
+    });
+}
+
+#[test]
+fn a_broker_that_goes_after_its_login_still_deletes_what_is_to_be_deleted() {
+    bare_world(async |w| {
+        let doomed = without_login(w).await;
+        // As `kubectl delete -f` does, in the order of the files.
+        doomed.delete::<Broker>("rabbitmq").await;
+        doomed.delete::<Exchange>("events").await;
+        doomed.delete::<Binding>("b").await;
+        doomed.until_gone::<Broker>("rabbitmq").await;
+        let mq = w.mq().await;
+        let left = (mq.queues().await, mq.exchanges().await, mq.policies().await);
+        assert_eq!(left, (vec![], vec![], vec![]), "{}", w.operator().tail());
+    });
+}
+
+#[test]
+fn a_namespace_whose_login_nobody_knows_goes_too_and_leaves_everything_at_rabbitmq() {
+    bare_world(async |w| {
+        let doomed = without_login(w).await;
+        // An operator that starts now never saw the login.
+        w.operator().stop().await;
+        w.start_operator().await;
+        doomed.condition::<Broker>("rabbitmq", "Ready", "False", "SecretNotFound").await;
+        delete_namespace(&doomed).await;
         let mq = w.mq().await;
         assert_eq!((mq.queues().await, mq.exchanges().await), (vec!["orders".into()], vec!["events".into()]));
         assert_eq!(mq.policies().await, ["spillway.q.orders"]);

@@ -11,7 +11,6 @@ use tokio::sync::{Mutex, Semaphore, SemaphorePermit};
 
 use super::objects::{Declared, Objects};
 use super::secrets::Secrets;
-use super::settings;
 use crate::api::broker::BrokerSpec;
 use crate::api::conditions::Reason;
 use crate::api::{Broker, annotation};
@@ -19,7 +18,11 @@ use crate::apply;
 use crate::brokers::kafka::{AdminBatcher, KafkaClient, KafkaError, KafkaHandle};
 use crate::brokers::rabbitmq::{Observer, RabbitClient, RabbitError, RabbitHandle};
 use crate::controllers::failure::Failure;
+use crate::controllers::settings;
 use crate::topology::{Rejection, seniority};
+
+/// How the command line names itself to brokers: their logs and quotas show it.
+pub const CLIENT_ID: &str = "spillway-cli";
 
 /// How long a broker may take to say who it is.
 const TIMEOUT: Duration = Duration::from_secs(4);
@@ -331,15 +334,16 @@ fn same_cluster(broker: &Broker, cluster_id: &str) -> Result<(), Rejection> {
 }
 
 fn client(spec: &BrokerSpec, namespace: &str, secrets: &Secrets) -> Result<Client, Rejection> {
+    let read = |name: &str, key: &str| secrets.text(namespace, name, key);
     if let Some(connection) = &spec.kafka {
-        let settings = settings::kafka(connection, namespace, secrets)?;
+        let settings = settings::kafka(connection, CLIENT_ID, &read)?;
         let client = KafkaClient::connect(&settings)
             .map_err(|error| Rejection::new(Reason::InvalidSettings, error.to_string()))?;
         let batcher = AdminBatcher::new(&client, apply::kafka::TIMEOUT);
         return Ok(Client::Kafka(Arc::new(KafkaHandle { client, batcher })));
     }
     if let Some(connection) = &spec.rabbitmq {
-        let settings = settings::rabbitmq(connection, namespace, secrets)?;
+        let settings = settings::rabbitmq(connection, &read)?;
         let client = RabbitClient::connect(&settings)
             .map_err(|error| Rejection::new(Reason::InvalidSettings, error.to_string()))?;
         let observer = Observer::new(&client);

@@ -3,7 +3,7 @@
 //! ```text
 //!  files ──▶ input ──▶ objects (schema) ──▶ candidates ──▶ guard ──▶ session ──▶ entries ──▶ show
 //!                         │ Brokers, Secrets                            ▲  │
-//!                         └──────▶ settings ──▶ links ──────────────────┘  └──▶ apply
+//!                         └────────────▶ links ─────────────────────┘  └──▶ apply
 //! ```
 //!
 //! The planner, the guard rails and the steps at brokers are the operator's own
@@ -14,7 +14,7 @@
 //!   together; [`secrets`]: credentials from three places
 //! * [`candidates`]: objects and their companions as broker objects that are wanted;
 //!   [`references`]: objects that name each other; [`guard`]: who may and who owns
-//! * [`settings`], [`links`]: the way to brokers
+//! * [`links`]: the way to brokers ([`crate::controllers::settings`])
 //! * [`session`]: planning and doing; [`topics`], [`rabbitmq`]: how that is done
 //! * [`export`]: what a broker has as manifests
 //! * [`entry`]: the plan as data; [`show`]: the plan on paper; [`progress`]: how far work has come
@@ -33,7 +33,6 @@ pub mod references;
 pub mod schema;
 pub mod secrets;
 pub mod session;
-pub mod settings;
 pub mod show;
 pub mod topics;
 

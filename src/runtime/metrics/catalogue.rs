@@ -1,6 +1,7 @@
 //! The registry, and beside it what each metric is called and means: a registry shows only what has
 //! series.
 
+use prometheus_client::collector::Collector;
 use prometheus_client::metrics::family::{Family, MetricConstructor};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -94,6 +95,12 @@ impl Catalogue {
         self.registry.register(name, help, metric.clone());
         self.described.push(Described { name: name.to_owned(), kind: "gauge", labels: &[], help });
         metric
+    }
+
+    /// Metrics that are read when they are asked for.
+    pub fn collector(&mut self, collector: Box<dyn Collector>, described: impl Iterator<Item = Described>) {
+        self.registry.register_collector(collector);
+        self.described.extend(described);
     }
 
     fn show<M: Metric + Clone>(

@@ -7,6 +7,7 @@
 mod catalogue;
 mod labels;
 mod owned;
+mod process;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -144,6 +145,7 @@ impl Metrics {
         if let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
             began.set(now.as_secs_f64());
         }
+        r.collector(Box::new(process::ThisProcess), process::described());
         Self(Arc::new(Inner {
             reconciles: r.family("reconciles", "Passes over one object, by result (ok, error)"),
             reconcile_duration: r
@@ -455,10 +457,20 @@ mod tests {
         let lines = lines(&Metrics::new());
         assert!(lines[0].starts_with("spillway_build_info{version=\"0."), "{lines:?}");
         let others: Vec<_> = lines[1..].iter().filter(|line| !line.contains("{kind=")).collect();
-        assert!(
-            matches!(&*others, [began, leader] if began.starts_with("process_start_time_seconds 1") && *leader == "spillway_leader 0"),
-            "{others:?}"
+        let names = others.iter().filter_map(|line| line.split(' ').next()).collect::<Vec<_>>();
+        assert_eq!(
+            names,
+            [
+                "process_start_time_seconds",
+                "spillway_leader",
+                "process_cpu_seconds_total",
+                "process_resident_memory_bytes",
+                "process_virtual_memory_bytes",
+                "process_open_fds",
+                "process_max_fds",
+            ]
         );
+        assert!(others.iter().any(|line| *line == "spillway_leader 0"), "{others:?}");
         assert!(!lines.iter().any(|line| line.contains("name=")), "{lines:?}");
     }
 

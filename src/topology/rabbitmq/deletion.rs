@@ -207,7 +207,8 @@ fn holds(queue: &ObservedQueue) -> Option<String> {
     match (queue.messages, queue.unacked) {
         (Some(0), Some(0)) => None,
         (Some(messages), Some(unacked)) => {
-            Some(format!("the queue holds {} messages", messages.max(unacked)))
+            let held = messages.max(unacked);
+            Some(format!("the queue holds {held} message{}", if held == 1 { "" } else { "s" }))
         }
         _ => Some("RabbitMQ does not tell how many messages the queue holds".into()),
     }

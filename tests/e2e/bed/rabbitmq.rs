@@ -149,16 +149,21 @@ impl Rabbit {
         .await;
     }
 
-    /// Waits until RabbitMQ's own figures, seconds old, say that the queue holds as many messages.
-    pub async fn until_counted(&self, name: &str, messages: u64) {
-        until(&format!("{name:?} is said to hold {messages} messages"), async || {
-            let queue = self.get(&["queues", &self.vhost, name], "").await.unwrap_or_default();
-            match queue["messages"].as_u64() {
-                Some(is) if is == messages => Ok(()),
+    /// Waits until RabbitMQ's own figures, seconds old, are as `is` wants them.
+    pub async fn until_told(&self, name: &str, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        until(&format!("queue {name:?} {what}, as figures tell"), async || {
+            match self.get(&["queues", &self.vhost, name], "").await {
+                Some(queue) if is(&queue) => Ok(queue),
                 other => Err(format!("{other:?}")),
             }
         })
-        .await;
+        .await
+    }
+
+    /// Waits until RabbitMQ's own figures, seconds old, say that the queue holds as many messages.
+    pub async fn until_counted(&self, name: &str, messages: u64) {
+        self.until_told(name, &format!("holds {messages} messages"), |queue| queue["messages"] == messages)
+            .await;
     }
 
     /// How many dead letters a quorum queue keeps until their target takes them (at-least-once).

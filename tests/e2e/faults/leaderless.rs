@@ -1,5 +1,5 @@
-//! Quorum queues that have lost their leader, one with a majority and one without: RabbitMQ says that they hold
-//! nothing.
+//! Quorum queues that have lost their leader, one with a majority and one without, and a stream that has a new one:
+//! RabbitMQ says that they hold nothing.
 
 use std::process::Command;
 use std::time::Duration;
@@ -135,6 +135,12 @@ fn a_quorum_queue_without_a_leader_is_never_taken_for_empty() {
             let amqp = Amqp::connect(&nodes.address(1), &w.vhost).await;
             amqp.until_ready(name, 1).await;
         }
+        // A stream elects another one, and what that says of itself begins anew.
+        second.declare_queue("ledger", json!({"x-queue-type": "stream"})).await;
+        w.queue("ledger", "type: stream\ndeletionPolicy: DeleteIfEmpty").await;
+        w.ready::<Queue>("ledger").await;
+        mq.publish("", "ledger", "precious").await;
+        mq.until_counted("ledger", 1).await;
         second.declare_queue("jobs", json!({"x-queue-type": "quorum"})).await;
         mq.publish("", "jobs", "precious").await;
         consumer_of_jobs(w).await;
@@ -152,6 +158,13 @@ fn a_quorum_queue_without_a_leader_is_never_taken_for_empty() {
             })
             .await;
         println!("RabbitMQ says: {seen}");
+        let seen = mq
+            .until_told("ledger", "has another leader", |queue| {
+                queue["leader"].as_str().is_some_and(|leader| leader != "rabbit2@localhost")
+            })
+            .await;
+        println!("RabbitMQ says: {seen}");
+        is_kept(w, "ledger").await;
         is_kept(w, "bills").await;
         never_within(Duration::from_secs(15), "the queue stays, without a leader", async || {
             let seen = mq.queue("bills").await.ok_or("it was deleted")?;
@@ -166,8 +179,10 @@ fn a_quorum_queue_without_a_leader_is_never_taken_for_empty() {
         mq.until_queue("orders", "has no majority", |queue| online(queue) <= 1).await;
         is_kept(w, "orders").await;
         never_within(Duration::from_secs(15), "the queues stay", async || {
-            let there = mq.queue("orders").await.is_some() && mq.queue("bills").await.is_some();
-            if there { Ok(()) } else { Err("one was deleted".into()) }
+            for name in ["orders", "bills", "ledger"] {
+                mq.queue(name).await.ok_or_else(|| format!("{name} was deleted"))?;
+            }
+            Ok(())
         })
         .await;
 
@@ -189,6 +204,10 @@ fn a_quorum_queue_without_a_leader_is_never_taken_for_empty() {
             w.until_gone::<Queue>(name).await;
             mq.until_no_queue(name).await;
         }
+        // What a stream holds stays until its own limits take it.
+        let kept: Queue = w.condition("ledger", "Ready", "False", "NotEmpty").await;
+        println!("{}", kept.summary());
+        mq.until_counted("ledger", 1).await;
         mq.remove().await;
     });
 }

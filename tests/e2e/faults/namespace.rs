@@ -71,7 +71,10 @@ fn a_namespace_with_everything_in_it_goes_and_what_is_retained_stays_at_the_brok
         assert_eq!(w.amqp().await.depth("q-retain.dlq").await, Some((1, 0)));
         let retained = mq.the_queue("q-retain").await;
         assert_eq!(retained["policy"], "spillway.q.q-retain");
-        // Where the Secret went first, the queue stays, and it is said in the log. Never half of it.
+        // Also where the Secret went first.
+        for gone in ["q-delete", "q-deleteifempty"] {
+            assert!(!queues.contains(&gone.to_owned()), "{gone}: {queues:?}");
+        }
         for policy in mq.policies().await {
             let queue = policy.trim_start_matches("spillway.q.").to_owned();
             assert!(queues.contains(&queue), "policy {policy} without its queue: {queues:?}");
