@@ -68,7 +68,7 @@ bench-reaction: ## Seconds from a flood to the first patch and to full size, on 
 bench-scaling: ## bench-reaction, then what reading the lag of 1,000 groups costs (ONLY=sweep, ONLY=reaction)
 	@hack/bench-scaling
 
-bench-topology: ## Thousands of objects made, changed and restored beside the limit of broker and API server (SCALE=0.1, REST=30)
+bench-topology: ## Thousands of objects made, changed and restored beside the limit of broker and API server (SCALE=0.1, REPEAT=1, REST=30)
 	@hack/bench-topology
 
 bench-policies: ## What one more policy costs RabbitMQ at 100, 1,000 and 5,000 queues

@@ -142,7 +142,7 @@ fn the_chart_and_the_page_on_sizing_tell_the_same_memory() {
     let told = format!("The chart asks for {} and sets a limit of {}", memory("requests"), memory("limits"));
     assert!(page.contains(&told), "{told}");
     let comment = read(&format!("{CHART}/values.yaml"));
-    for figure in ["88 to 104 MiB", "up to 117"] {
+    for figure in ["90 MiB", "up to 106 MiB"] {
         assert!(page.contains(figure) && comment.contains(figure), "{figure}");
     }
 }

@@ -99,6 +99,9 @@ struct Settings {
     /// What part of the full size to run: 1 is 5,000 topics, 2,500 classic queues, 2,500 bindings, 1,000 quorum queues
     #[arg(long, env = "SCALE", default_value_t = 1.0)]
     scale: f64,
+    /// How often what is made anew is measured; the row is the one in the middle
+    #[arg(long, env = "REPEAT", default_value = "3")]
+    repeat: std::num::NonZeroU32,
     /// Only one part, and no summary
     #[arg(long)]
     only: Option<Part>,

@@ -116,6 +116,12 @@ impl Metrics {
         self.sum("spillway_reconciles_total", |labels| labels.contains("kind=\"Broker\""))
     }
 
+    /// Requests of one operation to brokers.
+    pub fn asked(&self, operation: &str) -> f64 {
+        let label = format!("operation=\"{operation}\"");
+        self.sum("spillway_broker_requests_total", |labels| labels.contains(&label))
+    }
+
     /// Requests to brokers.
     pub fn requests(&self) -> f64 {
         self.sum("spillway_broker_requests_total", |_| true)

@@ -37,6 +37,18 @@ impl<'a> Report<'a> {
         self.rows.push(row);
     }
 
+    /// A row that was measured several times: the pair in the middle by its ratio, and a note of all.
+    pub fn rows(&mut self, key: &'static str, name: &str, mut pairs: Vec<(Duration, Duration)>) {
+        pairs.sort_by(|a, b| ratio(*a).total_cmp(&ratio(*b)));
+        let all: Vec<String> = pairs.iter().map(|pair| format!("{:.2}", ratio(*pair))).collect();
+        if let Some((ours, limit)) = pairs.get(pairs.len() / 2) {
+            self.row(key, name, *ours, *limit);
+        }
+        if all.len() > 1 {
+            self.note(&format!("{name}: the one in the middle of {}", all.join(", ")));
+        }
+    }
+
     /// A restart with nothing to do: `asked` are the writes that it counts itself, `written` what Kafka and RabbitMQ
     /// count.
     #[expect(clippy::cast_precision_loss, reason = "hardly any")]
@@ -118,9 +130,14 @@ fn list(writes: &[String]) {
     }
 }
 
+/// Ours over the limit.
+fn ratio((ours, limit): (Duration, Duration)) -> f64 {
+    ours.as_secs_f64() / limit.as_secs_f64()
+}
+
 impl Row {
     fn ratio(&self) -> f64 {
-        self.ours.as_secs_f64() / self.limit.as_secs_f64()
+        ratio((self.ours, self.limit))
     }
 }
 

@@ -67,11 +67,14 @@ pub async fn rest(
     mut operator: Operator,
     report: &mut Report<'_>,
 ) -> Result<(), BenchError> {
-    // The edits of before are over when the brokers have been looked at once more.
-    let begun = operator.metrics().await?.sweeps();
+    // The edits of before are over when each broker has been looked at once more, and what was seen is written.
+    let before = operator.metrics().await?;
     until(PATIENCE, Duration::from_millis(500), async || {
-        let now = operator.metrics().await?.sweeps();
-        Ok(if now >= begun + 2.0 { Ok(()) } else { Err("one more look at both brokers".to_owned()) })
+        let now = operator.metrics().await?;
+        let [kafka, rabbit] = ["ListTopics", "ListQueues"].map(|look| now.asked(look) - before.asked(look));
+        let ended = now.sweeps() - before.sweeps();
+        let all = kafka >= 1.0 && rabbit >= 1.0 && ended >= kafka + rabbit;
+        Ok(if all { Ok(()) } else { Err("one more look at both brokers".to_owned()) })
     })
     .await?;
     let rest = Duration::from_secs(bench.settings.rest);

@@ -39,7 +39,13 @@ impl Events {
         let mut recorders = Recorders { client, instance, told: HashMap::new() };
         tokio::spawn(async move {
             let mut pace = Pace::new(Instant::now(), BURST, Duration::from_secs(1) / PER_SECOND);
-            while let Some((event, about)) = receiver.recv().await {
+            loop {
+                let Ok(next) = tokio::time::timeout(COUNTED, receiver.recv()).await else {
+                    // Nothing came for so long: all that is remembered is too old to be counted up.
+                    recorders.told = HashMap::new();
+                    continue;
+                };
+                let Some((event, about)) = next else { return };
                 tokio::time::sleep(pace.take(Instant::now())).await;
                 if guarded.may_write().is_err() {
                     continue;

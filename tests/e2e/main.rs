@@ -44,6 +44,7 @@ mod scaling_breaker;
 mod scaling_faults;
 mod scaling_guards;
 mod scaling_hands;
+mod scaling_kept;
 mod scaling_queue;
 mod scaling_share;
 mod scaling_stateful;
