@@ -19,9 +19,8 @@ use super::links::{Endpoint, Link, LinkState, Unanswered};
 use super::passes::Again;
 use super::rabbitmq::PolicyCache;
 use super::reconciler::annotated;
-use super::secrets::{Material, Which};
 use super::sweep::{self, Counts, Looked, Swept};
-use super::{finalizer, removal, settings, status, sweep_rabbitmq};
+use super::{finalizer, settings, status, sweep_rabbitmq};
 use crate::api::broker::Unmanaged;
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::{Broker, BrokerStatus, annotation};
@@ -110,8 +109,14 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Again, Failure> {
                 let last = ctx.links.observable(&key).ok()?;
                 (last.endpoint.is(&endpoint) && last.spec == broker.spec).then_some(last)
             });
-            let state = LinkState::Down { reason, message, cluster_id: before.cluster_id.clone(), last };
-            if ctx.links.set(&key, state) {
+            let locked_out = reason == Reason::SecretNotFound;
+            let remembered = (unheard || locked_out).then(|| ctx.links.remembered(&key)).flatten();
+            let remembered = remembered.filter(|link| link.spec == broker.spec);
+            let cluster_id = before.cluster_id.clone();
+            let state = LinkState::Down { reason, message, cluster_id, last, remembered };
+            let going = broker.metadata.deletion_timestamp.is_some();
+            // What waits to be deleted may use the way from before now.
+            if ctx.links.set(&key, state) || (locked_out && going) {
                 ctx.wake_dependents(&key);
             }
             (verdicts, Some(failure.retry_after(failures)))
@@ -179,24 +184,12 @@ async fn look(
     Ok(Found { cluster, since: link.since, swept })
 }
 
-/// What the Broker's Secrets hold; where everything is deleted at once, what those held that went first.
-async fn material(ctx: &Arc<Context>, broker: &Broker, key: &BrokerKey) -> Result<Material, Failure> {
-    let names = settings::secret_names(&broker.spec);
-    ctx.secrets.require(key, &names);
-    match ctx.secrets.read(&key.namespace, &names, Which::Present).await {
-        Err(missing)
-            if missing.reason() == Reason::SecretNotFound && removal::is_going(ctx, broker).await =>
-        {
-            ctx.secrets.read(&key.namespace, &names, Which::LastKnown).await
-        }
-        read => read,
-    }
-}
-
 /// The clients for what the spec says.
 async fn connect(ctx: &Arc<Context>, broker: &Broker, key: &BrokerKey) -> Result<Endpoint, Failure> {
     let uid = broker.uid().unwrap_or_default();
-    let material = material(ctx, broker, key).await?;
+    let names = settings::secret_names(&broker.spec);
+    ctx.secrets.require(key, &names);
+    let material = ctx.secrets.read(&key.namespace, &names).await?;
     let read = |name: &str, key: &str| material.text(name, key);
     let unreadable = |Rejection { reason, message }| Failure::waiting(reason, message);
     let refused = |error: String| Failure::waiting(Reason::InvalidSettings, error);

@@ -118,6 +118,8 @@ pub enum LinkState {
         cluster_id: Option<String>,
         /// The way to it while it answered, where nothing speaks against it but that it does not answer now.
         last: Option<Arc<Link>>,
+        /// The way to it while its Secrets were there, for what has to be deleted when everything goes.
+        remembered: Option<Arc<Link>>,
     },
 }
 
@@ -146,6 +148,14 @@ impl Links {
             _ => None,
         };
         last.map_or_else(|| self.get(key), Ok)
+    }
+
+    /// The way to a Broker as it is, or was before its Secrets went.
+    pub fn remembered(&self, key: &BrokerKey) -> Option<Arc<Link>> {
+        match self.0.read().unwrap_or_else(PoisonError::into_inner).get(key)? {
+            LinkState::Up(link) => Some(link.clone()),
+            LinkState::Down { remembered, .. } => remembered.clone(),
+        }
     }
 
     /// Whether the first look at a Broker is still under way: its end wakes all that live on it.

@@ -40,7 +40,7 @@ use super::wake::Wake;
 use super::{finalizer, removal, status};
 use crate::api::conditions::{self, Reason, Verdict};
 use crate::api::policy::{ManagementPolicy, Policies, PolicyDefaults};
-use crate::api::{BrokerRef, annotation, label};
+use crate::api::{Broker, BrokerRef, annotation, label};
 use crate::brokers::lane::Lane;
 use crate::topology::access::Deletes;
 use crate::topology::deletion;
@@ -432,25 +432,25 @@ fn lane<K: TopologyKind>(object: &K) -> Lane {
 
 /// Step 2: what a pass needs before anything is decided.
 pub fn gather<'a, K: TopologyKind>(ctx: &'a Arc<Context>, object: &'a K) -> Result<Pass<'a, K>, Failure> {
-    let namespace = object.namespace().unwrap_or_default();
-    let key = BrokerKey::of(object.broker_ref(), &namespace);
-    if ctx.brokers.get(&key.namespace, &key.name).is_none() {
-        return Err(Failure::waiting(Reason::BrokerNotFound, format!("Broker {key} does not exist")));
-    }
-    let link = ctx.links.get(&key)?;
+    let key = BrokerKey::of(object.broker_ref(), &object.namespace().unwrap_or_default());
+    broker_of(ctx, &key)?;
+    Ok(gather_by(ctx, object, ctx.links.get(&key)?))
+}
+
+/// The Broker of that name.
+pub fn broker_of(ctx: &Context, key: &BrokerKey) -> Result<Arc<Broker>, Failure> {
+    ctx.brokers
+        .get(&key.namespace, &key.name)
+        .ok_or_else(|| Failure::waiting(Reason::BrokerNotFound, format!("Broker {key} does not exist")))
+}
+
+/// [`gather`], by a way to the broker that is known.
+pub fn gather_by<'a, K: TopologyKind>(ctx: &'a Arc<Context>, object: &'a K, link: Arc<Link>) -> Pass<'a, K> {
     let policies = Policies::resolve(object.policies(), link.spec.defaults);
     let claims = guard::claims(ctx, object, &link.cluster_id);
     let lane = lane(object);
-    Ok(Pass {
-        ctx,
-        object,
-        link,
-        policies,
-        edited: edited(object, object.status()),
-        claims,
-        lane,
-        sweeping: false,
-    })
+    let edited = edited(object, object.status());
+    Pass { ctx, object, link, policies, edited, claims, lane, sweeping: false }
 }
 
 /// Whether the spec was edited since the broker was last in step. A difference that was shown and

@@ -9,15 +9,15 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Namespace;
-use kube::runtime::reflector::ObjectRef;
 use kube::{Api, ResourceExt as _};
 
 use super::context::{BrokerKey, Context};
 use super::failure::Failure;
+use super::links::Link;
 use super::passes::Again;
-use super::reconciler::{Pass, TopologyKind, annotated, gather};
+use super::reconciler::{Pass, TopologyKind, annotated, broker_of, gather_by};
 use super::report::{announce, report};
-use super::{broker, finalizer, guard, settings, status};
+use super::{broker, finalizer, guard, status};
 use crate::api::conditions::{self, Reason};
 use crate::api::policy::Policies;
 use crate::api::{Broker, annotation};
@@ -42,15 +42,15 @@ pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<A
     let namespace = object.namespace().unwrap_or_default();
     let (failure, again) = match verdict {
         Ok(deletion::Verdict::Release(why)) => {
-            let name = object.name_any();
-            tracing::info!(kind = K::KIND, namespace, name, why, "released");
-            ctx.metrics.released(K::KIND);
+            // Told once it is done: a write that meets another one is made again.
             finalizer::set(ctx, object, false).await?;
+            tracing::info!(kind = K::KIND, namespace, name = object.name_any(), why, "released");
+            ctx.metrics.released(K::KIND);
             return Ok(None);
         }
         Ok(deletion::Verdict::Delete) => {
-            tracing::info!(kind = K::KIND, namespace, name = object.name_any(), "deleted at the broker");
             finalizer::set(ctx, object, false).await?;
+            tracing::info!(kind = K::KIND, namespace, name = object.name_any(), "deleted at the broker");
             return Ok(None);
         }
         Ok(deletion::Verdict::LookAgain) => {
@@ -64,13 +64,13 @@ pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<A
                 failure.reason(),
                 Reason::BrokerNotFound | Reason::SecretNotFound | Reason::SecretInvalid
             );
-            if lost && namespace_terminating(ctx, object).await && !comes_back(ctx, object, &failure).await {
+            if lost && namespace_terminating(ctx, object).await {
+                finalizer::set(ctx, object, false).await?;
                 tracing::warn!(
                     kind = K::KIND, namespace, name = object.name_any(), error = %failure,
                     "released: the namespace is being deleted and the way to the broker is gone; the broker keeps the object"
                 );
                 ctx.metrics.released(K::KIND);
-                finalizer::set(ctx, object, false).await?;
                 return Ok(None);
             }
             let count = ctx.note(&object.uid().unwrap_or_default(), |notes| {
@@ -117,7 +117,7 @@ async fn removal<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<dele
         ));
     }
     guard::learn(ctx).await;
-    let pass = gather(ctx, object)?;
+    let pass = gather_by(ctx, object, way(ctx, &key).await?);
     if pass.link.paused || annotated(object, annotation::PAUSED) {
         return Err(Failure::waiting(Reason::Paused, "paused by annotation: the deletion waits"));
     }
@@ -179,22 +179,25 @@ fn never_owned<K: TopologyKind>(object: &K) -> bool {
     K::owned_since(&mut status).is_none()
 }
 
-/// Whether the Broker needs but another look for the way to be there again: one that goes uses what its deleted
-/// Secrets held. It is told to look.
-async fn comes_back<K: TopologyKind>(ctx: &Context, object: &K, failure: &Failure) -> bool {
-    let key = BrokerKey::of(object.broker_ref(), &object.namespace().unwrap_or_default());
-    let Some(broker) = ctx.brokers.get(&key.namespace, &key.name) else { return false };
-    let comes = failure.reason() == Reason::SecretNotFound
-        && ctx.secrets.recalls(&key.namespace, &settings::secret_names(&broker.spec))
-        && is_going(ctx, &broker).await;
-    if comes {
-        ctx.wake_brokers.wake(&ObjectRef::new(&key.name).within(&key.namespace));
+/// The way to the broker. Who deletes everything at once deletes the Secret at a moment that Kubernetes or the order of
+/// files chooses: where the Broker goes, too, what has to be deleted goes by the way that was there before.
+async fn way(ctx: &Context, key: &BrokerKey) -> Result<Arc<Link>, Failure> {
+    let broker = broker_of(ctx, key)?;
+    match ctx.links.get(key) {
+        Err(locked_out) if locked_out.reason() == Reason::SecretNotFound => {
+            let before = ctx.links.remembered(key);
+            if before.is_some() && is_going(ctx, &broker).await {
+                before.ok_or(locked_out)
+            } else {
+                Err(locked_out)
+            }
+        }
+        way => way,
     }
-    comes
 }
 
 /// Whether a Broker goes, or everything around it.
-pub async fn is_going(ctx: &Context, broker: &Broker) -> bool {
+async fn is_going(ctx: &Context, broker: &Broker) -> bool {
     broker.metadata.deletion_timestamp.is_some()
         || is_terminating(ctx, &broker.namespace().unwrap_or_default()).await
 }

@@ -51,15 +51,6 @@ impl State {
     }
 }
 
-/// Which Secrets count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// Those that are there.
-    Present,
-    /// Those that were deleted, too.
-    LastKnown,
-}
-
 /// The Secrets of one Broker.
 pub struct Material {
     namespace: String,
@@ -182,29 +173,15 @@ impl Secrets {
     }
 
     /// These Secrets of a namespace; waits for the first answer about each.
-    pub async fn read(
-        &self,
-        namespace: &str,
-        names: &BTreeSet<String>,
-        which: Which,
-    ) -> Result<Material, Failure> {
+    pub async fn read(&self, namespace: &str, names: &BTreeSet<String>) -> Result<Material, Failure> {
         let mut data = BTreeMap::new();
         for name in names {
-            data.insert(name.clone(), self.get(namespace, name, which).await?);
+            data.insert(name.clone(), self.get(namespace, name).await?);
         }
         Ok(Material { namespace: namespace.to_owned(), data })
     }
 
-    /// Whether each of these Secrets is there, or was while it has been watched.
-    pub fn recalls(&self, namespace: &str, names: &BTreeSet<String>) -> bool {
-        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
-        names.iter().all(|name| {
-            let entry = watched.get(&(namespace.to_owned(), name.clone()));
-            entry.is_some_and(|entry| entry.state.borrow().last().is_some())
-        })
-    }
-
-    async fn get(&self, namespace: &str, name: &str, which: Which) -> Result<SecretData, Failure> {
+    async fn get(&self, namespace: &str, name: &str) -> Result<SecretData, Failure> {
         let state = {
             let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
             watched.get(&(namespace.to_owned(), name.to_owned())).map(|entry| entry.state.clone())
@@ -221,13 +198,13 @@ impl Secrets {
             Ok(Ok(state)) => state.clone(),
             _ => State::Unreadable("the API server did not answer in time".into()),
         };
-        match (state, which) {
-            (State::Present(data), _) | (State::Missing(Some(data)), Which::LastKnown) => Ok(data),
-            (State::Missing(_) | State::Loading, _) => Err(Failure::waiting(
+        match state {
+            State::Present(data) => Ok(data),
+            State::Missing(_) | State::Loading => Err(Failure::waiting(
                 Reason::SecretNotFound,
                 format!("Secret {namespace}/{name} does not exist"),
             )),
-            (State::Unreadable(words), _) => Err(Failure::waiting(
+            State::Unreadable(words) => Err(Failure::waiting(
                 Reason::SecretInvalid,
                 format!("failed to read Secret {namespace}/{name}: {words}"),
             )),
