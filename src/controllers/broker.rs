@@ -111,12 +111,9 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Again, Failure> {
             });
             let locked_out = reason == Reason::SecretNotFound;
             let remembered = (unheard || locked_out).then(|| ctx.links.remembered(&key)).flatten();
-            let remembered = remembered.filter(|link| link.spec == broker.spec);
             let cluster_id = before.cluster_id.clone();
             let state = LinkState::Down { reason, message, cluster_id, last, remembered };
-            let going = broker.metadata.deletion_timestamp.is_some();
-            // What waits to be deleted may use the way from before now.
-            if ctx.links.set(&key, state) || (locked_out && going) {
+            if ctx.links.set(&key, state) {
                 ctx.wake_dependents(&key);
             }
             (verdicts, Some(failure.retry_after(failures)))

@@ -27,6 +27,10 @@ use crate::topology::deletion;
 /// How long an object that is kept because it holds messages is left alone.
 const KEPT: Duration = Duration::from_secs(15);
 
+/// For how long a namespace's deletion waits for a broker to which only the way from before its Secret went is left: it
+/// may be deleted, too.
+const LAST_CHANCE: SignedDuration = SignedDuration::from_mins(2);
+
 /// For how long a namespace's deletion waits for a Broker that never said which cluster it is.
 const UNKNOWN_FOR: SignedDuration = SignedDuration::from_mins(10);
 
@@ -55,32 +59,29 @@ pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<A
         }
         Ok(deletion::Verdict::LookAgain) => {
             let message = "it looks empty, or gone; looking once more";
-            (Failure::waiting(Reason::Progressing, message), Duration::from_secs_f64(K::SECOND_LOOK))
+            let again = Duration::from_secs_f64(K::SECOND_LOOK);
+            (Failure::waiting(Reason::Progressing, message), Some(again))
         }
-        Ok(deletion::Verdict::Keep(why)) => (Failure::waiting(Reason::NotEmpty, why), KEPT),
+        Ok(deletion::Verdict::Keep(why)) => (Failure::waiting(Reason::NotEmpty, why), Some(KEPT)),
         Err(failure @ (Failure::Fenced(_) | Failure::Kube { .. })) => return Err(failure),
-        Err(failure) => {
-            let lost = matches!(
-                failure.reason(),
-                Reason::BrokerNotFound | Reason::SecretNotFound | Reason::SecretInvalid
-            );
-            if lost && namespace_terminating(ctx, object).await {
-                finalizer::set(ctx, object, false).await?;
-                tracing::warn!(
-                    kind = K::KIND, namespace, name = object.name_any(), error = %failure,
-                    "released: the namespace is being deleted and the way to the broker is gone; the broker keeps the object"
-                );
-                ctx.metrics.released(K::KIND);
-                return Ok(None);
-            }
-            let count = ctx.note(&object.uid().unwrap_or_default(), |notes| {
-                notes.failures = notes.failures.saturating_add(1);
-                notes.failures
-            });
-            let again = failure.retry_after(count);
-            (failure, again)
-        }
+        Err(failure) => (failure, None),
     };
+    if is_lost(ctx, object, failure.reason()) && namespace_terminating(ctx, object).await {
+        finalizer::set(ctx, object, false).await?;
+        tracing::warn!(
+            kind = K::KIND, namespace, name = object.name_any(), error = %failure,
+            "released: the namespace is being deleted and the way to the broker is gone; the broker keeps the object"
+        );
+        ctx.metrics.released(K::KIND);
+        return Ok(None);
+    }
+    let again = again.unwrap_or_else(|| {
+        let count = ctx.note(&object.uid().unwrap_or_default(), |notes| {
+            notes.failures = notes.failures.saturating_add(1);
+            notes.failures
+        });
+        failure.retry_after(count)
+    });
     let before = object.status().cloned().unwrap_or_default();
     let mut after = before.clone();
     // A status makes the note on the object void, so it has to know what that knew.
@@ -92,6 +93,24 @@ pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<A
     K::set_conditions(&mut after, merged, object.meta().generation);
     status::write(ctx, object, &before, &after).await?;
     Ok(Some(again))
+}
+
+/// Whether nothing can be done at the broker any more: there is no way to it, or only the one from before, which has
+/// not led anywhere for [`LAST_CHANCE`].
+fn is_lost<K: TopologyKind>(ctx: &Context, object: &K, reason: Reason) -> bool {
+    let no_way =
+        |reason| matches!(reason, Reason::BrokerNotFound | Reason::SecretNotFound | Reason::SecretInvalid);
+    let key = BrokerKey::of(object.broker_ref(), &object.namespace().unwrap_or_default());
+    let locked_out = || ctx.links.get(&key).is_err_and(|failure| no_way(failure.reason()));
+    // A second look is still to come.
+    let under_way = reason == Reason::Progressing;
+    no_way(reason) || (!under_way && locked_out() && has_been_going_for(object, LAST_CHANCE))
+}
+
+/// Whether the object was deleted as long ago.
+fn has_been_going_for<K: TopologyKind>(object: &K, limit: SignedDuration) -> bool {
+    let since = object.meta().deletion_timestamp.as_ref().map(|time| time.0);
+    since.is_some_and(|since| Timestamp::now().duration_since(since) > limit)
 }
 
 /// Why the object may go without a word to the broker, where it may.
@@ -117,8 +136,9 @@ async fn removal<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<dele
         ));
     }
     guard::learn(ctx).await;
-    let pass = gather_by(ctx, object, way(ctx, &key).await?);
-    if pass.link.paused || annotated(object, annotation::PAUSED) {
+    let (broker, link) = way(ctx, &key).await?;
+    let pass = gather_by(ctx, object, link);
+    if annotated(broker.as_ref(), annotation::PAUSED) || annotated(object, annotation::PAUSED) {
         return Err(Failure::waiting(Reason::Paused, "paused by annotation: the deletion waits"));
     }
     match guard::permit(&pass).await {
@@ -157,9 +177,7 @@ async fn another_may_own_it<K: TopologyKind>(
     if !finalizer::wanted(pass.policies) || pass.has_heir() {
         return Ok(None);
     }
-    let since = pass.object.meta().deletion_timestamp.as_ref().map(|time| time.0);
-    let long = since.is_some_and(|since| Timestamp::now().duration_since(since) > UNKNOWN_FOR);
-    if long && namespace_terminating(pass.ctx, pass.object).await {
+    if has_been_going_for(pass.object, UNKNOWN_FOR) && namespace_terminating(pass.ctx, pass.object).await {
         return Ok(Some(deletion::Verdict::Release(
             "another object may own it, whose Broker's cluster is not known; it stays at the broker",
         )));
@@ -181,19 +199,20 @@ fn never_owned<K: TopologyKind>(object: &K) -> bool {
 
 /// The way to the broker. Who deletes everything at once deletes the Secret at a moment that Kubernetes or the order of
 /// files chooses: where the Broker goes, too, what has to be deleted goes by the way that was there before.
-async fn way(ctx: &Context, key: &BrokerKey) -> Result<Arc<Link>, Failure> {
+async fn way(ctx: &Context, key: &BrokerKey) -> Result<(Arc<Broker>, Arc<Link>), Failure> {
     let broker = broker_of(ctx, key)?;
-    match ctx.links.get(key) {
+    let link = match ctx.links.get(key) {
         Err(locked_out) if locked_out.reason() == Reason::SecretNotFound => {
-            let before = ctx.links.remembered(key);
-            if before.is_some() && is_going(ctx, &broker).await {
-                before.ok_or(locked_out)
-            } else {
-                Err(locked_out)
+            let same =
+                |link: &Arc<Link>| link.spec == broker.spec && Some(&link.uid) == broker.uid().as_ref();
+            match ctx.links.remembered(key).filter(same) {
+                Some(link) if is_going(ctx, &broker).await => link,
+                _ => return Err(locked_out),
             }
         }
-        way => way,
-    }
+        link => link?,
+    };
+    Ok((broker, link))
 }
 
 /// Whether a Broker goes, or everything around it.

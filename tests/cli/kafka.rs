@@ -298,8 +298,8 @@ fn the_brokers_own_topics_are_not_imported() {
     assert!(said.out.contains(&format!("name: {alike}\n")) && !said.out.contains(&own), "{}", said.all());
     folder.write("imported.yaml", &said.out);
     on("plan", &folder, &[]).exits(0).says("Plan: 1 in step.");
-    // Nor with all that there is.
-    let said = spillway(&import[..3]).exits(0);
+    // Nor with all that there is: of topics of other tests, one may go while it is read, and is left out.
+    let said = spillway(&import[..3]);
     assert!(said.out.contains(&alike) && !said.out.contains("name: __"), "{}", said.all());
 }
 

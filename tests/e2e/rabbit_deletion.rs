@@ -336,18 +336,8 @@ fn objects_of_a_virtual_host_that_is_gone_go_and_hold_up_no_namespace() {
 
 /// A namespace with everything in it whose login is gone, and a queue of it that waits for that to be deleted.
 async fn without_login(w: &World) -> World {
-    let name = w.another_namespace("doomed", json!({})).await;
-    w.start_operator().await;
-    let doomed = w.at(&name);
-    doomed.rabbit("resyncInterval: 5s").await;
-    doomed.exchange("events", "type: topic\ndeletionPolicy: Delete").await;
-    let queue = "maxLength: 5\ndeletionPolicy: Delete\nbindings: [{source: events, routingKey: k}]";
-    doomed.queue("orders", queue).await;
-    doomed.binding("b", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: k").await;
-    doomed.ready::<Exchange>("events").await;
-    doomed.ready::<Queue>("orders").await;
-    doomed.ready::<Binding>("b").await;
-    let secrets: Api<Secret> = Api::namespaced(w.client.clone(), &name);
+    let doomed = at_work(w, None).await;
+    let secrets: Api<Secret> = Api::namespaced(w.client.clone(), &doomed.namespace);
     secrets.delete("rabbitmq", &DeleteParams::default()).await.expect("deleted");
     doomed.condition::<Broker>("rabbitmq", "Ready", "False", "SecretNotFound").await;
     // While the namespace stays, there is somebody who can bring the Secret back: nothing is let go.
@@ -357,10 +347,30 @@ async fn without_login(w: &World) -> World {
     doomed
 }
 
+/// A namespace with a Broker, by way of `address` where there is one, and what is to be deleted at it.
+async fn at_work(w: &World, address: Option<&str>) -> World {
+    let name = w.another_namespace("doomed", json!({})).await;
+    w.start_operator().await;
+    let doomed = w.at(&name);
+    match address {
+        Some(address) => doomed.rabbit_at(address, "resyncInterval: 5s").await,
+        None => drop(doomed.rabbit("resyncInterval: 5s").await),
+    }
+    doomed.exchange("events", "type: topic\ndeletionPolicy: Delete").await;
+    let queue = "maxLength: 5\ndeletionPolicy: Delete\nbindings: [{source: events, routingKey: k}]";
+    doomed.queue("orders", queue).await;
+    doomed.binding("b", "source: amq.topic\ndestination: {queue: orders}\nroutingKey: k").await;
+    doomed.ready::<Exchange>("events").await;
+    doomed.ready::<Queue>("orders").await;
+    doomed.ready::<Binding>("b").await;
+    doomed
+}
+
 async fn delete_namespace(w: &World) {
     let namespaces: Api<Namespace> = Api::all(w.client.clone());
     namespaces.delete(&w.namespace, &DeleteParams::default()).await.expect("deleted");
-    until_within(Duration::from_secs(60), "the namespace is gone", async || {
+    // What nothing can be done for is let go after two minutes.
+    until_within(Duration::from_secs(180), "the namespace is gone", async || {
         match namespaces.get_opt(&w.namespace).await {
             Ok(None) => Ok(()),
             Ok(Some(left)) => Err(format!("{:?}", left.status.and_then(|status| status.conditions))),
@@ -393,6 +403,27 @@ fn a_broker_that_goes_after_its_login_still_deletes_what_is_to_be_deleted() {
         let mq = w.mq().await;
         let left = (mq.queues().await, mq.exchanges().await, mq.policies().await);
         assert_eq!(left, (vec![], vec![], vec![]), "{}", w.operator().tail());
+    });
+}
+
+#[test]
+fn a_namespace_whose_login_and_broker_went_first_goes_too_and_leaves_everything_at_rabbitmq() {
+    bare_world(async |w| {
+        let bed = RabbitAddress::of_the_bed();
+        w.mq().await;
+        let mut proxy = Proxy::closed(bed.management.trim_start_matches("http://"));
+        proxy.open();
+        let doomed = at_work(w, Some(&format!("http://{}", proxy.address()))).await;
+        let secrets: Api<Secret> = Api::namespaced(w.client.clone(), &doomed.namespace);
+        secrets.delete("rabbitmq", &DeleteParams::default()).await.expect("deleted");
+        doomed.condition::<Broker>("rabbitmq", "Ready", "False", "SecretNotFound").await;
+        // RabbitMQ was in the namespace, too.
+        drop(proxy);
+        delete_namespace(&doomed).await;
+        let mq = w.mq().await;
+        assert_eq!((mq.queues().await, mq.exchanges().await), (vec!["orders".into()], vec!["events".into()]));
+        let log = w.operator().text();
+        assert_eq!(log.matches("the way to the broker is gone").count(), 3, "{}", w.operator().tail());
     });
 }
 
