@@ -104,15 +104,12 @@ async fn pass(ctx: &Arc<Context>, broker: &Broker) -> Result<Again, Failure> {
             if reason == Reason::ClusterChanged {
                 verdicts.push(Verdict::new(conditions::CLUSTER_CHANGED, true, reason, message.clone()));
             }
-            let unheard = reason == Reason::BrokerUnreachable;
-            let last = tried.filter(|_| unheard).and_then(|endpoint| {
-                let last = ctx.links.observable(&key).ok()?;
-                (last.endpoint.is(&endpoint) && last.spec == broker.spec).then_some(last)
+            let last = ctx.links.last(&key).filter(|last| last.spec == broker.spec);
+            let last = last.filter(|last| match reason {
+                Reason::BrokerUnreachable => tried.is_some_and(|tried| last.endpoint.is(&tried)),
+                _ => reason == Reason::SecretNotFound,
             });
-            let locked_out = reason == Reason::SecretNotFound;
-            let remembered = (unheard || locked_out).then(|| ctx.links.remembered(&key)).flatten();
-            let cluster_id = before.cluster_id.clone();
-            let state = LinkState::Down { reason, message, cluster_id, last, remembered };
+            let state = LinkState::Down { reason, message, cluster_id: before.cluster_id.clone(), last };
             if ctx.links.set(&key, state) {
                 ctx.wake_dependents(&key);
             }

@@ -116,10 +116,9 @@ pub enum LinkState {
         message: String,
         /// The cluster that it was last known to be.
         cluster_id: Option<String>,
-        /// The way to it while it answered, where nothing speaks against it but that it does not answer now.
+        /// The way to it from before, where nothing speaks against it but that it does not answer now, or that its
+        /// Secrets are gone.
         last: Option<Arc<Link>>,
-        /// The way to it while its Secrets were there, for what has to be deleted when everything goes.
-        remembered: Option<Arc<Link>>,
     },
 }
 
@@ -144,17 +143,17 @@ impl Links {
     /// while its partitions are.
     pub fn observable(&self, key: &BrokerKey) -> Result<Arc<Link>, Failure> {
         let last = match self.0.read().unwrap_or_else(PoisonError::into_inner).get(key) {
-            Some(LinkState::Down { last: Some(last), .. }) => Some(last.clone()),
+            Some(LinkState::Down { reason: Reason::BrokerUnreachable, last, .. }) => last.clone(),
             _ => None,
         };
         last.map_or_else(|| self.get(key), Ok)
     }
 
-    /// The way to a Broker as it is, or was before its Secrets went.
-    pub fn remembered(&self, key: &BrokerKey) -> Option<Arc<Link>> {
+    /// The way to a Broker as it is, or was before. Whoever uses it says what for.
+    pub fn last(&self, key: &BrokerKey) -> Option<Arc<Link>> {
         match self.0.read().unwrap_or_else(PoisonError::into_inner).get(key)? {
             LinkState::Up(link) => Some(link.clone()),
-            LinkState::Down { remembered, .. } => remembered.clone(),
+            LinkState::Down { last, .. } => last.clone(),
         }
     }
 

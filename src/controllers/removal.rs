@@ -205,7 +205,7 @@ async fn way(ctx: &Context, key: &BrokerKey) -> Result<(Arc<Broker>, Arc<Link>),
         Err(locked_out) if locked_out.reason() == Reason::SecretNotFound => {
             let same =
                 |link: &Arc<Link>| link.spec == broker.spec && Some(&link.uid) == broker.uid().as_ref();
-            match ctx.links.remembered(key).filter(same) {
+            match ctx.links.last(key).filter(same) {
                 Some(link) if is_going(ctx, &broker).await => link,
                 _ => return Err(locked_out),
             }

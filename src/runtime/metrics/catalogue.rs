@@ -85,18 +85,6 @@ impl Catalogue {
         self.show(name, help, MetricType::Gauge, &[], Gauge::default())
     }
 
-    /// One series without labels, of a name that does not begin with the prefix: one that all processes have.
-    pub fn of_every_process<M: Metric + TypedMetric + Clone + Default>(
-        &mut self,
-        name: &str,
-        help: &'static str,
-    ) -> M {
-        let metric = M::default();
-        self.registry.register(name, help, metric.clone());
-        self.described.push(Described { name: name.to_owned(), kind: "gauge", labels: &[], help });
-        metric
-    }
-
     /// Metrics that are read when they are asked for.
     pub fn collector(&mut self, collector: Box<dyn Collector>, described: impl Iterator<Item = Described>) {
         self.registry.register_collector(collector);

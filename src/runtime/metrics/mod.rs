@@ -140,12 +140,7 @@ impl Metrics {
         };
         let versions: Family<Build, Gauge> = r.family("build_info", "The version that runs");
         versions.get_or_create(&build).set(1);
-        let began: Float =
-            r.of_every_process("process_start_time_seconds", "When the process began, in seconds since 1970");
-        if let Ok(now) = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH) {
-            began.set(now.as_secs_f64());
-        }
-        r.collector(Box::new(process::ThisProcess), process::described());
+        r.collector(Box::new(process::ThisProcess::begins()), process::described());
         Self(Arc::new(Inner {
             reconciles: r.family("reconciles", "Passes over one object, by result (ok, error)"),
             reconcile_duration: r
@@ -461,8 +456,8 @@ mod tests {
         assert_eq!(
             names,
             [
-                "process_start_time_seconds",
                 "spillway_leader",
+                "process_start_time_seconds",
                 "process_cpu_seconds_total",
                 "process_resident_memory_bytes",
                 "process_virtual_memory_bytes",

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::fs;
+use std::time::SystemTime;
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -16,7 +17,8 @@ use super::catalogue::Described;
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Name without `_total`, kind, meaning.
-const METRICS: [(&str, &str, &str); 5] = [
+const METRICS: [(&str, &str, &str); 6] = [
+    ("process_start_time_seconds", "gauge", "When the process began, in seconds since 1970"),
     ("process_cpu_seconds", "counter", "Processor time that the process has taken, in seconds"),
     ("process_resident_memory_bytes", "gauge", "Memory of the process that is resident"),
     ("process_virtual_memory_bytes", "gauge", "Addresses that the process has mapped, resident or not"),
@@ -26,7 +28,18 @@ const METRICS: [(&str, &str, &str); 5] = [
 
 /// This process.
 #[derive(Debug)]
-pub(super) struct ThisProcess;
+pub(super) struct ThisProcess {
+    /// In seconds since 1970.
+    began: Option<f64>,
+}
+
+impl ThisProcess {
+    /// This process, which begins now.
+    pub fn begins() -> Self {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self { began: now.ok().map(|now| now.as_secs_f64()) }
+    }
+}
 
 /// What each metric is.
 pub(super) fn described() -> impl Iterator<Item = Described> {
@@ -43,6 +56,7 @@ impl Collector for ThisProcess {
         // The look at the directory is an open file itself.
         let open = fs::read_dir("/proc/self/fd").map(|files| files.count().saturating_sub(1)).ok();
         let values = [
+            self.began,
             cpu_seconds(&read("stat")),
             bytes_of(&status, "VmRSS:"),
             bytes_of(&status, "VmSize:"),
