@@ -124,6 +124,11 @@ where
         Some(failure.retry_after(failures))
     };
     let again = work.instrument(span).await;
+    // What it noted about an object that went meanwhile, nobody else forgets.
+    let (namespace, name) = (id.namespace.as_deref().unwrap_or_default(), id.name.as_str());
+    if cache.get(namespace, name).is_none_or(|cached| cached.uid().as_ref() != Some(&uid)) {
+        ctx.forget(&uid);
+    }
     (id, again)
 }
 

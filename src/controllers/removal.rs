@@ -53,8 +53,8 @@ pub async fn remove<K: TopologyKind>(ctx: &Arc<Context>, object: &K) -> Result<A
             return Ok(None);
         }
         Ok(deletion::Verdict::Delete) => {
-            finalizer::set(ctx, object, false).await?;
             tracing::info!(kind = K::KIND, namespace, name = object.name_any(), "deleted at the broker");
+            finalizer::set(ctx, object, false).await?;
             return Ok(None);
         }
         Ok(deletion::Verdict::LookAgain) => {

@@ -29,7 +29,7 @@ impl Written {
         let Some(uid) = cached.uid() else { return };
         let mut written = self.lock();
         if let Some(ours) = written.get(&uid)
-            && !ours.downcast_ref::<K>().is_some_and(|ours| newer(ours, cached))
+            && !ours.downcast_ref::<K>().is_some_and(|ours| newer(ours, cached) || took_away(ours))
         {
             written.remove(&uid);
         }
@@ -54,7 +54,9 @@ impl Written {
         cached: impl FnOnce() -> Option<Arc<K>>,
     ) -> Option<Arc<K>> {
         let uid = object.uid()?;
-        let ours = self.of(&uid).filter(|ours: &Arc<K>| newer(ours.as_ref(), object));
+        let ours = self.of(&uid).filter(|ours: &Arc<K>| {
+            newer(ours.as_ref(), object) || took_away(ours.as_ref()) && !took_away(object)
+        });
         // In this order: a write is forgotten when the cache has it, not before.
         ours.or_else(|| {
             cached().filter(|cached| cached.uid().as_ref() == Some(&uid) && newer(cached.as_ref(), object))
@@ -75,6 +77,12 @@ fn newer<K: Resource>(one: &K, other: &K) -> bool {
     version(other).is_some_and(|other| version(one) > Some(other))
 }
 
+/// Whether that was the answer to the write that took the last finalizer off: there is no newer form than that, and the
+/// API server gives it the version of the one before.
+fn took_away<K: Resource>(answer: &K) -> bool {
+    answer.meta().deletion_timestamp.is_some() && answer.finalizers().is_empty()
+}
+
 fn version<K: Resource>(object: &K) -> Option<u64> {
     object.meta().resource_version.as_ref()?.parse().ok()
 }
@@ -82,6 +90,7 @@ fn version<K: Resource>(object: &K) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::core::v1::ConfigMap;
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
     use kube::api::ObjectMeta;
 
     use super::*;
@@ -134,6 +143,23 @@ mod tests {
         written.shown(&object(9));
         assert!(!written.lock().is_empty());
         written.shown(&object(11));
+        assert!(written.lock().is_empty());
+    }
+
+    #[test]
+    fn an_object_whose_last_finalizer_went_is_not_deleted_once_more_before_the_watch_shows_that_it_is_gone() {
+        let written = Written::default();
+        let mut deleted = object(11);
+        deleted.metadata.deletion_timestamp = Some(Time("2026-11-28T12:00:00Z".parse().unwrap()));
+        deleted.metadata.finalizers = Some(vec!["spillway.dev/topology".into()]);
+        let mut answer = deleted.clone();
+        answer.metadata.finalizers = None;
+        written.remember(answer.clone());
+        for _ in 0..2 {
+            assert_eq!(written.newest(Arc::new(deleted.clone()), || None), Arc::new(answer.clone()));
+        }
+        assert_eq!(written.since(&answer, || None), None, "there is none that is newer");
+        written.forget("u");
         assert!(written.lock().is_empty());
     }
 

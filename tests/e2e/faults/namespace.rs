@@ -80,6 +80,8 @@ fn a_namespace_with_everything_in_it_goes_and_what_is_retained_stays_at_the_brok
             assert!(queues.contains(&queue), "policy {policy} without its queue: {queues:?}");
         }
         let operator = w.operator();
+        let twice = operator.text().matches("is gone already").count();
+        assert_eq!(twice, 0, "what was deleted is not deleted once more: {}", operator.tail());
         assert_eq!(operator.exited(), None, "{}", operator.tail());
         assert!(!operator.text().contains("panicked at"), "{}", operator.tail());
     });
